@@ -1,0 +1,527 @@
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::{Error, Record};
+
+/// The settings of [`Sessions`](crate::Sessions): web.py's `session_parameters`, with web.py's names,
+/// and a few of our own.
+///
+/// In a Worker they come from the table `[vars.session_parameters]` of `wrangler.toml`; what the
+/// table leaves out has the default given here. All times are whole seconds.
+///
+/// ```
+/// use edge_session::{SameSite, SessionParameters};
+///
+/// let parameters = SessionParameters::from_json(r#"{"timeout": 3600, "samesite": "Strict"}"#)?;
+/// assert_eq!(parameters.timeout, 3600);
+/// assert_eq!(parameters.samesite, SameSite::Strict);
+/// assert_eq!(parameters.cookie_name, "webpy_session_id");
+///
+/// let error = SessionParameters::from_json(r#"{"timout": 3600}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("session_parameters: unknown name `timout`"));
+/// # Ok::<(), edge_session::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionParameters {
+    /// The cookie's name: an RFC 9110 token. Default `webpy_session_id`.
+    ///
+    /// With the prefix `__Host-` or `__Secure-` browsers demand certain attributes (RFC 6265bis,
+    /// section 4.1.3), and so does [`check`](Self::check).
+    pub cookie_name: String,
+    /// `Domain`: also sends the cookie to this domain's subdomains. Default none: this host only.
+    pub cookie_domain: Option<String>,
+    /// `Path`: the cookie is sent to this path and below. Default `/`.
+    pub cookie_path: String,
+    /// `SameSite`. Default `Lax`. (web.py: not set.)
+    pub samesite: SameSite,
+    /// `HttpOnly`: scripts on the page cannot read the cookie. Default true.
+    pub httponly: bool,
+    /// `Secure`: the cookie travels over https only. Default true. (web.py: false.)
+    ///
+    /// Left away for plain http on a loopback address, where some clients would drop the cookie.
+    pub secure: bool,
+    /// `Max-Age`: whether the cookie outlives the browser's window. Default false, as in web.py.
+    pub persistent: bool,
+    /// A session unused for this long has ended. Default 86400, a day.
+    pub timeout: u64,
+    /// A session has ended this long after it began, however much it is used. Default none.
+    pub absolute_timeout: Option<u64>,
+    /// The use of a session is noted at most this often, for each note is a write. Default a tenth
+    /// of `timeout`. A session may therefore end up to `touch_after` early.
+    pub touch_after: Option<u64>,
+    /// True, the default: an expired or unknown session is silently a new one. False: it is
+    /// answered 401 with [`expired_message`](Self::expired_message), once.
+    pub ignore_expiry: bool,
+    /// True, the default. False: only the address that began a session (`CF-Connecting-IP`) may use
+    /// it; others are answered as if it had expired, and the session stays.
+    ///
+    /// Turned to false later, it also ends the sessions that began before, whose address is unknown.
+    pub ignore_change_ip: bool,
+    /// The body of the 401. Default `Session expired`.
+    pub expired_message: String,
+    /// Which store the Worker uses. Default `kv`, web.py's `DiskStore`.
+    pub store: StoreKind,
+}
+
+/// The cookie's `SameSite` attribute (RFC 6265bis, section 4.1.2.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// Sent with requests from this site only.
+    Strict,
+    /// Also sent when a link on another site is followed.
+    Lax,
+    /// Sent with every request. Browsers accept it on a `Secure` cookie only.
+    None,
+}
+
+impl SameSite {
+    /// The attribute's value, as it stands in the cookie.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Lax => "Lax",
+            Self::None => "None",
+        }
+    }
+}
+
+/// The store behind the Worker's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// Workers KV.
+    Kv,
+    /// D1.
+    D1,
+}
+
+/// The longest time that a parameter may name: a hundred years. Times stay far below 2^53, up to
+/// which JavaScript, and so D1, counts exactly.
+const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
+
+/// Name, value and attributes are kept well under the 4096 bytes that browsers accept of a cookie,
+/// and each attribute under its 1024 (RFC 6265bis, section 5.6).
+const LONGEST_ATTRIBUTE: usize = 255;
+
+impl Default for SessionParameters {
+    fn default() -> Self {
+        Self {
+            cookie_name: "webpy_session_id".to_owned(),
+            cookie_domain: None,
+            cookie_path: "/".to_owned(),
+            samesite: SameSite::Lax,
+            httponly: true,
+            secure: true,
+            persistent: false,
+            timeout: 24 * 60 * 60,
+            absolute_timeout: None,
+            touch_after: None,
+            ignore_expiry: true,
+            ignore_change_ip: true,
+            expired_message: "Session expired".to_owned(),
+            store: StoreKind::Kv,
+        }
+    }
+}
+
+impl SessionParameters {
+    /// Parameters from a JSON object, which is what a `[vars]` table is to a Worker. The result has
+    /// been [checked](Self::check).
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` for an unknown name or an impossible value. The message names the parameter
+    /// and the repair. An absent parameter is not an error: it has its default.
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(table)) => Self::from_settings(table.into_iter().map(|(name, value)| {
+                let setting = match value {
+                    Value::String(text) => Setting::Text(text),
+                    Value::Bool(flag) => Setting::Flag(flag),
+                    Value::Number(number) => Setting::Number(number.as_f64().unwrap_or(f64::NAN)),
+                    other => Setting::Other(other.to_string()),
+                };
+                (name, setting)
+            })),
+            _ => Err(Self::no_table()),
+        }
+    }
+
+    /// [`from_json`](Self::from_json), of a table that has been read already.
+    pub(crate) fn from_settings(table: impl Iterator<Item = (String, Setting)>) -> Result<Self, Error> {
+        let mut parameters = Self::default();
+        for (name, setting) in table {
+            parameters.set(Given { name: &name, setting })?;
+        }
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    pub(crate) fn no_table() -> Error {
+        Error::misconfigured("session_parameters must be a table, as in `[vars.session_parameters]`")
+    }
+
+    fn set(&mut self, given: Given<'_>) -> Result<(), Error> {
+        match given.name {
+            "cookie_name" => self.cookie_name = given.text()?,
+            "cookie_domain" => self.cookie_domain = Some(given.text()?),
+            "cookie_path" => self.cookie_path = given.text()?,
+            "samesite" => self.samesite = given.samesite()?,
+            "httponly" => self.httponly = given.flag()?,
+            "secure" => self.secure = given.flag()?,
+            "persistent" => self.persistent = given.flag()?,
+            "timeout" => self.timeout = given.seconds()?,
+            "absolute_timeout" => self.absolute_timeout = Some(given.seconds()?),
+            "touch_after" => self.touch_after = Some(given.seconds()?),
+            "ignore_expiry" => self.ignore_expiry = given.flag()?,
+            "ignore_change_ip" => self.ignore_change_ip = given.flag()?,
+            "expired_message" => self.expired_message = given.text()?,
+            "store" => self.store = given.store()?,
+            "secret_key" => {
+                return Err(Error::misconfigured(
+                    "session_parameters: `secret_key` would stand in clear in wrangler.toml; remove it there, \
+                     and run `openssl rand -hex 32 | npx wrangler secret put SECRET_KEY`",
+                ));
+            }
+            unknown => {
+                return Err(Error::misconfigured(format_args!(
+                    "session_parameters: unknown name `{unknown}`; the names are {NAMES}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot work, so that it is found at the first request and not by a visitor.
+    /// [`Sessions::new`](crate::Sessions::new) calls it.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`; the message names the parameter and the repair.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |text: fmt::Arguments<'_>| Err(Error::misconfigured(format_args!("session_parameters: {text}")));
+
+        if self.cookie_name.is_empty()
+            || self.cookie_name.len() > LONGEST_ATTRIBUTE
+            || !self.cookie_name.bytes().all(is_token_byte)
+        {
+            return refuse(format_args!(
+                "`cookie_name` must be 1 to {LONGEST_ATTRIBUTE} letters, digits and any of !#$%&'*+-.^_`|~"
+            ));
+        }
+        if !self.cookie_path.starts_with('/') || !is_attribute(&self.cookie_path) {
+            return refuse(format_args!(
+                "`cookie_path` must begin with / and hold no semicolon and no control character, as in \"/app\""
+            ));
+        }
+        if let Some(domain) = &self.cookie_domain
+            && !is_domain(domain)
+        {
+            return refuse(format_args!(
+                "`cookie_domain` must be a domain name, as in \"example.com\"; leave it out for this host only"
+            ));
+        }
+        if self.samesite == SameSite::None && !self.secure {
+            return refuse(format_args!("`samesite = \"None\"` needs `secure = true`: browsers refuse it otherwise"));
+        }
+        if self.has_prefix("__Host-") && (!self.secure || self.cookie_path != "/" || self.cookie_domain.is_some()) {
+            return refuse(format_args!(
+                "a `cookie_name` with the prefix __Host- needs `secure = true`, `cookie_path = \"/\"` and no `cookie_domain`"
+            ));
+        }
+        if self.has_prefix("__Secure-") && !self.secure {
+            return refuse(format_args!("a `cookie_name` with the prefix __Secure- needs `secure = true`"));
+        }
+        for (name, seconds) in [("timeout", Some(self.timeout)), ("absolute_timeout", self.absolute_timeout)] {
+            if seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
+                return refuse(format_args!("`{name}` must be 1 to {LONGEST} seconds"));
+            }
+        }
+        if self.touch_after.is_some_and(|seconds| seconds >= self.timeout) {
+            return refuse(format_args!(
+                "`touch_after` must be less than `timeout`, or a session in use would expire; leave it out for a tenth of `timeout`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// When a session that began and was used at these times ends.
+    pub(crate) fn expires_at(&self, created_at: u64, touched_at: u64) -> u64 {
+        let idle = touched_at.saturating_add(self.timeout);
+        match self.absolute_timeout {
+            None => idle,
+            Some(seconds) => idle.min(created_at.saturating_add(seconds)),
+        }
+    }
+
+    /// Whether a record has ended: by the time stored in it, or by timeouts that were shortened since.
+    pub(crate) fn has_expired(&self, record: &Record, now: u64) -> bool {
+        let ends = self.expires_at(record.created_at, record.touched_at);
+        now >= ends.min(record.expires_at)
+    }
+
+    /// Whether the use of a session has to be noted again.
+    pub(crate) fn touch_is_due(&self, record: &Record, now: u64) -> bool {
+        let touch_after = self.touch_after.unwrap_or(self.timeout / 10);
+        now.saturating_sub(record.touched_at) >= touch_after
+            // Near the absolute end a touch gains nothing.
+            && self.expires_at(record.created_at, now) > self.expires_at(record.created_at, record.touched_at)
+    }
+
+    /// Browsers compare the prefixes without regard to case (RFC 6265bis, section 5.7).
+    pub(crate) fn has_prefix(&self, prefix: &str) -> bool {
+        self.cookie_name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
+}
+
+const NAMES: &str = "absolute_timeout, cookie_domain, cookie_name, cookie_path, expired_message, httponly, \
+     ignore_change_ip, ignore_expiry, persistent, samesite, secure, store, timeout, touch_after";
+
+/// A value as it stands in the table, whatever the table was written in.
+pub(crate) enum Setting {
+    Text(String),
+    Flag(bool),
+    Number(f64),
+    /// Anything else, as JSON: nothing that a parameter can be.
+    Other(String),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(formatter, "\"{text}\""),
+            Self::Flag(flag) => write!(formatter, "{flag}"),
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Other(json) => formatter.write_str(json),
+        }
+    }
+}
+
+/// One entry of the table, to be read as what its name asks for.
+struct Given<'a> {
+    name: &'a str,
+    setting: Setting,
+}
+
+impl Given<'_> {
+    fn text(self) -> Result<String, Error> {
+        match self.setting {
+            Setting::Text(text) => Ok(text),
+            _ => self.refuse("a text"),
+        }
+    }
+
+    fn flag(&self) -> Result<bool, Error> {
+        match self.setting {
+            Setting::Flag(flag) => Ok(flag),
+            _ => self.refuse("true or false, without quotes"),
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and not negative; what is beyond 64 bits is refused by check, as the greatest u64 is"
+    )]
+    fn seconds(&self) -> Result<u64, Error> {
+        match self.setting {
+            Setting::Number(number) if number >= 0.0 && number.fract() == 0.0 => Ok(number as u64),
+            _ => self.refuse("a whole number of seconds, without quotes"),
+        }
+    }
+
+    fn samesite(&self) -> Result<SameSite, Error> {
+        [SameSite::Strict, SameSite::Lax, SameSite::None]
+            .into_iter()
+            .find(|samesite| self.is(samesite.as_str()))
+            .map_or_else(|| self.refuse("\"Strict\", \"Lax\" or \"None\""), Ok)
+    }
+
+    fn store(&self) -> Result<StoreKind, Error> {
+        [("kv", StoreKind::Kv), ("d1", StoreKind::D1)]
+            .into_iter()
+            .find(|(name, _)| self.is(name))
+            .map_or_else(|| self.refuse("\"kv\" or \"d1\""), |(_, store)| Ok(store))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        matches!(&self.setting, Setting::Text(text) if text.eq_ignore_ascii_case(name))
+    }
+
+    fn refuse<T>(&self, wanted: &str) -> Result<T, Error> {
+        let Self { name, setting } = self;
+        Err(Error::misconfigured(format_args!("session_parameters: `{name}` must be {wanted}, and is {setting}")))
+    }
+}
+
+/// A byte of a token (RFC 9110, section 5.6.2), which a cookie's name is (RFC 6265, section 4.1.1).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// An attribute's value: what would end it, or the header, is not in it.
+fn is_attribute(text: &str) -> bool {
+    text.len() <= LONGEST_ATTRIBUTE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';')
+}
+
+fn is_domain(text: &str) -> bool {
+    let name = text.strip_prefix('.').unwrap_or(text);
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(table: &Value) -> Result<SessionParameters, Error> {
+        SessionParameters::from_json(&table.to_string())
+    }
+
+    fn refusal(table: &Value) -> String {
+        let error = read(table).expect_err(&table.to_string());
+        assert_eq!(error.kind(), crate::ErrorKind::Misconfigured);
+        error.to_string()
+    }
+
+    #[test]
+    fn an_empty_table_means_the_defaults() {
+        assert_eq!(read(&json!({})).unwrap(), SessionParameters::default());
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let parameters = read(&json!({
+            "cookie_name": "sid", "cookie_domain": "example.com", "cookie_path": "/app",
+            "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
+            "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
+            "ignore_expiry": false, "ignore_change_ip": false, "expired_message": "Bye", "store": "d1",
+        }));
+        assert_eq!(
+            parameters.unwrap(),
+            SessionParameters {
+                cookie_name: "sid".to_owned(),
+                cookie_domain: Some("example.com".to_owned()),
+                cookie_path: "/app".to_owned(),
+                samesite: SameSite::Strict,
+                httponly: false,
+                secure: false,
+                persistent: true,
+                timeout: 60,
+                absolute_timeout: Some(600),
+                touch_after: Some(6),
+                ignore_expiry: false,
+                ignore_change_ip: false,
+                expired_message: "Bye".to_owned(),
+                store: StoreKind::D1,
+            }
+        );
+    }
+
+    #[test]
+    fn the_list_of_names_is_the_list_of_what_is_read() {
+        for name in NAMES.split(", ") {
+            let message = refusal(&json!({ name: [1] }));
+            assert!(message.contains(&format!("`{name}` must be")), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_value_is_refused_by_name_with_the_repair() {
+        for (table, expected) in [
+            (json!({"timout": 1}), "unknown name `timout`; the names are absolute_timeout,"),
+            (json!({"secret_key": "x"}), "wrangler secret put SECRET_KEY"),
+            (
+                json!({"timeout": [86400]}),
+                "`timeout` must be a whole number of seconds, without quotes, and is [86400]",
+            ),
+            (json!({"timeout": "86400"}), "`timeout` must be a whole number of seconds"),
+            (json!({"timeout": 1.5}), "`timeout` must be a whole number of seconds"),
+            (json!({"timeout": -1}), "`timeout` must be a whole number of seconds"),
+            (json!({"timeout": 0}), "`timeout` must be 1 to"),
+            (json!({"timeout": u64::MAX}), "`timeout` must be 1 to"),
+            (json!({"absolute_timeout": 0}), "`absolute_timeout` must be 1 to"),
+            (json!({"timeout": 60, "touch_after": 60}), "`touch_after` must be less than `timeout`"),
+            (json!({"samesite": "bogus"}), "`samesite` must be \"Strict\", \"Lax\" or \"None\", and is \"bogus\""),
+            (json!({"samesite": "None", "secure": false}), "needs `secure = true`"),
+            (json!({"store": "disk"}), "`store` must be \"kv\" or \"d1\", and is \"disk\""),
+            (json!({"httponly": "yes"}), "`httponly` must be true or false"),
+            (json!({"cookie_name": ""}), "`cookie_name` must be"),
+            (json!({"cookie_name": "a b"}), "`cookie_name` must be"),
+            (json!({"cookie_name": "a=b"}), "`cookie_name` must be"),
+            (json!({"cookie_name": "é"}), "`cookie_name` must be"),
+            (json!({"cookie_name": "a".repeat(256)}), "`cookie_name` must be"),
+            (json!({"cookie_path": ""}), "`cookie_path` must begin with /"),
+            (json!({"cookie_path": "app"}), "`cookie_path` must begin with /"),
+            (json!({"cookie_path": "/;Domain=x"}), "`cookie_path` must begin with /"),
+            (json!({"cookie_path": "/\r\nX: y"}), "`cookie_path` must begin with /"),
+            (json!({"cookie_domain": ""}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "a..b"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "a;b"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_name": "__Host-sid", "cookie_path": "/app"}), "prefix __Host- needs"),
+            (json!({"cookie_name": "__Host-sid", "cookie_domain": "example.com"}), "prefix __Host- needs"),
+            (json!({"cookie_name": "__host-sid", "secure": false}), "prefix __Host- needs"),
+            (json!({"cookie_name": "__Secure-sid", "secure": false}), "prefix __Secure- needs"),
+        ] {
+            let message = refusal(&table);
+            assert!(message.contains(expected), "{table}: {message}");
+            assert!(message.starts_with("session_parameters: "), "{message}");
+        }
+        for text in ["", "[]", "null", "\"x\"", "{"] {
+            let message = SessionParameters::from_json(text).unwrap_err().to_string();
+            assert!(message.contains("must be a table"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_prefixed_name_with_what_it_demands_is_accepted() {
+        assert!(read(&json!({"cookie_name": "__Host-sid"})).is_ok());
+        assert!(read(&json!({"cookie_name": "__Secure-sid", "cookie_path": "/app"})).is_ok());
+    }
+
+    #[test]
+    fn the_earlier_of_both_timeouts_ends_a_session() {
+        let parameters = read(&json!({"timeout": 100, "absolute_timeout": 250})).unwrap();
+        assert_eq!(parameters.expires_at(1000, 1000), 1100);
+        assert_eq!(parameters.expires_at(1000, 1140), 1240);
+        assert_eq!(parameters.expires_at(1000, 1200), 1250);
+    }
+
+    #[test]
+    fn a_shortened_timeout_ends_sessions_stored_under_the_longer_one() {
+        let record =
+            Record { version: 1, created_at: 1000, touched_at: 1000, expires_at: 1100, ip: None, data: String::new() };
+        let with = |timeout| read(&json!({ "timeout": timeout })).unwrap();
+        assert!(!with(100).has_expired(&record, 1099));
+        assert!(with(100).has_expired(&record, 1100));
+        assert!(with(50).has_expired(&record, 1050));
+        assert!(with(500).has_expired(&record, 1100), "what the store may have deleted is over");
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_parameters_or_a_message(name in "[a-z_]{1,12}", text in "\\PC*", number: f64) {
+            for value in [json!(text), json!(number), json!([text]), json!(null)] {
+                if let Err(error) = read(&json!({ name.as_str(): value })) {
+                    prop_assert!(error.to_string().starts_with("session_parameters: "));
+                }
+            }
+        }
+
+        #[test]
+        fn no_accepted_setting_can_end_its_attribute(path in "/\\PC{0,20}|/[ -~\r\n]{0,20}", domain in "[ -~]{0,12}") {
+            if read(&json!({"cookie_path": path, "cookie_domain": domain})).is_ok() {
+                prop_assert!(!path.contains([';', '\r', '\n']) && !domain.contains([';', '\r', '\n']));
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::{Error, ErrorKind};
+
+/// What the session layer asks of the world around it: the time, randomness, a pause and a log.
+///
+/// In a Worker it is the runtime's; in tests it is a [`TestPlatform`], whose clock is the test's.
+pub trait Platform {
+    /// Seconds since 1970-01-01 UTC.
+    fn now(&self) -> u64;
+
+    /// Fills `bytes` from a cryptographically secure source.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the source has none to give.
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        getrandom::fill(bytes)
+            .map_err(|error| Error::new(ErrorKind::Unavailable, format_args!("no random bytes: {error}")))
+    }
+
+    /// Waits, without holding up other requests.
+    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+
+    /// One line for the operator. It never holds an id, a cookie or a key.
+    fn log(&self, line: fmt::Arguments<'_>);
+}
+
+/// A platform for tests: the clock stands until it is moved, sleeping takes no time, the log is kept.
+///
+/// A clone is another handle on the same platform.
+///
+/// ```
+/// use edge_session::{Platform, TestPlatform};
+///
+/// let platform = TestPlatform::at(1_764_000_000);
+/// platform.advance(60);
+/// platform.log(format_args!("tick"));
+/// assert_eq!(platform.now(), 1_764_000_060);
+/// assert_eq!(platform.logged(), ["tick"]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestPlatform {
+    now: Rc<Cell<u64>>,
+    log: Rc<RefCell<Vec<String>>>,
+}
+
+impl TestPlatform {
+    /// A platform whose clock shows `now`, in seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn at(now: u64) -> Self {
+        Self { now: Rc::new(Cell::new(now)), log: Rc::default() }
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, seconds: u64) {
+        self.now.set(self.now.get().saturating_add(seconds));
+    }
+
+    /// The lines logged so far.
+    #[must_use]
+    pub fn logged(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+}
+
+impl Platform for TestPlatform {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn sleep(&self, _milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn log(&self, line: fmt::Arguments<'_>) {
+        self.log.borrow_mut().push(line.to_string());
+    }
+}

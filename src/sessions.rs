@@ -1,0 +1,313 @@
+use std::fmt;
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cookie::{self, Presented};
+use crate::session::{Backing, Committed, CookieChange, contended};
+use crate::{Error, ErrorKind, Platform, Record, Session, SessionId, SessionParameters, Signer, Store};
+
+/// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
+///
+/// ```text
+/// Request ─ cookie ─ verify ─ load ─ expired? ─ handler ─ changed? ─ save ─ Set-Cookie ─ Response
+///             │         │        │                 ▲                   │
+///           none      forged   absent              └── lost a race ────┘   (load again, run again)
+///             └─────────┴────────┴── a new session in memory, nothing stored
+/// ```
+///
+/// [`run`](Self::run) is that picture, free of HTTP types; [`serve`](Self::serve) is the same for a
+/// Worker's requests. A clone is another handle on the same sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    backing: Rc<Backing>,
+    signer: Rc<Signer>,
+}
+
+/// What a session needs to know of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Incoming<'a> {
+    /// The `Cookie` header.
+    pub cookie: Option<&'a str>,
+    /// The visitor's address, from a source that visitors cannot write to: `CF-Connecting-IP`.
+    pub ip: Option<&'a str>,
+    /// Plain http to a loopback address, where the cookie goes without `Secure`.
+    pub plain_loopback: bool,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome<R, E> {
+    /// The handler answered, and what it did to the session is stored.
+    Replied {
+        /// The handler's reply.
+        reply: R,
+        /// The `Set-Cookie` header to send with it, if any.
+        set_cookie: Option<String>,
+    },
+    /// The session has expired, or belongs to another address, and the parameters ask to say so:
+    /// status 401. The handler did not run.
+    Expired {
+        /// The body: `expired_message`.
+        message: String,
+        /// The `Set-Cookie` header to send with it; the visitor's next request starts anew.
+        set_cookie: String,
+    },
+    /// The handler failed. Nothing was stored, except what it [saved](Session::save) itself.
+    Failed(E),
+}
+
+/// How often a handler is run when other requests keep winning the race to the store.
+const ATTEMPTS: u32 = 10;
+
+impl Sessions {
+    /// Sessions in `store`.
+    ///
+    /// ```
+    /// use edge_session::{Incoming, MemoryStore, Outcome, Session, SessionParameters, Sessions, Signer, TestPlatform};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Visit {
+    ///     count: u64,
+    /// }
+    ///
+    /// # pollster::block_on(async {
+    /// let sessions = Sessions::new(
+    ///     MemoryStore::default(),
+    ///     TestPlatform::at(1_764_000_000),
+    ///     Signer::from_secret("0123456789abcdef0123456789abcdef")?,
+    ///     SessionParameters::default(),
+    /// )?;
+    /// let count = async |session: &mut Session<Visit>| {
+    ///     session.count += 1;
+    ///     Ok::<_, edge_session::Error>(session.count)
+    /// };
+    ///
+    /// let Outcome::Replied { reply, set_cookie } = sessions.run(&Incoming::default(), count).await? else { panic!() };
+    /// assert_eq!(reply, 1);
+    ///
+    /// let cookie = set_cookie.expect("a new session sets its cookie");
+    /// let again = Incoming { cookie: cookie.split(';').next(), ..Incoming::default() };
+    /// let Outcome::Replied { reply, .. } = sessions.run(&again, count).await? else { panic!() };
+    /// assert_eq!(reply, 2);
+    /// # Ok::<(), edge_session::Error>(())
+    /// # })?;
+    /// # Ok::<(), edge_session::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` when the parameters do not pass their [check](SessionParameters::check).
+    pub fn new(
+        store: impl Store + 'static,
+        platform: impl Platform + 'static,
+        signer: Signer,
+        parameters: SessionParameters,
+    ) -> Result<Self, Error> {
+        parameters.check()?;
+        Ok(Self {
+            backing: Rc::new(Backing { store: Box::new(store), platform: Box::new(platform), parameters }),
+            signer: Rc::new(signer),
+        })
+    }
+
+    /// The parameters that these sessions go by.
+    #[must_use]
+    pub fn parameters(&self) -> &SessionParameters {
+        &self.backing.parameters
+    }
+
+    /// The life of a request: finds the visitor's session, runs `handler` on it, and stores what changed.
+    ///
+    /// A request is a transaction on its session. When another request stored a newer version in the
+    /// meantime, the session is loaded again and `handler` runs again, a bounded number of times with
+    /// a random pause between. So a handler may run more than once, and effects outside the session
+    /// belong after `session.save().await?`, which what follows runs once.
+    ///
+    /// A visitor whose session was not changed gets no record and no cookie, and one without a valid
+    /// cookie costs no store call.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the store failed, `Contended` when the race was lost too often,
+    /// `Unserializable` when the data has no JSON form. The visitor's cookie and record are untouched
+    /// then. Cookies that are forged, expired, or lead to a record that cannot be read are *not*
+    /// errors: their visitors get a new session.
+    pub async fn run<T, R, E>(
+        &self,
+        incoming: &Incoming<'_>,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<Outcome<R, E>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let presented = self.presented(incoming);
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                self.back_off(attempt).await?;
+            }
+            let mut session = match self.open(incoming, &presented).await? {
+                Opened::Session(session) => session,
+                Opened::Refused => return Ok(self.expired(incoming)),
+            };
+
+            let answer = handler(&mut session).await;
+
+            let lost_in_save = session.refusal().is_some_and(|error| error.kind() == ErrorKind::Contended);
+            let committed = match answer {
+                _ if lost_in_save => Committed::LostRace,
+                Ok(reply) => match session.commit(false).await? {
+                    Committed::Done => return Ok(self.replied(reply, incoming, &presented, &session)),
+                    Committed::LostRace => Committed::LostRace,
+                },
+                Err(error) => {
+                    return match session.refusal() {
+                        // The handler failed because its save did.
+                        Some(refusal) => Err(refusal.clone()),
+                        None => Ok(Outcome::Failed(error)),
+                    };
+                }
+            };
+            if committed == Committed::LostRace && session.was_saved() {
+                // Part of the handler's work is stored: to run it again would do that part twice.
+                break;
+            }
+        }
+        Err(contended())
+    }
+
+    /// Frees the space of expired sessions, for stores that do not do so by themselves; says how many.
+    /// Whether a session has expired never depends on it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the store failed.
+    pub async fn delete_expired(&self) -> Result<u64, Error> {
+        self.backing.store.delete_expired(self.backing.platform.now()).await
+    }
+
+    fn presented(&self, incoming: &Incoming<'_>) -> Presented {
+        match incoming.cookie {
+            None => Presented::Nothing,
+            Some(header) => cookie::read(header, &self.parameters().cookie_name, &self.signer),
+        }
+    }
+
+    /// The session that the cookie leads to, or a new one in memory.
+    async fn open<T>(&self, incoming: &Incoming<'_>, presented: &Presented) -> Result<Opened<T>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let Presented::Verified(id) = presented else {
+            return self.new_session(incoming, None);
+        };
+        match self.load::<T>(id).await? {
+            Loaded::Record(record, data) if self.admits(incoming, &record) => {
+                Ok(Opened::Session(Session::stored(&self.backing, id.clone(), record, data)))
+            }
+            Loaded::Record(..) => Ok(Opened::Refused),
+            Loaded::Absent if !self.parameters().ignore_expiry => Ok(Opened::Refused),
+            Loaded::Absent | Loaded::Unreadable => self.new_session(incoming, Some(id.clone())),
+        }
+    }
+
+    async fn load<T: DeserializeOwned>(&self, id: &SessionId) -> Result<Loaded<T>, Error> {
+        let key = id.record_key();
+        let unreadable = |reason: fmt::Arguments<'_>| {
+            self.backing
+                .platform
+                .log(format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"));
+            Ok(Loaded::Unreadable)
+        };
+        let record = match self.backing.store.load(&key).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Loaded::Absent),
+            Err(error) if error.kind() == ErrorKind::Unreadable => return unreadable(format_args!("{error}")),
+            Err(error) => return Err(error),
+        };
+        if self.parameters().has_expired(&record, self.backing.platform.now()) {
+            return Ok(Loaded::Absent);
+        }
+        match serde_json::from_str(&record.data) {
+            Ok(data) => Ok(Loaded::Record(record, data)),
+            Err(error) => unreadable(format_args!("its data is not the session's type: {error}")),
+        }
+    }
+
+    fn admits(&self, incoming: &Incoming<'_>, record: &Record) -> bool {
+        self.parameters().ignore_change_ip || record.ip.as_deref() == incoming.ip
+    }
+
+    fn new_session<T>(&self, incoming: &Incoming<'_>, presented: Option<SessionId>) -> Result<Opened<T>, Error>
+    where
+        T: Default + Serialize,
+    {
+        // An address is personal data: it is kept only where it is needed.
+        let bound = !self.parameters().ignore_change_ip;
+        let ip = incoming.ip.filter(|_| bound).map(str::to_owned);
+        Session::new(&self.backing, ip, presented).map(Opened::Session)
+    }
+
+    fn replied<T, R, E>(
+        &self,
+        reply: R,
+        incoming: &Incoming<'_>,
+        presented: &Presented,
+        session: &Session<T>,
+    ) -> Outcome<R, E> {
+        let set_cookie = match session.cookie_change() {
+            CookieChange::Set { id, expires_at } => {
+                let lifetime = expires_at.saturating_sub(self.backing.platform.now());
+                let parameters = self.parameters();
+                Some(cookie::set(parameters, &self.signer, id, lifetime, incoming.plain_loopback))
+            }
+            // A cookie that was not sent needs no taking away.
+            CookieChange::Expire if *presented != Presented::Nothing => Some(self.expired_cookie(incoming)),
+            CookieChange::Expire | CookieChange::Keep => None,
+        };
+        Outcome::Replied { reply, set_cookie }
+    }
+
+    fn expired<R, E>(&self, incoming: &Incoming<'_>) -> Outcome<R, E> {
+        Outcome::Expired {
+            message: self.parameters().expired_message.clone(),
+            set_cookie: self.expired_cookie(incoming),
+        }
+    }
+
+    fn expired_cookie(&self, incoming: &Incoming<'_>) -> String {
+        cookie::expire(self.parameters(), incoming.plain_loopback)
+    }
+
+    /// Waits a random while, on average longer with each lost race, so that those who lost do not meet again.
+    async fn back_off(&self, attempt: u32) -> Result<(), Error> {
+        let mut random = [0; 1];
+        self.backing.platform.fill_random(&mut random)?;
+        let [random] = random;
+        let longest = 8_u32.saturating_mul(1 << attempt.min(6));
+        self.backing.platform.sleep(longest.saturating_mul(u32::from(random)) >> 8).await;
+        Ok(())
+    }
+}
+
+/// What the visitor's cookie led to.
+enum Opened<T> {
+    Session(Session<T>),
+    /// To be answered with the expiry reply.
+    Refused,
+}
+
+enum Loaded<T> {
+    Record(Record, T),
+    /// No record, or one whose time is over.
+    Absent,
+    Unreadable,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sessions").field("parameters", &self.backing.parameters).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::{Error, Record, RecordKey};
+
+mod memory;
+pub use memory::MemoryStore;
+
+#[cfg(feature = "worker")]
+mod d1;
+#[cfg(feature = "worker")]
+mod kv;
+#[cfg(feature = "worker")]
+pub use self::{d1::D1Store, kv::KvStore};
+
+/// Where records are kept.
+///
+/// A store keeps, hands back and deletes; it decides nothing. It reads no data, it compares no
+/// clocks: whether a record has expired is decided by [`Sessions`](crate::Sessions) at each load,
+/// by one clock, and [`Record::expires_at`] is only what a store may free space by.
+///
+/// The contract, which a store's tests should show:
+///
+/// - `load` gives back what was stored, byte for byte, even when `expires_at` has passed.
+/// - `create` and `update` are different acts. `update` never inserts: a session that was killed
+///   while a request was in flight stays dead.
+/// - `update` replaces version `record.version - 1` and no other, in one step, so that of two
+///   writers of the same version one is told [`Updated::Stale`]. A store that cannot do this in one
+///   step says so in its own documentation (KV cannot).
+/// - `delete` of nothing succeeds.
+/// - A failed call is an [`Error`] and never an absent record: a visitor whose store is down is not
+///   a new visitor.
+///
+/// The futures need not be `Send`, for a Worker has one thread.
+///
+/// ```
+/// use edge_session::{Error, MemoryStore, Record, RecordKey, Store, Updated};
+///
+/// /// Counts the loads of the store inside it.
+/// struct Counting {
+///     inside: MemoryStore,
+///     loads: std::cell::Cell<u32>,
+/// }
+///
+/// impl Store for Counting {
+///     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+///         self.loads.set(self.loads.get() + 1);
+///         self.inside.load(key).await
+///     }
+///     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+///         self.inside.create(key, record).await
+///     }
+///     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+///         self.inside.update(key, record).await
+///     }
+///     async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+///         self.inside.delete(key).await
+///     }
+/// }
+/// ```
+#[expect(async_fn_in_trait, reason = "no Send bound: a Worker has one thread")]
+pub trait Store {
+    /// The record under `key`, even one past its expiry. Absent is `None`, never an error.
+    ///
+    /// # Errors
+    ///
+    /// `Unreadable` when something is stored there that is no record; `Unavailable` when the store
+    /// could not be asked.
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error>;
+
+    /// Inserts under a key that must be unused.
+    ///
+    /// # Errors
+    ///
+    /// `Duplicate` when the key is used (a store that cannot see this, as KV, overwrites: keys come
+    /// from 128 random bits); `Unavailable`.
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error>;
+
+    /// Replaces the version before `record.version`; says if that was no longer there, or nothing was.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`. A lost race is not an error: it is [`Updated::Stale`] or [`Updated::Gone`].
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
+
+    /// Removes the record. Nothing under `key` is not an error.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error>;
+
+    /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier, and says how many.
+    ///
+    /// The default suits a store whose records expire by themselves: nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`; what was deleted until then stays deleted.
+    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+        let _ = now;
+        Ok(0)
+    }
+}
+
+/// What came of an [update](Store::update).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an update that lost its race has stored nothing"]
+pub enum Updated {
+    /// The record is stored.
+    Done,
+    /// Another request stored a version of its own first; nothing was changed.
+    Stale,
+    /// There is no such record any more: it was killed, or has expired. Nothing was stored.
+    Gone,
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
+
+/// A [`Store`] behind a pointer, so that `Sessions` and `Session<T>` need not carry its type.
+///
+/// The boxes are ours: nobody who writes a store meets them.
+pub(crate) trait AnyStore {
+    fn load<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
+    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()>;
+    fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, ()>;
+    fn delete_expired(&self, now: u64) -> Answer<'_, u64>;
+}
+
+impl<S: Store> AnyStore for S {
+    fn load<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>> {
+        Box::pin(Store::load(self, key))
+    }
+
+    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()> {
+        Box::pin(Store::create(self, key, record))
+    }
+
+    fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated> {
+        Box::pin(Store::update(self, key, record))
+    }
+
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, ()> {
+        Box::pin(Store::delete(self, key))
+    }
+
+    fn delete_expired(&self, now: u64) -> Answer<'_, u64> {
+        Box::pin(Store::delete_expired(self, now))
+    }
+}
+
+impl fmt::Debug for dyn AnyStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Store")
+    }
+}

@@ -1,0 +1,76 @@
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::rc::Rc;
+
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated};
+
+/// Records in this process's memory: the reference that other stores are measured by, and the
+/// store for tests.
+///
+/// Not for a deployed Worker, whose visitors meet many isolates, each with a memory of its own. A
+/// clone is another handle on the same records.
+///
+/// ```
+/// use edge_session::MemoryStore;
+///
+/// let store = MemoryStore::default();
+/// assert!(store.is_empty());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    records: Rc<RefCell<BTreeMap<RecordKey, Record>>>,
+}
+
+impl MemoryStore {
+    /// How many records there are, expired ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.borrow().len()
+    }
+
+    /// No record at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.borrow().is_empty()
+    }
+}
+
+impl Store for MemoryStore {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        Ok(self.records.borrow().get(key).cloned())
+    }
+
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        match self.records.borrow_mut().entry(key.clone()) {
+            Entry::Occupied(_) => Err(Error::new(ErrorKind::Duplicate, "the key is used")),
+            Entry::Vacant(place) => {
+                place.insert(record.clone());
+                Ok(())
+            }
+        }
+    }
+
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        Ok(match self.records.borrow_mut().get_mut(key) {
+            None => Updated::Gone,
+            Some(stored) if stored.version.checked_add(1) != Some(record.version) => Updated::Stale,
+            Some(stored) => {
+                stored.clone_from(record);
+                Updated::Done
+            }
+        })
+    }
+
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+        self.records.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+        let mut records = self.records.borrow_mut();
+        let before = records.len();
+        records.retain(|_, record| record.expires_at > now);
+        Ok(before.abs_diff(records.len()).try_into().unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,203 @@
+//! What the native tests share: sessions over a store that is watched, and a visitor with a cookie jar.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use edge_session::{
+    Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
+    Store, TestPlatform, Updated,
+};
+use serde::{Deserialize, Serialize};
+
+pub const NOW: u64 = 1_764_000_000;
+pub const KEY: &str = "first-key-0123456789abcdef012345";
+
+/// A store that notes each call, and fails or interferes when told to. A clone is another handle.
+#[derive(Clone, Default)]
+pub struct SpyStore {
+    pub inside: MemoryStore,
+    calls: Rc<RefCell<Vec<&'static str>>>,
+    failing: Rc<Cell<&'static str>>,
+    before_update: Rc<RefCell<Vec<Interference>>>,
+}
+
+/// What another request does between our load and our update.
+#[derive(Clone, Copy)]
+pub enum Interference {
+    Update(&'static str),
+    Delete,
+}
+
+impl SpyStore {
+    /// The calls since the last time that this was asked, as in `"load update"`.
+    pub fn calls(&self) -> String {
+        self.calls.take().join(" ")
+    }
+
+    /// Makes each call of this name fail from now on; `""` ends it.
+    pub fn fail(&self, call: &'static str) {
+        self.failing.set(call);
+    }
+
+    /// Another request gets in before the next update; with several, one before each.
+    pub fn interfere(&self, interferences: &[Interference]) {
+        *self.before_update.borrow_mut() = interferences.to_vec();
+    }
+
+    fn note(&self, call: &'static str) -> Result<(), Error> {
+        self.calls.borrow_mut().push(call);
+        if self.failing.get() == call {
+            return Err(Error::new(ErrorKind::Unavailable, "disk on fire in rack 7"));
+        }
+        Ok(())
+    }
+}
+
+impl Store for SpyStore {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        self.note("load")?;
+        self.inside.load(key).await
+    }
+
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        self.note("create")?;
+        self.inside.create(key, record).await
+    }
+
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.note("update")?;
+        let interference = self.before_update.borrow_mut().pop();
+        match interference {
+            None => {}
+            Some(Interference::Delete) => self.inside.delete(key).await?,
+            Some(Interference::Update(data)) => {
+                let mut stored = self.inside.load(key).await?.expect("it was loaded");
+                stored.version += 1;
+                data.clone_into(&mut stored.data);
+                assert_eq!(self.inside.update(key, &stored).await?, Updated::Done);
+            }
+        }
+        self.inside.update(key, record).await
+    }
+
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+        self.note("delete")?;
+        self.inside.delete(key).await
+    }
+
+    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+        self.note("delete_expired")?;
+        self.inside.delete_expired(now).await
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Visit {
+    pub count: u64,
+}
+
+/// Sessions over a spy, and the handles to steer them.
+#[derive(Clone)]
+pub struct Rig {
+    pub store: SpyStore,
+    pub platform: TestPlatform,
+    pub sessions: Sessions,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self::with("{}")
+    }
+
+    pub fn with(parameters: &str) -> Self {
+        Self::over(&SpyStore::default(), &TestPlatform::at(NOW), KEY, parameters)
+    }
+
+    /// The same store and clock, under other keys or parameters: a deployment.
+    pub fn redeployed(&self, secret: &str, parameters: &str) -> Self {
+        Self::over(&self.store, &self.platform, secret, parameters)
+    }
+
+    fn over(store: &SpyStore, platform: &TestPlatform, secret: &str, parameters: &str) -> Self {
+        let signer = Signer::from_secret(secret).unwrap();
+        let parameters = SessionParameters::from_json(parameters).unwrap();
+        Self {
+            store: store.clone(),
+            platform: platform.clone(),
+            sessions: Sessions::new(store.clone(), platform.clone(), signer, parameters).unwrap(),
+        }
+    }
+}
+
+/// A browser: it keeps the cookie that it is given, and drops it when told.
+#[derive(Clone, Default)]
+pub struct Visitor {
+    pub cookie: Option<String>,
+    pub ip: Option<&'static str>,
+}
+
+/// What a visitor got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply<R> {
+    Ok(R),
+    Expired(String),
+    Failed(String),
+    Error(ErrorKind),
+}
+
+impl Visitor {
+    pub fn at(ip: &'static str) -> Self {
+        Self { cookie: None, ip: Some(ip) }
+    }
+
+    /// The same request again, as another one in flight: the same cookie, in a jar of its own.
+    pub fn twin(&self) -> Self {
+        self.clone()
+    }
+
+    pub fn ask<T, R>(
+        &mut self,
+        rig: &Rig,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, Error>,
+    ) -> (Reply<R>, Option<String>)
+    where
+        T: Default + Serialize + for<'a> Deserialize<'a>,
+    {
+        let incoming = Incoming { cookie: self.cookie.as_deref(), ip: self.ip, plain_loopback: false };
+        let (reply, set_cookie) = match pollster::block_on(rig.sessions.run(&incoming, handler)) {
+            Ok(Outcome::Replied { reply, set_cookie }) => (Reply::Ok(reply), set_cookie),
+            Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), Some(set_cookie)),
+            Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), None),
+            Err(error) => (Reply::Error(error.kind()), None),
+        };
+        if let Some(set_cookie) = &set_cookie {
+            let pair = set_cookie.split(';').next().unwrap().to_owned();
+            self.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
+        }
+        (reply, set_cookie)
+    }
+
+    /// `/count`.
+    pub fn count(&mut self, rig: &Rig) -> Reply<u64> {
+        self.ask(rig, count).0
+    }
+
+    /// A handler that looks and touches nothing.
+    pub fn read(&mut self, rig: &Rig) -> Reply<u64> {
+        self.ask(rig, async |session: &mut Session<Visit>| Ok(session.count)).0
+    }
+
+    /// `/reset`.
+    pub fn reset(&mut self, rig: &Rig) -> (Reply<()>, Option<String>) {
+        self.ask(rig, async |session: &mut Session<Visit>| {
+            session.kill();
+            Ok(())
+        })
+    }
+}
+
+pub async fn count(session: &mut Session<Visit>) -> Result<u64, Error> {
+    session.count += 1;
+    Ok(session.count)
+}

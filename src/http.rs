@@ -1,0 +1,291 @@
+//! Sessions for a Worker's requests: where `Sessions` meets `worker`.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::js_sys::{Array, JSON, Object};
+use worker::{Env, Headers, Request, Response, ResponseBuilder};
+
+use crate::parameters::Setting;
+use crate::{
+    D1Store, Error, Incoming, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer, StoreKind, js,
+};
+
+/// Runs `handler` on the session of `request`, with the settings of the Worker's environment: the
+/// whole of this crate in one call.
+///
+/// ```no_run
+/// use edge_session::Session;
+/// use serde::{Deserialize, Serialize};
+/// use worker::{Context, Env, Request, Response, event};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Visit {
+///     count: u64,
+/// }
+///
+/// # mod worker_ { pub use worker::*; }
+/// async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+///     edge_session::serve(&request, &env, async |session: &mut Session<Visit>| {
+///         session.count += 1;
+///         Response::ok(session.count.to_string())
+///     })
+///     .await
+/// }
+/// ```
+///
+/// It is [`Sessions::from_env`] and [`Sessions::serve`]; what goes wrong in either is logged and
+/// answered by [`Error::into_response`].
+///
+/// # Errors
+///
+/// Those of `handler`, and no others.
+pub async fn serve<T>(
+    request: &Request,
+    env: &Env,
+    handler: impl AsyncFn(&mut Session<T>) -> worker::Result<Response>,
+) -> worker::Result<Response>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    match Sessions::from_env(env) {
+        Ok(sessions) => sessions.serve(request, handler).await,
+        Err(error) => Ok(error.into_response()),
+    }
+}
+
+/// The bindings that [`Sessions::from_env`] looks for.
+const PARAMETERS: &str = "session_parameters";
+const SECRET: &str = "SECRET_KEY";
+const KV_NAMESPACE: &str = "SESSIONS";
+const D1_DATABASE: &str = "DB";
+
+thread_local! {
+    /// Parameters and keys are read and checked once in the life of an isolate. Only what passed is
+    /// kept, and it is never needed to be: after a panic the instance starts anew without it.
+    static SESSIONS: RefCell<Option<Sessions>> = const { RefCell::new(None) };
+}
+
+impl Sessions {
+    /// The sessions that the Worker's environment describes: the parameters in the table
+    /// `[vars.session_parameters]`, the keys in the secret `SECRET_KEY`, and, as `store` says, the KV
+    /// namespace `SESSIONS` or the D1 database `DB`.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`; the message names what is wrong and how to repair it. A missing table of
+    /// parameters is *not* an error: each parameter has its default.
+    pub fn from_env(env: &Env) -> Result<Self, Error> {
+        let known = SESSIONS.with_borrow(Clone::clone);
+        match known {
+            Some(sessions) => Ok(sessions),
+            None => {
+                let sessions = read_env(env)?;
+                SESSIONS.replace(Some(sessions.clone()));
+                Ok(sessions)
+            }
+        }
+    }
+
+    /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
+    /// cookie, if there is one to set, and with `Cache-Control: private, no-store` and
+    /// `Vary: Cookie`, for it depends on who asked. (A `Cache-Control` of the handler's own stays, if
+    /// no cookie is set.)
+    ///
+    /// What goes wrong with the session is no `Err`: it is logged and answered 503 with
+    /// `Retry-After`, or 500 when only the operator can repair it, and the visitor's cookie stays as
+    /// it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of `handler`, and no others. Nothing was stored then.
+    pub async fn serve<T>(
+        &self,
+        request: &Request,
+        handler: impl AsyncFn(&mut Session<T>) -> worker::Result<Response>,
+    ) -> worker::Result<Response>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let cookie = header(request, "Cookie");
+        let ip = header(request, "CF-Connecting-IP");
+        let incoming = Incoming {
+            cookie: cookie.as_deref(),
+            ip: ip.as_deref(),
+            plain_loopback: is_plain_loopback(&request.inner().url()),
+        };
+        match self.run(&incoming, handler).await {
+            Ok(Outcome::Replied { reply, set_cookie }) => Ok(with_session_headers(reply, set_cookie.as_deref())),
+            Ok(Outcome::Expired { message, set_cookie }) => {
+                Ok(with_session_headers(text(401, &message), Some(&set_cookie)))
+            }
+            Ok(Outcome::Failed(error)) => Err(error),
+            Err(error) => Ok(error.into_response()),
+        }
+    }
+}
+
+impl Error {
+    /// Logs the error, and gives the reply that a visitor may see: its status, `Retry-After` with a
+    /// 503, and not a word of the message.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        WorkerPlatform.log(format_args!("{self}"));
+        let status = self.status();
+        if status == 503 {
+            let response = text(status, "Service unavailable. Please try again in a moment.\n");
+            set(response.headers(), "Retry-After", "1");
+            response
+        } else {
+            text(status, "This service is out of order. Its operator finds the reason in its log.\n")
+        }
+    }
+}
+
+/// So that `session.save().await?` works in a handler. [`Sessions::serve`] knows such an error again
+/// and answers it as what it is.
+impl From<Error> for worker::Error {
+    fn from(error: Error) -> Self {
+        Self::RustError(error.to_string())
+    }
+}
+
+/// A plain-text response that no cache keeps. It cannot fail.
+pub(crate) fn text(status: u16, body: &str) -> Response {
+    let response = ResponseBuilder::new().with_status(status).fixed(body.as_bytes().to_vec());
+    set(response.headers(), "Content-Type", "text/plain; charset=utf-8");
+    set(response.headers(), "Cache-Control", "no-store");
+    response
+}
+
+/// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.
+pub(crate) fn set(headers: &Headers, name: &str, value: &str) {
+    drop(headers.set(name, value));
+}
+
+fn with_session_headers(response: Response, set_cookie: Option<&str>) -> Response {
+    // The headers of a response that was fetched cannot be changed; those of their copy can.
+    let headers = response.headers().clone();
+    let varies = headers.get("Vary").ok().flatten().unwrap_or_default();
+    if !varies.split(',').any(|name| matches!(name.trim(), "*" | "Cookie" | "cookie")) {
+        drop(headers.append("Vary", "Cookie"));
+    }
+    if set_cookie.is_some() || !headers.has("Cache-Control").unwrap_or(false) {
+        set(&headers, "Cache-Control", "private, no-store");
+    }
+    if let Some(set_cookie) = set_cookie {
+        drop(headers.append("Set-Cookie", set_cookie));
+    }
+    response.with_headers(headers)
+}
+
+fn header(request: &Request, name: &str) -> Option<String> {
+    request.headers().get(name).ok().flatten()
+}
+
+/// Whether a request came by plain http to a loopback address. `url` is as the runtime wrote it: the
+/// scheme and the host in lower case, the path never empty.
+fn is_plain_loopback(url: &str) -> bool {
+    let Some(authority) = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()) else {
+        return false;
+    };
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    };
+    host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
+}
+
+fn read_env(env: &Env) -> Result<Sessions, Error> {
+    let parameters = match js::variable(env, PARAMETERS) {
+        None => SessionParameters::default(),
+        Some(table) => SessionParameters::from_settings(settings(table)?)?,
+    };
+    let secret = js::variable(env, SECRET).and_then(|secret| secret.as_string());
+    let signer = Signer::from_secret(&secret.ok_or_else(Signer::missing)?)?;
+    match parameters.store {
+        StoreKind::Kv => Sessions::new(KvStore::from_env(env, KV_NAMESPACE)?, WorkerPlatform, signer, parameters),
+        StoreKind::D1 => Sessions::new(D1Store::from_env(env, D1_DATABASE)?, WorkerPlatform, signer, parameters),
+    }
+}
+
+/// The entries of a `[vars]` table.
+fn settings(table: JsValue) -> Result<impl Iterator<Item = (String, Setting)>, Error> {
+    let table = table
+        .dyn_into::<Object>()
+        .ok()
+        .filter(|table| !Array::is_array(table))
+        .ok_or_else(SessionParameters::no_table)?;
+    Ok(Object::entries(&table).into_iter().map(|entry| {
+        let entry = Array::from(&entry);
+        (entry.get(0).as_string().unwrap_or_default(), setting(&entry.get(1)))
+    }))
+}
+
+fn setting(value: &JsValue) -> Setting {
+    if let Some(text) = value.as_string() {
+        Setting::Text(text)
+    } else if let Some(flag) = value.as_bool() {
+        Setting::Flag(flag)
+    } else if let Some(number) = value.as_f64() {
+        Setting::Number(number)
+    } else {
+        let json = JSON::stringify(value).ok().and_then(|json| json.as_string());
+        Setting::Other(json.unwrap_or_default())
+    }
+}
+
+/// The Workers runtime.
+#[derive(Debug)]
+pub(crate) struct WorkerPlatform;
+
+impl Platform for WorkerPlatform {
+    fn now(&self) -> u64 {
+        worker::Date::now().as_millis() / 1000
+    }
+
+    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(worker::Delay::from(Duration::from_millis(milliseconds.into())))
+    }
+
+    fn log(&self, line: fmt::Arguments<'_>) {
+        worker::console_error!("edge-session: {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_http_to_loopback_is_plain_loopback() {
+        for url in [
+            "http://localhost/",
+            "http://localhost:8787/count",
+            "http://app.localhost:8787/",
+            "http://127.0.0.1:8787/count?x=http://a",
+            "http://127.1.2.3/",
+            "http://[::1]/",
+            "http://[::1]:8787/",
+        ] {
+            assert!(is_plain_loopback(url), "{url}");
+        }
+        for url in [
+            "https://localhost/",
+            "http://example.com/",
+            "http://example.com/localhost",
+            "http://localhost.example.com/",
+            "http://[::2]:8787/",
+            "http://[fe80::1]/",
+            "",
+        ] {
+            assert!(!is_plain_loopback(url), "{url}");
+        }
+    }
+}

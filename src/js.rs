@@ -1,0 +1,56 @@
+//! What JavaScript holds and throws.
+
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{Env, js_sys};
+
+use crate::Error;
+
+/// The variable, secret or binding `name`, if the environment has it.
+pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
+    js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
+}
+
+/// What to say of a store whose binding is not there, or is something else.
+pub(crate) fn misbound(table: &str, binding: &str) -> Error {
+    Error::misconfigured(format_args!(
+        "the sessions' store needs the binding {binding}; \
+         add {table} with `binding = \"{binding}\"` to wrangler.toml"
+    ))
+}
+
+/// The message of a platform error.
+///
+/// Its `Display` will not do: it prints JavaScript stacks, and of a D1 error a debug dump.
+pub(crate) fn message(error: &worker::Error) -> String {
+    match error {
+        worker::Error::D1(error) => String::from(AsRef::<js_sys::Error>::as_ref(error).message()),
+        worker::Error::UnknownJsError { message, .. } => message.clone(),
+        worker::Error::Internal(value) => thrown(value),
+        worker::Error::RustError(text) | worker::Error::JsError(text) | worker::Error::BindingError(text) => {
+            text.clone()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The message of a thrown value.
+pub(crate) fn thrown(value: &JsValue) -> String {
+    match value.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => value.as_string().unwrap_or_else(|| "an error without a message".to_owned()),
+    }
+}
+
+/// An object of one property, for a call's options.
+pub(crate) fn options(name: &str, value: impl Into<JsValue>) -> JsValue {
+    let object = js_sys::Object::new();
+    // Setting a property of a plain object cannot fail.
+    drop(js_sys::Reflect::set(&object, &JsValue::from_str(name), &value.into()));
+    object.into()
+}
+
+/// A JavaScript number. Times and versions stay below 2^53, up to where it is exact.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+pub(crate) fn number(value: u64) -> JsValue {
+    JsValue::from_f64(value as f64)
+}

@@ -1,0 +1,54 @@
+// Runs the built Worker in workerd for the tests in Rust: one JSON command a line on standard input,
+// one JSON answer a line on standard output. Ends when its input does.
+import { createInterface } from "node:readline";
+import { createTestHarness } from "wrangler";
+
+const harnesses = new Map();
+
+const commands = {
+  // Starts a Worker of its own, with storage of its own.
+  async start({ vars, secrets, migrate }) {
+    const worker = { configPath: "wrangler.toml", prebuiltWorkerDir: "dist", vars, secrets };
+    const harness = createTestHarness({ workers: [worker] });
+    const { url } = await harness.listen();
+    if (migrate) await harness.getWorker().applyD1Migrations("DB");
+    const id = String(url);
+    harnesses.set(id, harness);
+    return id;
+  },
+  async stop({ id }) {
+    await harnesses.get(id).close();
+    harnesses.delete(id);
+  },
+  logs: ({ id }) => harnesses.get(id).getLogs().map((log) => log.message),
+  scheduled: async ({ id }) => (await harnesses.get(id).getWorker().scheduled({ cron: "17 * * * *" })).outcome,
+  async d1({ id, sql }) {
+    const { DB } = await harnesses.get(id).getWorker().getEnv();
+    return (await DB.prepare(sql).all()).results;
+  },
+  async kvKeys({ id }) {
+    const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
+    return (await SESSIONS.list()).keys;
+  },
+  async kvGet({ id, key }) {
+    const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
+    return SESSIONS.get(key);
+  },
+  async kvPut({ id, key, value }) {
+    const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
+    await SESSIONS.put(key, value);
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, ...values } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { ok: (await commands[command](values)) ?? null };
+  } catch (error) {
+    answer = { error: String(error?.stack ?? error) };
+  }
+  process.stdout.write(`\u0001${JSON.stringify(answer)}\n`);
+}
+await Promise.all([...harnesses.values()].map((harness) => harness.close()));
+process.exit(0);

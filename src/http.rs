@@ -23,21 +23,29 @@ use crate::{
 /// ```no_run
 /// use edge_session::Session;
 /// use serde::{Deserialize, Serialize};
-/// use worker::{Context, Env, Request, Response, event};
+/// use worker::{Context, Env, Request, Response, Result, event};
 ///
 /// #[derive(Default, Serialize, Deserialize)]
 /// struct Visit {
 ///     count: u64,
 /// }
 ///
-/// # mod worker_ { pub use worker::*; }
-/// async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
-///     edge_session::serve(&request, &env, async |session: &mut Session<Visit>| {
-///         session.count += 1;
-///         Response::ok(session.count.to_string())
+/// #[event(fetch)]
+/// async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+///     edge_session::serve(&request, &env, async |session: &mut Session<Visit>| match request.path().as_str() {
+///         "/count" => {
+///             session.count += 1;
+///             Response::ok(session.count.to_string())
+///         }
+///         "/reset" => {
+///             session.kill();
+///             Response::ok("")
+///         }
+///         _ => Response::error("not found", 404),
 ///     })
 ///     .await
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// It is [`Sessions::from_env`] and [`Sessions::serve`]; what goes wrong in either is logged and

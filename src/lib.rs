@@ -1,4 +1,54 @@
-#![doc = include_str!("../docs/crate.md")]
+//! Server-side sessions for Cloudflare Workers: web.py's `web.session` at the edge.
+//!
+//! A visitor's cookie holds a signed random id and nothing else; the data is yours, typed, and kept in
+//! Workers KV ([`KvStore`]) or D1 ([`D1Store`]). In a Worker, [`serve`] is all that is needed; its
+//! documentation has the whole program. The same without HTTP and without a runtime, as in a test:
+//!
+//! ```
+//! use edge_session::{Error, Incoming, MemoryStore, Outcome, Session, SessionParameters, Sessions, Signer, TestPlatform};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Visit {
+//!     count: u64, // a new visitor's is Default's: web.py's initializer={'count': 0}
+//! }
+//!
+//! # pollster::block_on(async {
+//! let sessions = Sessions::new(
+//!     MemoryStore::default(),
+//!     TestPlatform::at(1_764_000_000),
+//!     Signer::from_secret("0123456789abcdef0123456789abcdef")?,
+//!     SessionParameters::default(),
+//! )?;
+//!
+//! let count = async |session: &mut Session<Visit>| {
+//!     session.count += 1;
+//!     Ok::<_, Error>(session.count)
+//! };
+//!
+//! // A first visit: a session is made, and its cookie is to be set.
+//! let Outcome::Replied { reply: 1, set_cookie: Some(set_cookie) } = sessions.run(&Incoming::default(), count).await?
+//! else { panic!() };
+//!
+//! // The next one brings the cookie.
+//! let visit = Incoming { cookie: set_cookie.split(';').next(), ..Incoming::default() };
+//! let Outcome::Replied { reply: 2, .. } = sessions.run(&visit, count).await? else { panic!() };
+//! # Ok::<(), Error>(())
+//! # })?;
+//! # Ok::<(), edge_session::Error>(())
+//! ```
+//!
+//! # How to read the code
+//!
+//! [`Sessions::run`] is the life of a request, from the cookie to the cookie. What it calls is in the
+//! file of its name: the cookie and its [signature](Signer), the [`Session`], the [`Record`] that is
+//! stored, and the [`Store`] trait with its contract. All that is plain Rust. Only the feature
+//! `worker` (on by default) knows the Workers runtime: the stores on KV and D1, and [`serve`].
+//!
+//! Words: a *session* is known by its *id*, a secret; its *record* is what a *store* keeps, under the
+//! id's hash; *data* is the visitor's values, your type; to *kill* is to end a session, to *touch* to
+//! note its use. Times are whole seconds, points in time seconds since 1970-01-01 UTC.
+
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod cookie;

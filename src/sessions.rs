@@ -62,40 +62,7 @@ pub enum Outcome<R, E> {
 const ATTEMPTS: u32 = 10;
 
 impl Sessions {
-    /// Sessions in `store`.
-    ///
-    /// ```
-    /// use edge_session::{Incoming, MemoryStore, Outcome, Session, SessionParameters, Sessions, Signer, TestPlatform};
-    /// use serde::{Deserialize, Serialize};
-    ///
-    /// #[derive(Default, Serialize, Deserialize)]
-    /// struct Visit {
-    ///     count: u64,
-    /// }
-    ///
-    /// # pollster::block_on(async {
-    /// let sessions = Sessions::new(
-    ///     MemoryStore::default(),
-    ///     TestPlatform::at(1_764_000_000),
-    ///     Signer::from_secret("0123456789abcdef0123456789abcdef")?,
-    ///     SessionParameters::default(),
-    /// )?;
-    /// let count = async |session: &mut Session<Visit>| {
-    ///     session.count += 1;
-    ///     Ok::<_, edge_session::Error>(session.count)
-    /// };
-    ///
-    /// let Outcome::Replied { reply, set_cookie } = sessions.run(&Incoming::default(), count).await? else { panic!() };
-    /// assert_eq!(reply, 1);
-    ///
-    /// let cookie = set_cookie.expect("a new session sets its cookie");
-    /// let again = Incoming { cookie: cookie.split(';').next(), ..Incoming::default() };
-    /// let Outcome::Replied { reply, .. } = sessions.run(&again, count).await? else { panic!() };
-    /// assert_eq!(reply, 2);
-    /// # Ok::<(), edge_session::Error>(())
-    /// # })?;
-    /// # Ok::<(), edge_session::Error>(())
-    /// ```
+    /// Sessions in `store`. The [crate's documentation](crate) has an example.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! The cookie header, as visitors, neighbours and attackers write it.
-#![allow(clippy::arithmetic_side_effects, clippy::string_slice)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 
 use edge_session::Signer;
 use edge_session::cookie::{Presented, read};

@@ -1,5 +1,6 @@
 //! What a request does to the session, to the store and to the cookie.
-#![allow(clippy::arithmetic_side_effects, clippy::string_slice)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 
 mod support;
 

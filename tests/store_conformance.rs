@@ -1,5 +1,6 @@
 //! The contract of `Store`, shown on `MemoryStore`.
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 
 use edge_session::{ErrorKind, MemoryStore, Record, RecordKey, SessionId, Store, TestPlatform, Updated};
 use pollster::block_on;

@@ -7,8 +7,8 @@ const harnesses = new Map();
 
 const commands = {
   // Starts a Worker of its own, with storage of its own.
-  async start({ vars, secrets, migrate }) {
-    const worker = { configPath: "wrangler.toml", prebuiltWorkerDir: "dist", vars, secrets };
+  async start({ config, vars, secrets, migrate }) {
+    const worker = { configPath: config, prebuiltWorkerDir: "dist", vars, secrets };
     const harness = createTestHarness({ workers: [worker] });
     const { url } = await harness.listen();
     if (migrate) await harness.getWorker().applyD1Migrations("DB");
@@ -33,6 +33,11 @@ const commands = {
   async kvGet({ id, key }) {
     const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
     return SESSIONS.get(key);
+  },
+  migrate: ({ id }) => harnesses.get(id).getWorker().applyD1Migrations("DB"),
+  async kvDelete({ id, key }) {
+    const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
+    await SESSIONS.delete(key);
   },
   async kvPut({ id, key, value }) {
     const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();

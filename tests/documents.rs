@@ -1,0 +1,52 @@
+//! What the documents say is what the code does.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use edge_session::SessionParameters;
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_readmes_program_is_the_example_that_compiles() {
+    let (_, rest) = README.split_once("```rust\n").unwrap();
+    let (program, _) = rest.split_once("```\n").unwrap();
+    let (_, example) = include_str!("../examples/count.rs").split_once("\n\n").unwrap();
+    assert_eq!(program, example.replace("#[rustfmt::skip]\n", ""));
+}
+
+#[test]
+fn the_readme_lists_every_parameter_and_no_other() {
+    let refusal = SessionParameters::from_json(r#"{"?": 1}"#).unwrap_err().to_string();
+    let (_, names) = refusal.split_once("the names are ").unwrap();
+    let mut listed: Vec<_> = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| Name | Default"))
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed.join(", "), names);
+}
+
+#[test]
+fn the_readmes_defaults_are_the_defaults() {
+    let SessionParameters { cookie_name, cookie_path, samesite, httponly, secure, persistent, .. } =
+        SessionParameters::default();
+    let SessionParameters { timeout, ignore_expiry, ignore_change_ip, expired_message, .. } =
+        SessionParameters::default();
+    for (name, default) in [
+        ("cookie_name", format!("{cookie_name:?}")),
+        ("cookie_path", format!("{cookie_path:?}")),
+        ("samesite", format!("{:?}", samesite.as_str())),
+        ("httponly", httponly.to_string()),
+        ("secure", secure.to_string()),
+        ("persistent", persistent.to_string()),
+        ("timeout", timeout.to_string()),
+        ("ignore_expiry", ignore_expiry.to_string()),
+        ("ignore_change_ip", ignore_change_ip.to_string()),
+        ("expired_message", format!("{expired_message:?}")),
+        ("store", "\"kv\"".to_owned()),
+    ] {
+        let row = format!("| `{name}` | `{default}` |");
+        assert!(README.contains(&row), "{row}");
+    }
+}

@@ -1,0 +1,90 @@
+//! Cookies as visitors, neighbours and attackers send them.
+
+use crate::launcher::{Store, Worker};
+use crate::visitor::{Visitor, raw_count};
+
+/// The body and the status line of a raw answer.
+fn brief(answer: &str) -> (&str, &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    (head.lines().next().unwrap(), body)
+}
+
+on_each_store! {
+    fn a_cookie_that_we_did_not_sign_is_a_new_visitor(store: Store) {
+        let worker = Worker::shared(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let signed = visitor.value().to_owned();
+        let (id, mac) = signed.split_once('.').unwrap();
+        let other_digit = if signed.ends_with('0') { "1" } else { "0" };
+        for value in [
+            String::new(),
+            "zzzz".to_owned(),
+            "../x".to_owned(),
+            "a".to_owned(),
+            id.to_owned(),
+            format!("{id}."),
+            format!(".{mac}"),
+            format!("{}{other_digit}", &signed[..signed.len() - 1]),
+            signed[..50].to_owned(),
+            format!("{signed}0"),
+            format!("{signed}%0A"),
+            signed.to_uppercase(),
+            "a".repeat(8 * 1024),
+            format!("{}.{mac}", "0".repeat(8 * 1024)),
+            "Jürgen 名前".to_owned(),
+        ] {
+            let mut forger = Visitor::with_cookie(format!("webpy_session_id={value}"));
+            let reply = forger.get(worker, "count");
+            assert_eq!(reply.brief(), (200, "1"), "{value}");
+            assert!(reply.set_cookie().is_some() && forger.value() != signed, "{value}: a new id");
+        }
+        for header in [
+            "webpy_session_id".to_owned(),
+            format!("WEBPY_SESSION_ID={signed}"),
+            format!("webpy_session_idx={signed}"),
+            format!("\u{2000}webpy_session_id={signed}"),
+            format!("x=1, webpy_session_id={signed}"),
+        ] {
+            assert_eq!(Visitor::with_cookie(header.clone()).get(worker, "count").brief(), (200, "1"), "{header}");
+        }
+        assert_eq!(visitor.count(worker), 2, "and none of them touched the real session");
+    }
+
+    fn foreign_cookies_lose_no_session(store: Store) {
+        let worker = Worker::shared(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let pair = visitor.cookie.clone().unwrap();
+        let value = visitor.value().to_owned();
+        let mut expected = 1;
+        for header in [
+            format!("a=b; {pair}; c=\"q;x\""),
+            format!("prefs={{\"theme\":\"dark\"}}; {pair}"),
+            format!("bad[name]=1; {pair}; q=\"1\""),
+            format!("x=\"unterminated; {pair}"),
+            format!("é=ü; {pair}"),
+            format!("webpy_session_id=0000; {pair}"),
+            format!("{pair}; webpy_session_id=0000"),
+            format!("webpy_session_id=\"{value}\""),
+            format!("webpy_session_id = {value}"),
+            (0..100).map(|n| format!("foreign{n}={{\"n\":{n}}}; ")).collect::<String>() + &pair,
+        ] {
+            expected += 1;
+            assert_eq!(Visitor::with_cookie(header.clone()).count(worker), expected, "{header}");
+        }
+    }
+
+    fn bytes_that_no_client_sends_are_answered(store: Store) {
+        let worker = Worker::shared(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let pair = visitor.cookie.clone().unwrap();
+        let not_utf_8 = raw_count(worker, b"Cookie: webpy_session_id=\xff\xfe\xe9");
+        assert_eq!(brief(&not_utf_8), ("HTTP/1.1 200 OK", "1"));
+        assert_eq!(brief(&raw_count(worker, &[b"Cookie: x=\xff\xe9; ", pair.as_bytes()].concat())).1, "2");
+        // HTTP itself forbids a NUL (RFC 9110, section 5.5): the server in front of the Worker says so.
+        assert_eq!(brief(&raw_count(worker, b"Cookie: webpy_session_id=a\0b")).0, "HTTP/1.1 400 Bad Request");
+        assert_eq!(visitor.count(worker), 3);
+    }
+}

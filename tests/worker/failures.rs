@@ -1,0 +1,84 @@
+//! Stores that fail, records that cannot be read.
+
+use serde_json::json;
+
+use crate::launcher::{KEY, Store, Worker};
+use crate::visitor::{Reply, Visitor};
+
+fn is_unavailable(reply: &Reply) {
+    assert_eq!(reply.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(reply.set_cookie(), None);
+}
+
+on_each_store! {
+    fn an_unreadable_record_is_a_new_session_and_a_log_line(store: Store) {
+        let worker = Worker::with(store, json!({}));
+        for text in ["gASVZwAAAAAAAAB9lCiMCnNlc3Npb25faWSU", "", "{}x", "{\"count\":\"many\"}", "[true]"] {
+            for key in worker.keys() {
+                match store {
+                    Store::Kv => worker.kv_delete(&key),
+                    Store::D1 => drop(worker.sql("DELETE FROM sessions")),
+                }
+            }
+            let mut visitor = Visitor::default();
+            assert_eq!(visitor.count(&worker), 1);
+            let mut leaving = visitor.clone();
+            worker.overwrite(text);
+            let old = visitor.cookie.clone();
+            assert_eq!(visitor.count(&worker), 1, "{text:?}");
+            assert_ne!(visitor.cookie, old);
+            assert_eq!(visitor.count(&worker), 2);
+            assert_eq!(leaving.get(&worker, "reset").brief(), (200, ""), "{text:?}");
+            assert_eq!(worker.keys().len(), 1, "the reset removed it");
+        }
+        let log = worker.log();
+        assert!(log.contains("cannot be read, so its visitor gets a new session"), "{log}");
+    }
+}
+
+#[test]
+fn a_d1_without_its_table_is_a_503_and_the_log_names_the_command() {
+    let parameters = json!({"session_parameters": {"store": "d1"}});
+    let worker = Worker::start(Store::D1, &parameters, Some(KEY), false);
+    let mut visitor = Visitor::default();
+    is_unavailable(&visitor.get(&worker, "count"));
+    let log = worker.log();
+    assert!(log.contains("npx wrangler d1 migrations apply DB --remote"), "{log}");
+    worker.migrate();
+    assert_eq!(visitor.count(&worker), 1, "and then it works");
+}
+
+#[test]
+fn a_store_that_fails_on_load_loses_nothing() {
+    let worker = Worker::with(Store::D1, json!({}));
+    let mut visitor = Visitor::default();
+    assert_eq!(visitor.count(&worker), 1);
+    worker.sql("ALTER TABLE sessions RENAME TO elsewhere");
+    is_unavailable(&visitor.get(&worker, "count"));
+    is_unavailable(&visitor.get(&worker, "reset"));
+    worker.sql("ALTER TABLE elsewhere RENAME TO sessions");
+    assert_eq!(visitor.count(&worker), 2);
+}
+
+#[test]
+fn a_store_that_fails_on_save_loses_nothing() {
+    let worker = Worker::with(Store::D1, json!({}));
+    let mut visitor = Visitor::default();
+    assert_eq!(visitor.count(&worker), 1);
+    for (event, name) in [("UPDATE", "u"), ("INSERT", "i"), ("DELETE", "d")] {
+        worker.sql(&format!(
+            "CREATE TRIGGER fail_{name} BEFORE {event} ON sessions BEGIN SELECT RAISE(ABORT, 'rack 7 is on fire'); END"
+        ));
+    }
+    is_unavailable(&visitor.get(&worker, "count"));
+    is_unavailable(&visitor.get(&worker, "reset"));
+    is_unavailable(&Visitor::default().get(&worker, "count"));
+    assert!(worker.log().contains("D1_ERROR: rack 7 is on fire"), "{}", worker.log());
+    for name in ["u", "i", "d"] {
+        worker.sql(&format!("DROP TRIGGER fail_{name}"));
+    }
+    assert_eq!(visitor.count(&worker), 2, "nothing was overwritten, and nobody logged out");
+}

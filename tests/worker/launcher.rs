@@ -1,0 +1,181 @@
+//! Workers in workerd, started by `launcher.mjs`, and what lies in their stores.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+
+use serde_json::{Value, json};
+
+pub const KEY: &str = "first-key-0123456789abcdef012345";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    Kv,
+    D1,
+}
+
+impl Store {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kv => "kv",
+            Self::D1 => "d1",
+        }
+    }
+}
+
+/// A running Worker, with storage of its own. It is stopped when this is dropped.
+pub struct Worker {
+    /// Ends with `/`.
+    pub url: String,
+    pub store: Store,
+}
+
+impl Worker {
+    /// The Worker as it is shipped, on this store; one for all tests.
+    pub fn shared(store: Store) -> &'static Self {
+        static KV: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::Kv, json!({})));
+        static D1: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::D1, json!({})));
+        match store {
+            Store::Kv => &KV,
+            Store::D1 => &D1,
+        }
+    }
+
+    /// A Worker with these session parameters.
+    pub fn with(store: Store, mut parameters: Value) -> Self {
+        parameters["store"] = store.name().into();
+        Self::start(store, &json!({ "session_parameters": parameters }), Some(KEY), true)
+    }
+
+    pub fn start(store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
+        Self::of("wrangler.toml", store, vars, secret, migrate)
+    }
+
+    /// A Worker whose operator forgot the bindings: it has these parameters and perhaps this secret.
+    pub fn without_bindings(parameters: &Value, secret: Option<&str>) -> Self {
+        let vars = json!({ "session_parameters": parameters });
+        Self::of("tests/worker/without-bindings.toml", Store::Kv, &vars, secret, false)
+    }
+
+    fn of(config: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
+        let secrets = secret.map_or(json!({}), |secret| json!({ "SECRET_KEY": secret }));
+        let url = send(&json!({
+            "command": "start", "config": config, "vars": vars, "secrets": secrets, "migrate": migrate,
+        }));
+        Self { url: url.as_str().unwrap().to_owned(), store }
+    }
+
+    /// What the Worker logged so far.
+    pub fn log(&self) -> String {
+        let lines = self.command(json!({ "command": "logs" }));
+        lines.as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap_or_default())).collect()
+    }
+
+    /// Runs the cron trigger.
+    pub fn sweep(&self) {
+        assert_eq!(self.command(json!({ "command": "scheduled" })), "ok");
+    }
+
+    pub fn sql(&self, sql: &str) -> Value {
+        self.command(json!({ "command": "d1", "sql": sql }))
+    }
+
+    pub fn kv_get(&self, key: &str) -> Value {
+        self.command(json!({ "command": "kvGet", "key": key }))
+    }
+
+    pub fn kv_keys(&self) -> Value {
+        self.command(json!({ "command": "kvKeys" }))
+    }
+
+    pub fn kv_delete(&self, key: &str) {
+        self.command(json!({ "command": "kvDelete", "key": key }));
+    }
+
+    /// Makes the tables in D1.
+    pub fn migrate(&self) {
+        self.command(json!({ "command": "migrate" }));
+    }
+
+    /// The names under which sessions are stored.
+    pub fn keys(&self) -> Vec<String> {
+        let (entries, name) = match self.store {
+            Store::Kv => (self.kv_keys(), "name"),
+            Store::D1 => (self.sql("SELECT session_id FROM sessions"), "session_id"),
+        };
+        entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Puts this text where the data of the only session is.
+    pub fn overwrite(&self, text: &str) {
+        match self.store {
+            Store::Kv => {
+                for key in self.keys() {
+                    self.command(json!({ "command": "kvPut", "key": key, "value": text }));
+                }
+            }
+            Store::D1 => {
+                self.sql(&format!("UPDATE sessions SET data = '{text}'"));
+            }
+        }
+    }
+
+    fn command(&self, mut command: Value) -> Value {
+        command["id"] = self.url.as_str().into();
+        send(&command)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.command(json!({ "command": "stop" }));
+    }
+}
+
+struct Launcher {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Ends by itself when `input` closes, at the latest with this process.
+    _process: Child,
+}
+
+fn send(command: &Value) -> Value {
+    static LAUNCHER: LazyLock<Mutex<Launcher>> = LazyLock::new(|| Mutex::new(Launcher::new()));
+    let mut launcher = LAUNCHER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    writeln!(launcher.input, "{command}").expect("the launcher takes commands");
+    loop {
+        let mut line = String::new();
+        let read = launcher.output.read_line(&mut line).expect("the launcher answers");
+        assert!(read > 0, "the launcher ended; its messages are in {LOG}");
+        // Whatever else is printed is wrangler's.
+        if let Some(answer) = line.strip_prefix('\u{1}') {
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert!(answer.get("error").is_none(), "{command}: {}", answer["error"].as_str().unwrap());
+            return answer["ok"].clone();
+        }
+    }
+}
+
+const LOG: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/launcher.log");
+
+impl Launcher {
+    fn new() -> Self {
+        let root = env!("CARGO_MANIFEST_DIR");
+        assert!(Path::new(root).join("dist/index.js").exists(), "the Worker is not built: run `make build` first");
+        let mut process = Command::new("node")
+            .arg("tests/worker/launcher.mjs")
+            .current_dir(root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(LOG).unwrap())
+            .spawn()
+            .expect("node is on the PATH");
+        Self {
+            input: process.stdin.take().unwrap(),
+            output: BufReader::new(process.stdout.take().unwrap()),
+            _process: process,
+        }
+    }
+}

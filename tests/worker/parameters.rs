@@ -1,0 +1,189 @@
+//! Each session parameter, from `[vars.session_parameters]` to what a visitor sees.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::launcher::{KEY, Store, Worker};
+use crate::visitor::Visitor;
+
+on_each_store! {
+    fn timeout_ends_an_unused_session(store: Store) {
+        let worker = Worker::with(store, json!({"timeout": 2}));
+        let mut visitor = Visitor::default();
+        assert_eq!((visitor.count(&worker), visitor.count(&worker)), (1, 2));
+        let old = visitor.cookie.clone();
+        sleep(Duration::from_millis(3100));
+        assert_eq!(visitor.count(&worker), 1);
+        assert_ne!(visitor.cookie, old, "a new session, and the record is still there: nothing was swept");
+        assert_eq!(worker.keys().len(), 2);
+    }
+
+    fn ignore_expiry_false_says_401_once(store: Store) {
+        let worker = Worker::with(store, json!({"timeout": 1, "ignore_expiry": false, "expired_message": "Zu spät"}));
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&worker), 1);
+        let mut unknown = visitor.clone();
+        unknown.get(&worker, "reset");
+        unknown.cookie = visitor.cookie.clone();
+        let reply = unknown.get(&worker, "count");
+        assert_eq!(reply.brief(), (401, "Zu spät"), "unknown");
+
+        assert_eq!(visitor.get(&worker, "count").status, 401);
+        assert_eq!(visitor.count(&worker), 1);
+        sleep(Duration::from_millis(2100));
+        let reply = visitor.get(&worker, "count");
+        assert_eq!(reply.brief(), (401, "Zu spät"), "expired");
+        assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(reply.header("cache-control"), Some("private, no-store"));
+        assert!(reply.set_cookie().unwrap().starts_with("webpy_session_id=; Max-Age=0;"));
+        assert_eq!(visitor.count(&worker), 1, "never locked out");
+    }
+
+    fn ignore_change_ip_false_admits_only_the_creators_address(store: Store) {
+        let worker = Worker::with(store, json!({"ignore_change_ip": false}));
+        let mut visitor = Visitor { ip: Some("192.0.2.1"), ..Visitor::default() };
+        assert_eq!(visitor.count(&worker), 1);
+        let mut thief = Visitor { ip: Some("192.0.2.2"), ..visitor.clone() };
+        let reply = thief.get(&worker, "count");
+        assert_eq!(reply.brief(), (401, "Session expired"));
+        assert!(reply.set_cookie().unwrap().contains("Max-Age=0"));
+        assert_eq!(visitor.count(&worker), 2, "the session stays");
+    }
+
+    fn ignore_change_ip_true_admits_every_address(store: Store) {
+        let worker = Worker::shared(store);
+        let mut visitor = Visitor { ip: Some("192.0.2.1"), ..Visitor::default() };
+        assert_eq!(visitor.count(worker), 1);
+        visitor.ip = Some("192.0.2.2");
+        assert_eq!(visitor.count(worker), 2);
+    }
+
+    fn the_cookies_attributes_are_as_set_and_the_same_when_it_is_taken_away(store: Store) {
+        let worker = Worker::with(
+            store,
+            json!({
+                "cookie_name": "sid", "cookie_domain": "example.com", "cookie_path": "/app", "samesite": "strict",
+                "httponly": false, "secure": false, "persistent": true, "timeout": 600,
+            }),
+        );
+        let mut visitor = Visitor::default();
+        let set = visitor.get(&worker, "count");
+        let (pair, attributes) = set.set_cookie().unwrap().split_once("; ").unwrap();
+        assert!(pair.starts_with("sid="), "{pair}");
+        assert_eq!(attributes, "Max-Age=600; Domain=example.com; Path=/app; SameSite=Strict");
+        let reset = visitor.get(&worker, "reset");
+        assert_eq!(
+            reset.set_cookie(),
+            Some("sid=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Domain=example.com; Path=/app; SameSite=Strict")
+        );
+    }
+
+    fn a_host_prefix_and_samesite_none_stay_secure_even_on_loopback(store: Store) {
+        let worker = Worker::with(store, json!({"cookie_name": "__Host-sid", "samesite": "none"}));
+        let mut visitor = Visitor::default();
+        let set_cookie = visitor.get(&worker, "count");
+        let set_cookie = set_cookie.set_cookie().unwrap();
+        assert!(set_cookie.starts_with("__Host-sid="), "{set_cookie}");
+        assert!(set_cookie.ends_with("; HttpOnly; Path=/; Secure; SameSite=None"), "{set_cookie}");
+        assert_eq!(visitor.count(&worker), 2);
+    }
+
+    fn absolute_timeout_ends_a_session_in_use(store: Store) {
+        let worker = Worker::with(store, json!({"timeout": 3, "absolute_timeout": 4, "touch_after": 1}));
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&worker), 1);
+        let first = visitor.cookie.clone();
+        for expected in 2..=3 {
+            sleep(Duration::from_millis(1500));
+            assert_eq!(visitor.count(&worker), expected);
+        }
+        sleep(Duration::from_millis(2100));
+        assert_eq!(visitor.count(&worker), 1, "used 2 seconds ago, and over all the same");
+        assert_ne!(visitor.cookie, first);
+    }
+
+    fn touch_after_keeps_a_session_in_use_alive(store: Store) {
+        let worker = Worker::with(store, json!({"timeout": 4, "touch_after": 1}));
+        let mut visitor = Visitor::default();
+        for expected in 1..=4 {
+            assert_eq!(visitor.count(&worker), expected, "6 seconds in all, never 4 unused");
+            sleep(Duration::from_millis(2000));
+        }
+    }
+}
+
+#[test]
+fn touch_after_spares_writes_to_the_expiry() {
+    let worker = Worker::with(Store::D1, json!({"timeout": 1000, "touch_after": 900}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let created = worker.sql("SELECT atime, expires_at FROM sessions");
+    sleep(Duration::from_millis(1100));
+    visitor.count(&worker);
+    assert_eq!(worker.sql("SELECT atime, expires_at FROM sessions"), created);
+    // As if it had been created 900 seconds ago.
+    worker.sql("UPDATE sessions SET atime = atime - 900, expires_at = expires_at - 900");
+    visitor.count(&worker);
+    let touched = worker.sql("SELECT atime, expires_at FROM sessions");
+    assert!(touched[0]["atime"].as_u64().unwrap() > created[0]["atime"].as_u64().unwrap());
+}
+
+#[test]
+fn the_store_is_kv_unless_said_otherwise() {
+    let worker = Worker::start(Store::Kv, &json!({"session_parameters": {}}), Some(KEY), false);
+    Visitor::default().count(&worker);
+    assert_eq!(worker.keys().len(), 1);
+}
+
+/// Everything that the operator can get wrong ends the same way for the visitor, and in the log with its repair.
+fn is_out_of_order(worker: &Worker, expected: &str) {
+    for path in ["count", "reset"] {
+        let reply = Visitor::default().get(worker, path);
+        let body = "This service is out of order. Its operator finds the reason in its log.\n";
+        assert_eq!(reply.brief(), (500, body), "{expected}");
+        assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.set_cookie(), None);
+    }
+    let log = worker.log();
+    assert!(log.contains(expected), "{expected}: {log}");
+    assert!(!log.contains("fLjUfxqXtfNoIldA0A0J") && !log.contains(KEY), "a key is in the log: {log}");
+}
+
+#[test]
+fn a_wrong_parameter_is_refused_and_the_log_names_the_repair() {
+    for (parameters, expected) in [
+        (json!({"timout": 1}), "session_parameters: unknown name `timout`; the names are absolute_timeout,"),
+        (json!({"timeout": 0}), "session_parameters: `timeout` must be 1 to"),
+        (json!({"timeout": [86400]}), "`timeout` must be a whole number of seconds, without quotes, and is [86400]"),
+        (json!({"timeout": 1.5}), "without quotes, and is 1.5"),
+        (json!({"samesite": "None", "secure": false}), "needs `secure = true`"),
+        (json!({"store": "disk"}), "`store` must be \"kv\" or \"d1\", and is \"disk\""),
+        (json!({"httponly": {"a": null}}), "and is {\"a\":null}"),
+        (json!({"secret_key": KEY}), "wrangler secret put SECRET_KEY"),
+        (json!([1]), "session_parameters must be a table"),
+        (json!("kv"), "session_parameters must be a table"),
+        (json!({"store": "kv"}), "needs the binding SESSIONS; add [[kv_namespaces]] with `binding = \"SESSIONS\"`"),
+        (json!({"store": "d1"}), "needs the binding DB; add [[d1_databases]] with `binding = \"DB\"`"),
+    ] {
+        is_out_of_order(&Worker::without_bindings(&parameters, Some(KEY)), expected);
+    }
+}
+
+#[test]
+fn a_missing_short_or_published_key_is_refused_and_the_log_names_the_command() {
+    for (secret, expected) in [
+        (
+            None,
+            "SECRET_KEY is missing; make a new one with `openssl rand -hex 32 | npx wrangler secret put SECRET_KEY`",
+        ),
+        (Some(""), "SECRET_KEY: key 1 has 0 bytes, fewer than 32; make a new one with `openssl"),
+        (Some("too short"), "SECRET_KEY: key 1 has 9 bytes"),
+        (Some("fLjUfxqXtfNoIldA0A0J"), "SECRET_KEY: key 1 is published"),
+        (Some("first-key-0123456789abcdef012345,x"), "SECRET_KEY: key 2 has 1 bytes"),
+    ] {
+        is_out_of_order(&Worker::without_bindings(&json!({}), secret), expected);
+    }
+}

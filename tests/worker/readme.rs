@@ -1,0 +1,47 @@
+//! The README's transcript is what the Worker prints.
+
+use crate::launcher::{Store, Worker};
+use crate::visitor::Visitor;
+
+/// Runs the transcript's curl commands, so far as it uses curl: a jar, a cookie, `-i` and a method.
+fn run(worker: &Worker, jar: &mut Visitor, command: &str) -> String {
+    let mut words = command.split(' ');
+    let mut visitor = Visitor::default();
+    let (mut with_jar, mut with_headers, mut method) = (false, false, "GET");
+    let mut path = None;
+    while let Some(word) = words.next() {
+        match word {
+            "-c" => assert_eq!(words.next(), Some("jar")),
+            "-b" => match words.next().unwrap() {
+                "jar" => with_jar = true,
+                cookie => visitor.cookie = Some(cookie.to_owned()),
+            },
+            "-i" => with_headers = true,
+            "-X" => method = words.next().unwrap(),
+            url => path = url.strip_prefix("localhost:8787/"),
+        }
+    }
+    let visitor = if with_jar { jar } else { &mut visitor };
+    let reply = visitor.ask(worker, method, path.expect("a URL"), b"");
+    let head =
+        if with_headers { format!("HTTP/1.1 {} OK\n{}\n", reply.status, reply.header_lines()) } else { String::new() };
+    format!("{head}{}", reply.body)
+}
+
+on_each_store! {
+    fn the_readmes_transcript_is_what_it_prints(store: Store) {
+        let readme = include_str!("../../README.md");
+        let (_, rest) = readme.split_once("```console\n").unwrap();
+        let (transcript, _) = rest.split_once("```\n").unwrap();
+        let mut jar = Visitor::default();
+        let mut commands = 0;
+        for entry in transcript.split("$ curl ").skip(1) {
+            let (command, expected) = entry.split_once('\n').unwrap();
+            let printed = run(Worker::shared(store), &mut jar, command);
+            assert_eq!(printed.trim_end(), expected.trim_end(), "curl {command}");
+            commands += 1;
+        }
+        assert_eq!(commands, transcript.matches("$ ").count(), "every command was run");
+        assert!(commands >= 5);
+    }
+}

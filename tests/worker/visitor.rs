@@ -1,0 +1,109 @@
+//! A visitor: an HTTP client with a cookie jar that says what it got.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::launcher::Worker;
+
+/// A client that keeps the Worker's cookie, as a browser does.
+#[derive(Clone, Default)]
+pub struct Visitor {
+    /// `name=value`.
+    pub cookie: Option<String>,
+    pub ip: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub body: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn set_cookie(&self) -> Option<&str> {
+        self.header("set-cookie")
+    }
+
+    /// The headers as curl prints them, each with its words capitalised.
+    pub fn header_lines(&self) -> String {
+        let capitalised = |name: &str| {
+            let words: Vec<_> = name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            words.join("-")
+        };
+        self.headers.iter().map(|(name, value)| format!("{}: {value}\n", capitalised(name))).collect()
+    }
+
+    /// Status and body.
+    pub fn brief(&self) -> (u16, &str) {
+        (self.status, &self.body)
+    }
+}
+
+impl Visitor {
+    pub fn with_cookie(cookie: impl Into<String>) -> Self {
+        Self { cookie: Some(cookie.into()), ..Self::default() }
+    }
+
+    pub fn get(&mut self, worker: &Worker, path: &str) -> Reply {
+        self.ask(worker, "GET", path, &[])
+    }
+
+    /// `/count`, which must be a number.
+    pub fn count(&mut self, worker: &Worker) -> u64 {
+        let reply = self.get(worker, "count");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.body.parse().unwrap_or_else(|_| panic!("{reply:?}"))
+    }
+
+    /// The session id and signature, as the cookie has them.
+    pub fn value(&self) -> &str {
+        self.cookie.as_deref().expect("a cookie").split_once('=').unwrap().1
+    }
+
+    pub fn ask(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Reply {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", worker.url));
+        if let Some(cookie) = &self.cookie {
+            request = request.header("Cookie", ureq::http::HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
+        }
+        if let Some(ip) = self.ip {
+            request = request.header("CF-Connecting-IP", ip);
+        }
+        let agent = agent.configure_request(request.body(body).unwrap()).allow_non_standard_methods(true).build();
+        let mut response = ureq::run(agent).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        let reply =
+            Reply { status: response.status().as_u16(), body: response.body_mut().read_to_string().unwrap(), headers };
+        self.keep(&reply);
+        reply
+    }
+
+    fn keep(&mut self, reply: &Reply) {
+        if let Some(set_cookie) = reply.set_cookie() {
+            let pair = set_cookie.split(';').next().unwrap().to_owned();
+            self.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
+        }
+    }
+}
+
+/// The whole answer to `GET /count` with these header lines, byte for byte as given: for what no
+/// client library would send.
+pub fn raw_count(worker: &Worker, header_lines: &[u8]) -> String {
+    let authority = worker.url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let mut stream = TcpStream::connect(authority).unwrap();
+    let head = format!("GET /count HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
+    stream.write_all(&[head.as_bytes(), header_lines, b"\r\n\r\n"].concat()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,5 +1,8 @@
 //! What the documents say is what the code does.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use std::fs;
+use std::path::Path;
 
 use edge_session::SessionParameters;
 
@@ -48,5 +51,36 @@ fn the_readmes_defaults_are_the_defaults() {
     ] {
         let row = format!("| `{name}` | `{default}` |");
         assert!(README.contains(&row), "{row}");
+    }
+}
+
+/// All Rust below these folders, as one text.
+fn rust_in(folders: &[&str]) -> String {
+    fn read(path: &Path, text: &mut String) {
+        if path.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| read(&entry.unwrap().path(), text));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let mut text = String::new();
+    folders.iter().for_each(|folder| read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut text));
+    text
+}
+
+#[test]
+fn every_defect_of_webpy_names_a_test_that_there_is_or_says_why_not() {
+    let rust = rust_in(&["src", "tests"]);
+    let document = include_str!("../docs/webpy.md");
+    for number in 1..=26 {
+        let start = format!("| W{number} |");
+        let row = document.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{start}"));
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        let tests: Vec<_> = shown_by.split('`').skip(1).step_by(2).collect();
+        for test in &tests {
+            assert!(rust.contains(&format!("fn {test}(")), "{start} names {test}, which is not there");
+        }
+        let explained = number == 15 || number == 22;
+        assert!(!tests.is_empty() || explained, "{start} names no test");
     }
 }

@@ -29,6 +29,7 @@ macro_rules! on_each_store {
     )*};
 }
 
+mod concurrency;
 mod cookies;
 mod failures;
 mod parameters;

@@ -56,6 +56,8 @@ need-npm:
 $(NPM_STAMP): package.json package-lock.json | need-npm
 	@echo '==> npm packages (wrangler, esbuild, binaryen)'
 	npm ci --no-audit --no-fund --loglevel=error
+	@test -n '$(NODE_IS_NEW)' || test -x node_modules/.bin/node || \
+	  { echo 'wrangler needs Node.js 22.12 or later: install it from https://nodejs.org' >&2; rm -rf node_modules; exit 1; }
 	@touch $@
 
 $(WASM_TARGET): | need-rust

@@ -82,6 +82,28 @@ impl Worker {
         self.command(json!({ "command": "d1", "sql": sql }))
     }
 
+    /// Lets `seconds` pass for the stored sessions, without waiting for them.
+    pub fn age(&self, seconds: u64) {
+        match self.store {
+            Store::Kv => {
+                for key in self.keys() {
+                    let text = self.kv_get(&key);
+                    let mut record: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+                    for time in ["created_at", "touched_at", "expires_at"] {
+                        record[time] = (record[time].as_u64().unwrap() - seconds).into();
+                    }
+                    self.command(json!({ "command": "kvPut", "key": key, "value": record.to_string() }));
+                }
+            }
+            Store::D1 => {
+                self.sql(&format!(
+                    "UPDATE sessions SET created_at = created_at - {seconds}, atime = atime - {seconds}, \
+                     expires_at = expires_at - {seconds}"
+                ));
+            }
+        }
+    }
+
     pub fn kv_get(&self, key: &str) -> Value {
         self.command(json!({ "command": "kvGet", "key": key }))
     }

@@ -111,6 +111,12 @@ dist/index.js: $(TOOLS) $(SOURCES) wrangler.toml
 	$(WRANGLER) deploy --dry-run --outdir dist
 	@test -f $@
 
+# The same with a route that runs the store conformance suite, for the tests alone.
+CONFORMANCE := target/conformance/dist/index.js
+$(CONFORMANCE): dist/index.js tests/worker/conformance.toml
+	$(WRANGLER) deploy --dry-run --config tests/worker/conformance.toml --outdir $(CURDIR)/$(@D)
+	@test -f $@
+
 # The deployment comes first: on the first one it creates the database that the migration is for.
 # In between, /count answers 503 and the log says why.
 deploy: $(TOOLS)
@@ -126,14 +132,14 @@ test: lint test-core test-docs build test-size test-worker
 lint: $(WASM_TARGET)
 	@echo '==> format and lints'
 	cargo fmt --check
-	cargo clippy --no-default-features --all-targets -- -D warnings
+	cargo clippy --no-default-features --features conformance --all-targets -- -D warnings
 	cargo clippy --all-features --all-targets -- -D warnings
 	cargo clippy --all-features --lib --target wasm32-unknown-unknown -- -D warnings
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
-	cargo test --no-default-features --lib --test cookie_properties --test documents --test life_of_a_request --test store_conformance
+	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test life_of_a_request --test store_conformance
 
 test-docs:
 	@echo '==> the documentation'
@@ -146,7 +152,7 @@ test-size: build
 	  echo "wasm: $$size bytes gzipped, of $(WASM_LIMIT)"; \
 	  test "$$size" -le $(WASM_LIMIT) || { echo 'The wasm is too heavy.' >&2; exit 1; }
 
-test-worker: build
+test-worker: build $(CONFORMANCE)
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
 	cargo test --no-default-features --test worker

@@ -32,6 +32,8 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
     let route = match request.path().as_str() {
         "/count" => Route::Count,
         "/reset" => Route::Reset,
+        #[cfg(feature = "conformance")]
+        "/conformance" => return Ok(conformance(env).await),
         _ => return Ok(text(404, "not found\n")),
     };
     // The runtime's word for it: worker's `Method` takes every method that it does not know for GET.
@@ -56,6 +58,30 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
         }
     })
     .await
+}
+
+/// Runs the store conformance suite on the configured store. Only the tests' build has it.
+#[cfg(feature = "conformance")]
+async fn conformance(env: &Env) -> Response {
+    use crate::store::conformance::{Abilities, check};
+    use crate::{D1Store, KvStore, StoreKind};
+
+    let platform = &crate::http::WorkerPlatform;
+    let verdict = async {
+        let store = Sessions::from_env(env)?.parameters().store;
+        match store {
+            StoreKind::Kv => {
+                // What KV cannot do, and KvStore's documentation says so.
+                let abilities = Abilities { insert_only: false, compare_and_set: false };
+                check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
+            }
+            StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
+        }
+    };
+    match verdict.await {
+        Ok(()) => text(200, "the store conforms\n"),
+        Err(violation) => text(500, &violation.to_string()),
+    }
 }
 
 /// Nobody sees what a cron run returns, so it logs.

@@ -63,6 +63,13 @@ impl fmt::Debug for SessionId {
 pub struct RecordKey(String);
 
 impl RecordKey {
+    /// A key as it was [stored](Self::as_str), in a record's [`Successor`](crate::Successor); `None`
+    /// when it is not 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Option<Self> {
+        hex::decode::<32>(text).map(|_| Self(text.to_owned()))
+    }
+
     /// The 64 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

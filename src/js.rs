@@ -1,5 +1,7 @@
 //! What JavaScript holds and throws.
 
+use std::time::Duration;
+
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Env, js_sys};
 
@@ -53,4 +55,13 @@ pub(crate) fn options(name: &str, value: impl Into<JsValue>) -> JsValue {
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
 pub(crate) fn number(value: u64) -> JsValue {
     JsValue::from_f64(value as f64)
+}
+
+/// A random pause of at most so many milliseconds, so that those who failed together do not return together.
+pub(crate) async fn pause(longest: u32) {
+    let mut random = [0; 1];
+    // Without random bytes the pause is the longest.
+    let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
+    let milliseconds = longest.saturating_mul(u32::from(random)) >> 8;
+    worker::Delay::from(Duration::from_millis(milliseconds.into())).await;
 }

@@ -51,6 +51,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
+mod backing;
 pub mod cookie;
 mod error;
 mod hex;
@@ -61,7 +62,7 @@ mod record;
 mod session;
 mod sessions;
 mod signer;
-mod store;
+pub mod store;
 
 #[cfg(feature = "app")]
 mod app;
@@ -74,7 +75,7 @@ pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
 pub use platform::{Platform, TestPlatform};
-pub use record::Record;
+pub use record::{Record, Successor};
 pub use session::Session;
 pub use sessions::{Incoming, Outcome, Sessions};
 pub use signer::Signer;

@@ -498,8 +498,16 @@ mod tests {
 
     #[test]
     fn a_shortened_timeout_ends_sessions_stored_under_the_longer_one() {
-        let record =
-            Record { version: 1, created_at: 1000, touched_at: 1000, expires_at: 1100, ip: None, data: String::new() };
+        let record = Record {
+            version: 1,
+            nonce: 0,
+            created_at: 1000,
+            touched_at: 1000,
+            expires_at: 1100,
+            ip: None,
+            successor: None,
+            data: String::new(),
+        };
         let with = |timeout| read(&json!({ "timeout": timeout })).unwrap();
         assert!(!with(100).has_expired(&record, 1099));
         assert!(with(100).has_expired(&record, 1100));

@@ -3,9 +3,10 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::store::AnyStore;
-use crate::{Error, ErrorKind, Platform, Record, SessionId, SessionParameters, Updated};
+use crate::backing::{ATTEMPTS, Backing, Loaded};
+use crate::{Error, ErrorKind, Record, RecordKey, SessionId, Successor, Updated};
 
 /// One visitor's session during one request: the data, and what is to become of it.
 ///
@@ -23,32 +24,32 @@ pub struct Session<T> {
     /// The address to bind a new session to, where sessions are bound.
     ip: Option<String>,
     killed: bool,
+    /// The id is to be changed.
+    cycling: bool,
     /// Something was stored, so that the cookie is due.
     written: bool,
-    /// A [`save`](Self::save) went through, so that the handler must not run again.
+    /// A [`save`](Self::save) or [`update`](Self::update) has had its effect, so that the handler must not run again.
     saved: bool,
-    /// Why a [`save`](Self::save) did not go through.
+    /// Why the last one did not go through.
     refused: Option<Error>,
     backing: Rc<Backing>,
-}
-
-/// What sessions stand on: shared by all requests of a [`Sessions`](crate::Sessions).
-pub(crate) struct Backing {
-    pub(crate) store: Box<dyn AnyStore>,
-    pub(crate) platform: Box<dyn Platform>,
-    pub(crate) parameters: SessionParameters,
 }
 
 /// Where the session stands in the store.
 enum State {
     /// Nothing stored. `pristine` is the initial data, which alone is not worth a record. `presented`
-    /// is the id that the visitor came with, of a session that is not there (or not readable).
-    New { pristine: String, presented: Option<SessionId> },
-    /// Loaded or created; `record` is what the store holds as far as we know.
-    Stored { id: SessionId, record: Record },
+    /// is what the visitor's cookie leads to: a session that is not there, or cannot be read.
+    New { pristine: String, presented: Option<RecordKey> },
+    /// Loaded or created; `record` is what the store holds under `key`, as far as we know. `id` is the
+    /// id that `key` is the hash of, unless the visitor came with the one before it.
+    Stored { id: Option<SessionId>, key: RecordKey, record: Record },
     /// Killed, by this request or by another one: nothing will be stored any more.
     Ended,
 }
+
+/// For how many seconds an old id leads to the session after [`Session::cycle_id`]: long enough for
+/// the requests of one page, short for a thief.
+const GRACE: u64 = 10;
 
 /// What came of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,19 @@ impl<T> Session<T> {
         self.killed = true;
     }
 
+    /// Gives the session a new id and keeps its data: for every change of privilege, a login above all,
+    /// so that an id that somebody else knew from before is worth nothing after (OWASP ASVS 5.0, 7.2.4).
+    ///
+    /// Like every change it takes effect when the handler has answered, or at [`save`](Self::save): the
+    /// record is created under the new id, then the old one retired. For ten seconds the old id still
+    /// leads to the session, so that requests of the same page that are under way are not logged out.
+    /// After that its use is logged as a possible theft, and gets nothing.
+    #[doc(alias = "regenerate")]
+    #[doc(alias = "renew")]
+    pub fn cycle_id(&mut self) {
+        self.cycling = true;
+    }
+
     /// Whether this visitor has no stored session yet: a first visit, or one after an expiry or a
     /// reset. False once something was saved.
     #[must_use]
@@ -103,16 +117,15 @@ impl<T: Serialize> Session<T> {
     /// `Unserializable` when the data has no JSON form. A session that was killed meanwhile is *not*
     /// an error: its changes are dropped and logged.
     pub async fn save(&mut self) -> Result<(), Error> {
-        let result = match self.commit(true).await {
+        let error = match self.commit(true).await {
             Ok(Committed::Done) => {
-                self.saved = true;
+                self.committed();
                 return Ok(());
             }
             Ok(Committed::LostRace) => contended(),
             Err(error) => error,
         };
-        self.refused = Some(result.clone());
-        Err(result)
+        Err(self.refuse(error))
     }
 
     /// Stores what changed, or a use that is due to be noted. `explicit`: also a new session's initial data.
@@ -131,22 +144,23 @@ impl<T: Serialize> Session<T> {
                 }
                 Ok(Committed::Done)
             }
-            State::Stored { record, .. } => {
+            State::Stored { key, record, .. } => {
                 let data = self.json()?;
                 let touch = self.backing.parameters.touch_is_due(record, now);
-                if !touch && data == record.data {
+                if !touch && !self.cycling && data == record.data {
                     return Ok(Committed::Done);
                 }
                 let touched_at = if touch { now } else { record.touched_at };
                 let next = Record {
                     version: record.version.saturating_add(1),
-                    created_at: record.created_at,
+                    nonce: self.backing.nonce()?,
                     touched_at,
                     expires_at: self.backing.parameters.expires_at(record.created_at, touched_at),
-                    ip: record.ip.clone(),
                     data,
+                    ..record.clone()
                 };
-                self.update(next).await
+                let key = key.clone();
+                if self.cycling { self.move_to_new_id(key, next).await } else { self.replace(&key, next).await }
             }
         }
     }
@@ -158,59 +172,187 @@ impl<T: Serialize> Session<T> {
     async fn create(&mut self, data: String, now: u64) -> Result<(), Error> {
         let record = Record {
             version: 1,
+            nonce: self.backing.nonce()?,
             created_at: now,
             touched_at: now,
             expires_at: self.backing.parameters.expires_at(now, now),
             ip: self.ip.clone(),
+            successor: None,
             data,
         };
         let id = SessionId::random(&*self.backing.platform)?;
-        self.backing.store.create(&id.record_key(), &record).await?;
-        self.state = State::Stored { id, record };
-        self.written = true;
+        let key = id.record_key();
+        self.backing.create(&key, &record).await?;
+        self.stored_as(Some(id), key, record);
         Ok(())
     }
 
-    async fn update(&mut self, next: Record) -> Result<Committed, Error> {
-        let State::Stored { id, record } = &mut self.state else {
-            return Ok(Committed::Done);
-        };
-        let key = id.record_key();
-        match self.backing.store.update(&key, &next).await? {
+    async fn replace(&mut self, key: &RecordKey, next: Record) -> Result<Committed, Error> {
+        match self.backing.update(key, &next).await? {
             Updated::Done => {
-                *record = next;
+                if let State::Stored { record, .. } = &mut self.state {
+                    *record = next;
+                }
                 self.written = true;
                 Ok(Committed::Done)
             }
             Updated::Stale => Ok(Committed::LostRace),
             Updated::Gone => {
-                self.backing.platform.log(format_args!(
-                    "{key:?} ended while a request was in flight; the request's changes are dropped"
-                ));
-                self.state = State::Ended;
+                self.end(key);
                 Ok(Committed::Done)
             }
         }
     }
 
+    /// Creates the record under a new id, then retires the old one. In this order, a failure between
+    /// leaves a record that nobody knows the id of; in the other, it would have lost the session.
+    async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Committed, Error> {
+        let id = SessionId::random(&*self.backing.platform)?;
+        let key = id.record_key();
+        let moved = Record { version: 1, ..next.clone() };
+        self.backing.create(&key, &moved).await?;
+        let until = self.backing.platform.now().saturating_add(GRACE);
+        let retired = Record {
+            successor: Some(Successor { key: key.clone(), until }),
+            // The data has moved; a copy of it would outlive a logout.
+            data: "null".to_owned(),
+            ..next
+        };
+        match self.backing.update(&old, &retired).await? {
+            Updated::Done => {
+                self.cycling = false;
+                self.stored_as(Some(id), key, moved);
+                Ok(Committed::Done)
+            }
+            Updated::Stale => {
+                self.backing.delete(&key).await?;
+                Ok(Committed::LostRace)
+            }
+            Updated::Gone => {
+                // A killed session does not live on under another id either.
+                self.backing.delete(&key).await?;
+                self.end(&old);
+                Ok(Committed::Done)
+            }
+        }
+    }
+
+    fn stored_as(&mut self, id: Option<SessionId>, key: RecordKey, record: Record) {
+        self.state = State::Stored { id, key, record };
+        self.written = true;
+    }
+
+    /// Another request killed the session.
+    fn end(&mut self, key: &RecordKey) {
+        self.backing
+            .platform
+            .log(format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"));
+        self.state = State::Ended;
+    }
+
     /// Deletes what the visitor's cookie leads to, also when it could not be read.
     async fn delete(&mut self) -> Result<(), Error> {
-        let id = match &self.state {
+        let key = match &self.state {
             State::New { presented, .. } => presented.as_ref(),
-            State::Stored { id, .. } => Some(id),
+            State::Stored { key, .. } => Some(key),
             State::Ended => None,
         };
-        if let Some(id) = id {
-            self.backing.store.delete(&id.record_key()).await?;
+        if let Some(key) = key {
+            self.backing.delete(key).await?;
         }
         self.state = State::Ended;
         Ok(())
     }
 }
 
+impl<T: Serialize + DeserializeOwned> Session<T> {
+    /// Applies a small change and commits it at once, in a step of its own: when another request was
+    /// faster, the session is loaded again and `change` applied again, and not the whole handler.
+    ///
+    /// For handlers that must run once. Gives back what `change` gave on the data that was stored:
+    ///
+    /// ```
+    /// # use edge_session::{Error, Session};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Visit { count: u64 }
+    /// async fn count(session: &mut Session<Visit>) -> Result<u64, Error> {
+    ///     session
+    ///         .update(|visit| {
+    ///             visit.count += 1;
+    ///             visit.count
+    ///         })
+    ///         .await
+    /// }
+    /// ```
+    ///
+    /// Changes that the handler made before are committed with it. When the race is lost with such
+    /// changes pending, they cannot be applied again, and it ends as a [`save`](Self::save) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`save`](Self::save), `Contended` only after many lost races. A session that was
+    /// killed meanwhile is *not* an error: the change is dropped and logged.
+    pub async fn update<R>(&mut self, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+        let pending = self.has_changes()?;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                self.backing.back_off(attempt).await?;
+                if let Err(error) = self.reload().await {
+                    return Err(self.refuse(error));
+                }
+            }
+            let answer = change(&mut self.data);
+            match self.commit(false).await {
+                Ok(Committed::Done) => {
+                    self.committed();
+                    return Ok(answer);
+                }
+                Ok(Committed::LostRace) if pending => return Err(self.refuse(contended())),
+                Ok(Committed::LostRace) => {}
+                Err(error) => return Err(self.refuse(error)),
+            }
+        }
+        // Not to be tried again by running the handler, which called this to run once.
+        self.saved = true;
+        Err(self.refuse(contended()))
+    }
+
+    /// Whether there is anything that only the handler could do again.
+    fn has_changes(&self) -> Result<bool, Error> {
+        Ok(match &self.state {
+            State::New { pristine, .. } => self.json()? != *pristine,
+            State::Stored { record, .. } => self.cycling || self.json()? != record.data,
+            State::Ended => false,
+        })
+    }
+
+    /// Takes the data that another request stored.
+    async fn reload(&mut self) -> Result<(), Error> {
+        let State::Stored { id, key, record } = &mut self.state else {
+            return Ok(());
+        };
+        match self.backing.load(key).await? {
+            Loaded::Record(found, newer) => {
+                self.data = serde_json::from_str(&newer.data)
+                    .map_err(|error| Error::unreadable(format_args!("its data is not the session's type: {error}")))?;
+                if found != *key {
+                    // Another request changed the id, and its visitor has the cookie.
+                    *id = None;
+                    *key = found;
+                }
+                *record = newer;
+            }
+            Loaded::Absent | Loaded::Unreadable => {
+                let key = key.clone();
+                self.end(&key);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<T: Default + Serialize> Session<T> {
     /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
-    pub(crate) fn new(backing: &Rc<Backing>, ip: Option<String>, presented: Option<SessionId>) -> Result<Self, Error> {
+    pub(crate) fn new(backing: &Rc<Backing>, ip: Option<String>, presented: Option<RecordKey>) -> Result<Self, Error> {
         let data = T::default();
         let pristine = to_json(&data)?;
         Ok(Self::open(backing, data, State::New { pristine, presented }, ip))
@@ -219,8 +361,14 @@ impl<T: Default + Serialize> Session<T> {
 
 impl<T> Session<T> {
     /// The session that `record` holds, with its data already read.
-    pub(crate) fn stored(backing: &Rc<Backing>, id: SessionId, record: Record, data: T) -> Self {
-        Self::open(backing, data, State::Stored { id, record }, None)
+    pub(crate) fn stored(
+        backing: &Rc<Backing>,
+        id: Option<SessionId>,
+        key: RecordKey,
+        record: Record,
+        data: T,
+    ) -> Self {
+        Self::open(backing, data, State::Stored { id, key, record }, None)
     }
 
     fn open(backing: &Rc<Backing>, data: T, state: State, ip: Option<String>) -> Self {
@@ -229,6 +377,7 @@ impl<T> Session<T> {
             state,
             ip,
             killed: false,
+            cycling: false,
             written: false,
             saved: false,
             refused: None,
@@ -236,10 +385,24 @@ impl<T> Session<T> {
         }
     }
 
+    /// Notes that a commit inside the handler went through.
+    fn committed(&mut self) {
+        self.saved = true;
+        self.refused = None;
+    }
+
+    /// Notes why a commit inside the handler did not go through, for the handler may hide it.
+    fn refuse(&mut self, error: Error) -> Error {
+        self.refused = Some(error.clone());
+        error
+    }
+
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {
         match &self.state {
             _ if self.killed => CookieChange::Expire,
-            State::Stored { id, record } if self.written => CookieChange::Set { id, expires_at: record.expires_at },
+            State::Stored { id: Some(id), record, .. } if self.written => {
+                CookieChange::Set { id, expires_at: record.expires_at }
+            }
             _ => CookieChange::Keep,
         }
     }

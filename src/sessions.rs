@@ -4,9 +4,10 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::backing::{ATTEMPTS, Backing, Loaded};
 use crate::cookie::{self, Presented};
-use crate::session::{Backing, Committed, CookieChange, contended};
-use crate::{Error, ErrorKind, Platform, Record, Session, SessionId, SessionParameters, Signer, Store};
+use crate::session::{Committed, CookieChange, contended};
+use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store};
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
 ///
@@ -58,9 +59,6 @@ pub enum Outcome<R, E> {
     Failed(E),
 }
 
-/// How often a handler is run when other requests keep winning the race to the store.
-const ATTEMPTS: u32 = 10;
-
 impl Sessions {
     /// Sessions in `store`. The [crate's documentation](crate) has an example.
     ///
@@ -75,7 +73,7 @@ impl Sessions {
     ) -> Result<Self, Error> {
         parameters.check()?;
         Ok(Self {
-            backing: Rc::new(Backing { store: Box::new(store), platform: Box::new(platform), parameters }),
+            backing: Rc::new(Backing::new(Box::new(store), Box::new(platform), parameters)),
             signer: Rc::new(signer),
         })
     }
@@ -113,11 +111,11 @@ impl Sessions {
         let presented = self.presented(incoming);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                self.back_off(attempt).await?;
+                self.backing.back_off(attempt).await?;
             }
             let mut session = match self.open(incoming, &presented).await? {
-                Opened::Session(session) => session,
-                Opened::Refused => return Ok(self.expired(incoming)),
+                Some(session) => session,
+                None => return Ok(self.expired(incoming)),
             };
 
             let answer = handler(&mut session).await;
@@ -152,7 +150,7 @@ impl Sessions {
     ///
     /// `Unavailable` when the store failed.
     pub async fn delete_expired(&self) -> Result<u64, Error> {
-        self.backing.store.delete_expired(self.backing.platform.now()).await
+        self.backing.delete_expired().await
     }
 
     fn presented(&self, incoming: &Incoming<'_>) -> Presented {
@@ -162,44 +160,30 @@ impl Sessions {
         }
     }
 
-    /// The session that the cookie leads to, or a new one in memory.
-    async fn open<T>(&self, incoming: &Incoming<'_>, presented: &Presented) -> Result<Opened<T>, Error>
+    /// The session that the cookie leads to, or a new one in memory; `None` to answer with the expiry reply.
+    async fn open<T>(&self, incoming: &Incoming<'_>, presented: &Presented) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
     {
         let Presented::Verified(id) = presented else {
             return self.new_session(incoming, None);
         };
-        match self.load::<T>(id).await? {
-            Loaded::Record(record, data) if self.admits(incoming, &record) => {
-                Ok(Opened::Session(Session::stored(&self.backing, id.clone(), record, data)))
-            }
-            Loaded::Record(..) => Ok(Opened::Refused),
-            Loaded::Absent if !self.parameters().ignore_expiry => Ok(Opened::Refused),
-            Loaded::Absent | Loaded::Unreadable => self.new_session(incoming, Some(id.clone())),
-        }
-    }
-
-    async fn load<T: DeserializeOwned>(&self, id: &SessionId) -> Result<Loaded<T>, Error> {
         let key = id.record_key();
-        let unreadable = |reason: fmt::Arguments<'_>| {
-            self.backing
-                .platform
-                .log(format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"));
-            Ok(Loaded::Unreadable)
-        };
-        let record = match self.backing.store.load(&key).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Loaded::Absent),
-            Err(error) if error.kind() == ErrorKind::Unreadable => return unreadable(format_args!("{error}")),
-            Err(error) => return Err(error),
-        };
-        if self.parameters().has_expired(&record, self.backing.platform.now()) {
-            return Ok(Loaded::Absent);
-        }
-        match serde_json::from_str(&record.data) {
-            Ok(data) => Ok(Loaded::Record(record, data)),
-            Err(error) => unreadable(format_args!("its data is not the session's type: {error}")),
+        match self.backing.load(&key).await? {
+            Loaded::Record(_, record) if !self.admits(incoming, &record) => Ok(None),
+            Loaded::Record(found, record) => match serde_json::from_str(&record.data) {
+                Ok(data) => {
+                    let id = (found == key).then(|| id.clone());
+                    Ok(Some(Session::stored(&self.backing, id, found, record, data)))
+                }
+                Err(error) => {
+                    let reason = format_args!("its data is not the session's type: {error}");
+                    self.backing.log_unreadable(&found, &reason);
+                    self.new_session(incoming, Some(found))
+                }
+            },
+            Loaded::Absent if !self.parameters().ignore_expiry => Ok(None),
+            Loaded::Absent | Loaded::Unreadable => self.new_session(incoming, Some(key)),
         }
     }
 
@@ -207,14 +191,14 @@ impl Sessions {
         self.parameters().ignore_change_ip || record.ip.as_deref() == incoming.ip
     }
 
-    fn new_session<T>(&self, incoming: &Incoming<'_>, presented: Option<SessionId>) -> Result<Opened<T>, Error>
+    fn new_session<T>(&self, incoming: &Incoming<'_>, presented: Option<RecordKey>) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize,
     {
         // An address is personal data: it is kept only where it is needed.
         let bound = !self.parameters().ignore_change_ip;
         let ip = incoming.ip.filter(|_| bound).map(str::to_owned);
-        Session::new(&self.backing, ip, presented).map(Opened::Session)
+        Session::new(&self.backing, ip, presented).map(Some)
     }
 
     fn replied<T, R, E>(
@@ -247,30 +231,6 @@ impl Sessions {
     fn expired_cookie(&self, incoming: &Incoming<'_>) -> String {
         cookie::expire(self.parameters(), incoming.plain_loopback)
     }
-
-    /// Waits a random while, on average longer with each lost race, so that those who lost do not meet again.
-    async fn back_off(&self, attempt: u32) -> Result<(), Error> {
-        let mut random = [0; 1];
-        self.backing.platform.fill_random(&mut random)?;
-        let [random] = random;
-        let longest = 8_u32.saturating_mul(1 << attempt.min(6));
-        self.backing.platform.sleep(longest.saturating_mul(u32::from(random)) >> 8).await;
-        Ok(())
-    }
-}
-
-/// What the visitor's cookie led to.
-enum Opened<T> {
-    Session(Session<T>),
-    /// To be answered with the expiry reply.
-    Refused,
-}
-
-enum Loaded<T> {
-    Record(Record, T),
-    /// No record, or one whose time is over.
-    Absent,
-    Unreadable,
 }
 
 impl fmt::Debug for Sessions {

@@ -1,9 +1,12 @@
-use std::fmt;
+//! Where records are kept: the [`Store`] trait and its contract, and the stores that come with this crate.
+
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::{Error, Record, RecordKey};
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod memory;
 pub use memory::MemoryStore;
 
@@ -28,6 +31,8 @@ pub use self::{d1::D1Store, kv::KvStore};
 /// - `update` replaces version `record.version - 1` and no other, in one step, so that of two
 ///   writers of the same version one is told [`Updated::Stale`]. A store that cannot do this in one
 ///   step says so in its own documentation (KV cannot).
+/// - A write that is repeated word for word, because its answer was lost, succeeds again and changes
+///   nothing: its [`nonce`](Record::nonce) tells it from another's of the same version.
 /// - `delete` of nothing succeeds.
 /// - A failed call is an [`Error`] and never an absent record: a visitor whose store is down is not
 ///   a new visitor.
@@ -116,7 +121,7 @@ pub enum Updated {
     Gone,
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
 
 /// A [`Store`] behind a pointer, so that `Sessions` and `Session<T>` need not carry its type.
 ///
@@ -148,11 +153,5 @@ impl<S: Store> AnyStore for S {
 
     fn delete_expired(&self, now: u64) -> Answer<'_, u64> {
         Box::pin(Store::delete_expired(self, now))
-    }
-}
-
-impl fmt::Debug for dyn AnyStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Store")
     }
 }

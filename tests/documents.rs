@@ -80,7 +80,7 @@ fn every_defect_of_webpy_names_a_test_that_there_is_or_says_why_not() {
         for test in &tests {
             assert!(rust.contains(&format!("fn {test}(")), "{start} names {test}, which is not there");
         }
-        let explained = number == 15 || number == 22;
-        assert!(!tests.is_empty() || explained, "{start} names no test");
+        // W22: what is mended by a type needs no test.
+        assert!(!tests.is_empty() || number == 22, "{start} names no test");
     }
 }

@@ -312,6 +312,186 @@ fn a_session_killed_while_a_request_is_in_flight_stays_dead_and_the_request_is_a
     assert_eq!(visitor.count(&rig), Reply::Ok(1), "the cookie is worth nothing");
 }
 
+#[test]
+fn update_applies_a_change_again_and_not_the_handler() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":20}"#), Interference::Update(r#"{"count":10}"#)]);
+    let (runs, changes) = (Cell::new(0), Cell::new(0));
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        session
+            .update(|visit| {
+                changes.set(changes.get() + 1);
+                visit.count += 1;
+                visit.count
+            })
+            .await
+    });
+    assert_eq!(reply, Reply::Ok(21));
+    assert_eq!((runs.get(), changes.get()), (1, 3));
+    assert_eq!(rig.store.calls(), "load update load update load update");
+    assert_eq!(visitor.read(&rig), Reply::Ok(21));
+}
+
+#[test]
+fn an_update_of_a_new_session_creates_it_and_one_that_changes_nothing_does_not() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.update(|_| ()).await);
+    assert_eq!((rig.store.calls().as_str(), &visitor.cookie), ("", &None));
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.update(|visit| visit.count = 5).await);
+    assert_eq!(rig.store.calls(), "create");
+    assert_eq!(visitor.read(&rig), Reply::Ok(5));
+}
+
+#[test]
+fn an_update_that_loses_with_other_changes_pending_runs_the_handler_again() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 100;
+        session.update(|visit| visit.count += 1).await?;
+        Ok(session.count)
+    });
+    assert_eq!(reply, Reply::Ok(111));
+}
+
+#[test]
+fn an_update_that_always_loses_is_an_error_and_the_handler_runs_once() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#); 100]);
+    let runs = Cell::new(0);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        session.update(|visit| visit.count += 1).await
+    });
+    assert_eq!((reply, runs.get()), (Reply::Error(ErrorKind::Contended), 1));
+}
+
+#[test]
+fn an_update_to_a_session_killed_meanwhile_is_dropped_and_answered() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session
+            .update(|visit| {
+                visit.count += 1;
+                visit.count
+            })
+            .await
+    });
+    assert_eq!((reply, set_cookie), (Reply::Ok(2), None));
+    assert!(rig.store.inside.is_empty());
+}
+
+// A new id.
+
+/// What a login does.
+async fn log_in(session: &mut Session<Visit>) -> Result<(), Error> {
+    session.count += 100;
+    session.cycle_id();
+    Ok(())
+}
+
+#[test]
+fn a_new_id_keeps_the_data_and_takes_the_old_id_its_worth() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut thief = visitor.twin();
+    let (_, set_cookie) = visitor.ask(&rig, log_in);
+    assert_eq!(rig.store.calls(), "load create update", "create, then retire");
+    assert!(set_cookie.is_some() && visitor.cookie != thief.cookie);
+    assert_eq!(visitor.count(&rig), Reply::Ok(102));
+    assert!(!stored(&rig, &thief).unwrap().data.contains("101"), "no copy of the data stays behind");
+    rig.platform.advance(10);
+    assert_eq!(thief.count(&rig), Reply::Ok(1), "a session of its own");
+    assert!(rig.platform.logged().join("\n").contains("possibly a stolen cookie"));
+    assert_eq!(visitor.read(&rig), Reply::Ok(102));
+}
+
+#[test]
+fn for_ten_seconds_the_old_id_leads_to_the_new_session() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut same_page = visitor.twin();
+    visitor.ask(&rig, log_in);
+    rig.platform.advance(9);
+    let (reply, set_cookie) = same_page.ask(&rig, support::count);
+    assert_eq!((reply, set_cookie), (Reply::Ok(102), None), "it works on the session, and is not told the new id");
+    assert_eq!(visitor.read(&rig), Reply::Ok(102));
+    assert!(rig.platform.logged().is_empty());
+}
+
+#[test]
+fn two_new_ids_at_once_leave_every_request_in_the_session() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut same_page = visitor.twin();
+    visitor.ask(&rig, log_in);
+    same_page.ask(&rig, log_in);
+    assert_eq!(visitor.read(&rig), Reply::Ok(201));
+    assert_eq!(same_page.read(&rig), Reply::Ok(201));
+}
+
+#[test]
+fn a_logout_ends_the_session_under_both_ids() {
+    for by_the_old_id in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let mut old = visitor.twin();
+        visitor.ask(&rig, log_in);
+        let mut leaving = if by_the_old_id { old.twin() } else { visitor.twin() };
+        assert_eq!(leaving.reset(&rig).0, Reply::Ok(()));
+        assert_eq!(visitor.read(&rig), Reply::Ok(0));
+        assert_eq!(old.read(&rig), Reply::Ok(0));
+    }
+}
+
+#[test]
+fn a_new_id_for_a_session_killed_meanwhile_revives_nothing() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    let (reply, set_cookie) = visitor.ask(&rig, log_in);
+    assert_eq!((reply, set_cookie), (Reply::Ok(()), None));
+    assert!(rig.store.inside.is_empty());
+}
+
+#[test]
+fn a_new_id_that_loses_the_race_is_taken_again_and_leaves_nothing_behind() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    visitor.ask(&rig, log_in);
+    assert_eq!(visitor.read(&rig), Reply::Ok(110));
+    assert_eq!(rig.store.inside.len(), 2, "the session, and the sign to it");
+}
+
+#[test]
+fn a_new_session_has_a_new_id_anyway() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    visitor.ask(&rig, log_in);
+    assert_eq!(rig.store.calls(), "create");
+    assert_eq!(visitor.read(&rig), Reply::Ok(100));
+}
+
+#[test]
+fn a_handler_that_fails_gets_no_new_id() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.cycle_id();
+        Err::<(), _>(Error::new(ErrorKind::Unavailable, "no"))
+    });
+    assert_eq!(rig.store.calls(), "load");
+    assert_eq!(visitor.read(&rig), Reply::Ok(1));
+}
+
 // Time.
 
 #[test]
@@ -472,6 +652,18 @@ fn a_failed_save_in_a_handler_is_the_stores_failure_and_not_the_handlers() {
     assert_eq!(reply, Reply::Error(ErrorKind::Unavailable));
 }
 
+#[test]
+fn a_store_that_hangs_is_an_error_and_no_hung_visitor() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    for hanging in ["load", "update"] {
+        rig.store.hang(hanging);
+        assert_eq!(visitor.count(&rig), Reply::Error(ErrorKind::Unavailable), "{hanging}");
+    }
+    rig.store.hang("");
+    assert_eq!(visitor.read(&rig), Reply::Ok(1));
+}
+
 /// A store in which something else lies under every key.
 struct Garbage(SpyStore);
 
@@ -590,6 +782,7 @@ fn an_id_drawn_twice_is_an_error_and_no_takeover() {
     let rig = Rig::new();
     let visitor = known(&rig);
     let record = stored(&rig, &visitor).unwrap();
+    let record = Record { nonce: !record.nonce, ..record };
     let error = pollster::block_on(rig.store.create(&key_of(&visitor), &record)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
     assert_eq!(error.status(), 503);

@@ -1,77 +1,150 @@
-//! The contract of `Store`, shown on `MemoryStore`.
+//! The public conformance suite, on `MemoryStore`; and that it finds what a store does wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+#![allow(clippy::arithmetic_side_effects, reason = "likewise")]
 
-use edge_session::{ErrorKind, MemoryStore, Record, RecordKey, SessionId, Store, TestPlatform, Updated};
+use std::cell::Cell;
+
+use edge_session::store::conformance::{Abilities, Violation, check};
+use edge_session::{Error, ErrorKind, MemoryStore, Record, RecordKey, SessionId, Store, TestPlatform, Updated};
 use pollster::block_on;
 
-fn key() -> RecordKey {
-    SessionId::random(&TestPlatform::at(0)).unwrap().record_key()
-}
-
-fn record(version: u64, data: &str) -> Record {
-    Record {
-        version,
-        created_at: 1_764_000_000,
-        touched_at: 1_764_000_010,
-        expires_at: 1_764_086_410,
-        ip: Some("2001:db8::1".to_owned()),
-        data: data.to_owned(),
-    }
-}
-
-/// Every sentence of the contract, on any store.
-async fn conforms(store: &impl Store) {
-    let (used, unused) = (key(), key());
-
-    assert_eq!(store.load(&unused).await.unwrap(), None, "absent is None");
-    store.delete(&unused).await.expect("delete of nothing succeeds");
-
-    let first = record(1, r#"{"count":1}"#);
-    store.create(&used, &first).await.unwrap();
-    assert_eq!(store.load(&used).await.unwrap(), Some(first.clone()), "what was stored comes back");
-    let again = store.create(&used, &record(1, "{}")).await.unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Duplicate, "a used key is refused");
-
-    let second = record(2, r#"{"count":2}"#);
-    assert_eq!(store.update(&used, &second).await.unwrap(), Updated::Done);
-    assert_eq!(store.update(&used, &record(2, "{}")).await.unwrap(), Updated::Stale, "of two writers one loses");
-    assert_eq!(store.update(&used, &record(9, "{}")).await.unwrap(), Updated::Stale, "no version is skipped");
-    assert_eq!(store.load(&used).await.unwrap(), Some(second), "the loser changed nothing");
-
-    assert_eq!(store.update(&unused, &first).await.unwrap(), Updated::Gone);
-    assert_eq!(store.load(&unused).await.unwrap(), None, "update never inserts");
-
-    store.delete(&used).await.unwrap();
-    assert_eq!(store.update(&used, &record(3, "{}")).await.unwrap(), Updated::Gone, "killed while in flight");
-    assert_eq!(store.load(&used).await.unwrap(), None, "and stays dead");
-
-    let expired = Record { expires_at: 1, ip: None, ..record(1, "[]") };
-    store.create(&used, &expired).await.unwrap();
-    assert_eq!(store.load(&used).await.unwrap(), Some(expired), "an expired record is handed through");
-    store.delete(&used).await.unwrap();
-
-    for data in ["null", "{}", "\"\\u0000 é 名 \u{1F980} \u{10FFFF}\"", &format!("\"{}\"", "x".repeat(1_000_000))] {
-        store.create(&used, &record(1, data)).await.unwrap();
-        assert_eq!(store.load(&used).await.unwrap().unwrap().data, data, "odd data survives");
-        store.delete(&used).await.unwrap();
-    }
-}
+const NOW: u64 = 1_764_000_000;
 
 #[test]
 fn memory_store_conforms() {
-    block_on(conforms(&MemoryStore::default()));
+    let store = MemoryStore::default();
+    block_on(check(&store, &TestPlatform::at(NOW), Abilities::ALL)).unwrap();
+    assert!(store.is_empty(), "the suite leaves nothing behind");
 }
 
 #[test]
 fn memory_store_frees_what_has_expired_and_nothing_else() {
     let store = MemoryStore::default();
+    let platform = TestPlatform::at(NOW);
+    let key = || SessionId::random(&platform).unwrap().record_key();
     let (ended, live) = (key(), key());
+    let record = |expires_at| Record {
+        version: 1,
+        nonce: 1,
+        created_at: 1,
+        touched_at: 1,
+        expires_at,
+        ip: None,
+        successor: None,
+        data: "{}".to_owned(),
+    };
     block_on(async {
-        store.create(&ended, &Record { expires_at: 100, ..record(1, "{}") }).await.unwrap();
-        store.create(&live, &Record { expires_at: 101, ..record(1, "{}") }).await.unwrap();
+        store.create(&ended, &record(100)).await.unwrap();
+        store.create(&live, &record(101)).await.unwrap();
         assert_eq!(store.delete_expired(100).await.unwrap(), 1);
         assert_eq!(store.load(&ended).await.unwrap(), None);
         assert!(store.load(&live).await.unwrap().is_some());
     });
+}
+
+/// What a store may do wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flaw {
+    None,
+    ExpiresOnLoad,
+    CreateOverwrites,
+    UpdateInserts,
+    UpdateIgnoresTheVersion,
+    UpdateForgetsItsOwnWrite,
+    DeleteOfNothingFails,
+    DeleteKeeps,
+    AbsentIsAnError,
+    CutsLongData,
+    DropsTheSuccessor,
+    SweepsTheLiving,
+}
+
+struct Flawed {
+    inside: MemoryStore,
+    flaw: Flaw,
+    nonce: Cell<u32>,
+}
+
+impl Store for Flawed {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let loaded = self.inside.load(key).await?;
+        Ok(match (self.flaw, loaded) {
+            (Flaw::AbsentIsAnError, None) => return Err(Error::new(ErrorKind::Unavailable, "absent")),
+            (Flaw::ExpiresOnLoad, Some(record)) => Some(Record { expires_at: record.expires_at + 1, ..record }),
+            (Flaw::CutsLongData, Some(record)) => {
+                Some(Record { data: record.data.chars().take(65_535).collect(), ..record })
+            }
+            (Flaw::DropsTheSuccessor, Some(record)) => Some(Record { successor: None, ..record }),
+            (_, loaded) => loaded,
+        })
+    }
+
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        if self.flaw == Flaw::CreateOverwrites {
+            self.inside.delete(key).await?;
+        }
+        self.inside.create(key, record).await
+    }
+
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let stored = self.inside.load(key).await?;
+        let overwrite = match self.flaw {
+            Flaw::UpdateInserts => stored.is_none(),
+            Flaw::UpdateIgnoresTheVersion => stored.is_some(),
+            _ => false,
+        };
+        if overwrite {
+            self.inside.delete(key).await?;
+            self.inside.create(key, record).await?;
+            return Ok(Updated::Done);
+        }
+        let mut record = record.clone();
+        if self.flaw == Flaw::UpdateForgetsItsOwnWrite {
+            self.nonce.set(self.nonce.get() + 1);
+            record.nonce += self.nonce.get();
+        }
+        self.inside.update(key, &record).await
+    }
+
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+        match self.flaw {
+            Flaw::DeleteOfNothingFails if self.inside.load(key).await?.is_none() => {
+                Err(Error::new(ErrorKind::Unavailable, "nothing there"))
+            }
+            Flaw::DeleteKeeps => Ok(()),
+            _ => self.inside.delete(key).await,
+        }
+    }
+
+    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+        let later = if self.flaw == Flaw::SweepsTheLiving { 1_000_000 } else { 0 };
+        self.inside.delete_expired(now + later).await
+    }
+}
+
+fn verdict_on(flaw: Flaw) -> Result<(), Violation> {
+    let platform = TestPlatform::at(NOW);
+    let store = Flawed { inside: MemoryStore::default(), flaw, nonce: Cell::new(0) };
+    block_on(check(&store, &platform, Abilities::ALL))
+}
+
+#[test]
+fn the_suite_finds_what_a_store_does_wrong() {
+    assert_eq!(verdict_on(Flaw::None), Ok(()));
+    for (flaw, sentence) in [
+        (Flaw::ExpiresOnLoad, "what is created comes back whole"),
+        (Flaw::CreateOverwrites, "create refuses a used key as Duplicate"),
+        (Flaw::UpdateInserts, "an update of nothing is Gone"),
+        (Flaw::UpdateIgnoresTheVersion, "an update of another version is refused as Stale"),
+        (Flaw::UpdateForgetsItsOwnWrite, "what is updated comes back whole"),
+        (Flaw::DeleteOfNothingFails, "delete of nothing succeeds"),
+        (Flaw::DeleteKeeps, "a deleted record is absent"),
+        (Flaw::AbsentIsAnError, "no call fails; found the error: absent"),
+        (Flaw::CutsLongData, "data comes back as it was stored"),
+        (Flaw::DropsTheSuccessor, "what is created comes back whole"),
+        (Flaw::SweepsTheLiving, "delete_expired spares a record whose time is not over"),
+    ] {
+        let violation = verdict_on(flaw).expect_err(&format!("{flaw:?}")).to_string();
+        assert!(violation.starts_with(sentence), "{flaw:?}: {violation}");
+    }
 }

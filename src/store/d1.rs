@@ -4,7 +4,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::Array;
 use worker::{D1Database, Env};
 
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, js};
 
 /// Records in D1, web.py's `DBStore`: the table `sessions`, one row per session.
 ///
@@ -39,26 +39,80 @@ impl D1Store {
     }
 
     /// The rows that the statement answers, each an array of its columns.
+    ///
+    /// A statement whose answer was lost is sent again, at most twice. Every one here may be: it
+    /// recognises its own write, or does the same thing twice to the same end. D1 itself repeats only reads.
     async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Vec<JsValue>, Error> {
-        let rows = match self.database.prepare(sql).bind(values) {
-            Ok(statement) => statement.raw_js_value().await,
-            Err(error) => Err(error),
-        };
-        rows.map_err(|error| failed(&js::message(&error)))
+        let mut retries = RETRY_AFTER.into_iter();
+        loop {
+            let message = match self.send(sql, values).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => js::message(&error),
+            };
+            match retries.next() {
+                Some(longest) if is_retryable(&message) => js::pause(longest).await,
+                _ => return Err(failed(&message)),
+            }
+        }
+    }
+
+    async fn send(&self, sql: &str, values: &[JsValue]) -> worker::Result<Vec<JsValue>> {
+        self.database.prepare(sql).bind(values)?.raw_js_value().await
     }
 }
 
-/// The record in a row of `SELECT version, created_at, atime, expires_at, ip, data`.
+/// Before each retry, a random pause of at most so many milliseconds.
+const RETRY_AFTER: [u32; 2] = [100, 400];
+
+/// What Cloudflare's "Retry queries" lists as passing by itself. An overloaded database is not among
+/// it, for retries are what it has too many of; nor is a used-up quota.
+fn is_retryable(message: &str) -> bool {
+    [
+        "Network connection lost",
+        "storage caused object to be reset",
+        "reset because its code was updated",
+        "Cannot resolve D1 DB due to transient issue on remote node",
+    ]
+    .iter()
+    .any(|passing| message.contains(passing))
+}
+
+/// The columns of a record, in the order in which [`record`] reads them.
+const COLUMNS: &str = "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, data";
+
 fn record(row: JsValue) -> Option<Record> {
     let columns: Array = row.dyn_into().ok()?;
+    let successor = match columns.get(6).as_string() {
+        None => None,
+        Some(key) => Some(Successor { key: RecordKey::from_stored(&key)?, until: whole(&columns.get(7))? }),
+    };
     Some(Record {
         version: whole(&columns.get(0))?,
-        created_at: whole(&columns.get(1))?,
-        touched_at: whole(&columns.get(2))?,
-        expires_at: whole(&columns.get(3))?,
-        ip: columns.get(4).as_string(),
-        data: columns.get(5).as_string()?,
+        nonce: whole(&columns.get(1))?.try_into().ok()?,
+        created_at: whole(&columns.get(2))?,
+        touched_at: whole(&columns.get(3))?,
+        expires_at: whole(&columns.get(4))?,
+        ip: columns.get(5).as_string(),
+        successor,
+        data: columns.get(8).as_string()?,
     })
+}
+
+/// A record's values: the key, and the columns in their order.
+fn values(key: &RecordKey, record: &Record) -> [JsValue; 10] {
+    let text = |text: &str| JsValue::from_str(text);
+    [
+        text(key.as_str()),
+        js::number(record.version),
+        record.nonce.into(),
+        js::number(record.created_at),
+        js::number(record.touched_at),
+        js::number(record.expires_at),
+        record.ip.as_deref().map_or(JsValue::NULL, text),
+        record.successor.as_ref().map_or(JsValue::NULL, |successor| text(successor.key.as_str())),
+        record.successor.as_ref().map_or(JsValue::NULL, |successor| js::number(successor.until)),
+        text(&record.data),
+    ]
 }
 
 /// An INTEGER column, which the table's STRICT keeps whole.
@@ -69,8 +123,8 @@ fn whole(value: &JsValue) -> Option<u64> {
 
 impl Store for D1Store {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let sql = "SELECT version, created_at, atime, expires_at, ip, data FROM sessions WHERE session_id = ?1";
-        match self.rows(sql, &[key.as_str().into()]).await?.pop() {
+        let sql = format!("SELECT {COLUMNS} FROM sessions WHERE session_id = ?1");
+        match self.rows(&sql, &[key.as_str().into()]).await?.pop() {
             None => Ok(None),
             Some(row) => {
                 record(row).map(Some).ok_or_else(|| Error::unreadable("D1: the row is not of this table's form"))
@@ -78,32 +132,25 @@ impl Store for D1Store {
         }
     }
 
+    /// The `UPDATE` changes nothing; it answers a row if the one that is there is this very write.
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        let sql = "INSERT INTO sessions (session_id, version, created_at, atime, expires_at, ip, data) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let values = [
-            key.as_str().into(),
-            js::number(record.version),
-            js::number(record.created_at),
-            js::number(record.touched_at),
-            js::number(record.expires_at),
-            record.ip.as_deref().map_or(JsValue::NULL, JsValue::from),
-            record.data.as_str().into(),
-        ];
-        self.rows(sql, &values).await.map(|_| ())
+        let sql = format!(
+            "INSERT INTO sessions (session_id, {COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             ON CONFLICT (session_id) DO UPDATE SET version = version \
+             WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
+        );
+        if self.rows(&sql, &values(key, record)).await?.is_empty() {
+            return Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"));
+        }
+        Ok(())
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        let sql = "UPDATE sessions SET version = ?2, atime = ?3, expires_at = ?4, data = ?5 \
-                   WHERE session_id = ?1 AND version = ?2 - 1 RETURNING version";
-        let values = [
-            key.as_str().into(),
-            js::number(record.version),
-            js::number(record.touched_at),
-            js::number(record.expires_at),
-            record.data.as_str().into(),
-        ];
-        if !self.rows(sql, &values).await?.is_empty() {
+        let sql = format!(
+            "UPDATE sessions SET ({COLUMNS}) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE session_id = ?1 \
+             AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
+        );
+        if !self.rows(&sql, &values(key, record)).await?.is_empty() {
             return Ok(Updated::Done);
         }
         // Nothing was changed, and the reason is still to be seen: a version that was passed does
@@ -150,5 +197,38 @@ fn failed(message: &str) -> Error {
 impl fmt::Debug for D1Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("D1Store")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_and_nothing_else() {
+        for message in [
+            "D1_ERROR: Network connection lost.",
+            "D1_ERROR: Internal error in D1 DB storage caused object to be reset.",
+            "D1_ERROR: D1 DB reset because its code was updated.",
+        ] {
+            assert!(is_retryable(message), "{message}");
+        }
+        for message in [
+            "D1_ERROR: D1 DB is overloaded. Requests queued for too long.",
+            "D1_ERROR: D1 DB is overloaded. Too many requests queued.",
+            "D1_ERROR: D1 DB exceeded its CPU time limit and was reset.",
+            "D1_ERROR: Your account has exceeded D1's free tier daily row write limit",
+            "D1_ERROR: no such table: sessions: SQLITE_ERROR",
+            "",
+        ] {
+            assert!(!is_retryable(message), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_table_names_the_command_that_makes_it() {
+        let error = failed("D1_ERROR: no such table: sessions: SQLITE_ERROR");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("wrangler d1 migrations apply DB"), "{error}");
     }
 }

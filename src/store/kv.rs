@@ -6,6 +6,7 @@ use worker::Env;
 use worker::js_sys::Promise;
 use worker::wasm_bindgen_futures::JsFuture;
 
+use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 
 /// Records in Workers KV, web.py's `DiskStore`: one value per session, under `session:<record key>`,
@@ -68,7 +69,7 @@ impl KvStore {
     async fn put(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         let expiration = record.expires_at.saturating_add(EXPIRATION_MARGIN);
         let options = js::options("expiration", js::number(expiration));
-        let put = self.namespace.put(&name(key), &record.to_text()?, &options);
+        let put = self.namespace.put(&name(key), &record.to_text(), &options);
         settled(put).await.map(|_| ())
     }
 }
@@ -95,10 +96,9 @@ impl Store for KvStore {
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        match self.load(key).await? {
-            None => Ok(Updated::Gone),
-            Some(stored) if stored.version.checked_add(1) != Some(record.version) => Ok(Updated::Stale),
-            Some(_) => self.put(key, record).await.map(|()| Updated::Done),
+        match Record::update_to(self.load(key).await?.as_ref(), record) {
+            Verdict::Answer(updated) => Ok(updated),
+            Verdict::Store => self.put(key, record).await.map(|()| Updated::Done),
         }
     }
 

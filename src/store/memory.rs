@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
+use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated};
 
 /// Records in this process's memory: the reference that other stores are measured by, and the
@@ -43,6 +44,7 @@ impl Store for MemoryStore {
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         match self.records.borrow_mut().entry(key.clone()) {
+            Entry::Occupied(place) if place.get().is_same_write(record) => Ok(()),
             Entry::Occupied(_) => Err(Error::new(ErrorKind::Duplicate, "the key is used")),
             Entry::Vacant(place) => {
                 place.insert(record.clone());
@@ -52,14 +54,14 @@ impl Store for MemoryStore {
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        Ok(match self.records.borrow_mut().get_mut(key) {
-            None => Updated::Gone,
-            Some(stored) if stored.version.checked_add(1) != Some(record.version) => Updated::Stale,
-            Some(stored) => {
-                stored.clone_from(record);
-                Updated::Done
+        let mut records = self.records.borrow_mut();
+        match Record::update_to(records.get(key), record) {
+            Verdict::Answer(updated) => Ok(updated),
+            Verdict::Store => {
+                records.insert(key.clone(), record.clone());
+                Ok(Updated::Done)
             }
-        })
+        }
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<(), Error> {

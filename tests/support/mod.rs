@@ -19,6 +19,7 @@ pub struct SpyStore {
     pub inside: MemoryStore,
     calls: Rc<RefCell<Vec<&'static str>>>,
     failing: Rc<Cell<&'static str>>,
+    hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
 }
 
@@ -40,13 +41,21 @@ impl SpyStore {
         self.failing.set(call);
     }
 
+    /// Makes each call of this name never answer from now on; `""` ends it.
+    pub fn hang(&self, call: &'static str) {
+        self.hanging.set(call);
+    }
+
     /// Another request gets in before the next update; with several, one before each.
     pub fn interfere(&self, interferences: &[Interference]) {
         *self.before_update.borrow_mut() = interferences.to_vec();
     }
 
-    fn note(&self, call: &'static str) -> Result<(), Error> {
+    async fn note(&self, call: &'static str) -> Result<(), Error> {
         self.calls.borrow_mut().push(call);
+        if self.hanging.get() == call {
+            std::future::pending::<()>().await;
+        }
         if self.failing.get() == call {
             return Err(Error::new(ErrorKind::Unavailable, "disk on fire in rack 7"));
         }
@@ -56,17 +65,17 @@ impl SpyStore {
 
 impl Store for SpyStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        self.note("load")?;
+        self.note("load").await?;
         self.inside.load(key).await
     }
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        self.note("create")?;
+        self.note("create").await?;
         self.inside.create(key, record).await
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        self.note("update")?;
+        self.note("update").await?;
         let interference = self.before_update.borrow_mut().pop();
         match interference {
             None => {}
@@ -82,12 +91,12 @@ impl Store for SpyStore {
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        self.note("delete")?;
+        self.note("delete").await?;
         self.inside.delete(key).await
     }
 
     async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
-        self.note("delete_expired")?;
+        self.note("delete_expired").await?;
         self.inside.delete_expired(now).await
     }
 }

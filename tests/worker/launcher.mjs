@@ -7,8 +7,8 @@ const harnesses = new Map();
 
 const commands = {
   // Starts a Worker of its own, with storage of its own.
-  async start({ config, vars, secrets, migrate }) {
-    const worker = { configPath: config, prebuiltWorkerDir: "dist", vars, secrets };
+  async start({ config, dist, vars, secrets, migrate }) {
+    const worker = { configPath: config, prebuiltWorkerDir: dist, vars, secrets };
     const harness = createTestHarness({ workers: [worker] });
     const { url } = await harness.listen();
     if (migrate) await harness.getWorker().applyD1Migrations("DB");

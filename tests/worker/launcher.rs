@@ -50,19 +50,25 @@ impl Worker {
     }
 
     pub fn start(store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
-        Self::of("wrangler.toml", store, vars, secret, migrate)
+        Self::of("wrangler.toml", "dist", store, vars, secret, migrate)
     }
 
     /// A Worker whose operator forgot the bindings: it has these parameters and perhaps this secret.
     pub fn without_bindings(parameters: &Value, secret: Option<&str>) -> Self {
         let vars = json!({ "session_parameters": parameters });
-        Self::of("tests/worker/without-bindings.toml", Store::Kv, &vars, secret, false)
+        Self::of("tests/worker/without-bindings.toml", "dist", Store::Kv, &vars, secret, false)
     }
 
-    fn of(config: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
+    /// A Worker with the route `/conformance`.
+    pub fn with_conformance(store: Store) -> Self {
+        let vars = json!({ "session_parameters": { "store": store.name() } });
+        Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, &vars, Some(KEY), true)
+    }
+
+    fn of(config: &str, dist: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
         let secrets = secret.map_or(json!({}), |secret| json!({ "SECRET_KEY": secret }));
         let url = send(&json!({
-            "command": "start", "config": config, "vars": vars, "secrets": secrets, "migrate": migrate,
+            "command": "start", "config": config, "dist": dist, "vars": vars, "secrets": secrets, "migrate": migrate,
         }));
         Self { url: url.as_str().unwrap().to_owned(), store }
     }
@@ -88,11 +94,11 @@ impl Worker {
             Store::Kv => {
                 for key in self.keys() {
                     let text = self.kv_get(&key);
-                    let mut record: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
-                    for time in ["created_at", "touched_at", "expires_at"] {
-                        record[time] = (record[time].as_u64().unwrap() - seconds).into();
+                    let mut record = edge_session::Record::from_text(text.as_str().unwrap()).unwrap();
+                    for time in [&mut record.created_at, &mut record.touched_at, &mut record.expires_at] {
+                        *time -= seconds;
                     }
-                    self.command(json!({ "command": "kvPut", "key": key, "value": record.to_string() }));
+                    self.command(json!({ "command": "kvPut", "key": key, "value": record.to_text() }));
                 }
             }
             Store::D1 => {

@@ -30,6 +30,7 @@ macro_rules! on_each_store {
 }
 
 mod concurrency;
+mod conformance;
 mod cookies;
 mod failures;
 mod parameters;

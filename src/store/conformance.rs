@@ -1,0 +1,298 @@
+//! The [`Store`] contract as a test, for every store: ours, and one of your own.
+//!
+//! It runs wherever the store does: natively, or in a Worker behind a route that only tests know.
+//!
+//! ```
+//! use edge_session::store::conformance::{Abilities, check};
+//! use edge_session::{MemoryStore, TestPlatform};
+//!
+//! # pollster::block_on(async {
+//! check(&MemoryStore::default(), &TestPlatform::at(1_764_000_000), Abilities::ALL).await?;
+//! # Ok::<(), edge_session::store::conformance::Violation>(())
+//! # })?;
+//! # Ok::<(), edge_session::store::conformance::Violation>(())
+//! ```
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionId, Store, Updated};
+
+/// What the store says that it can do. What it cannot, its documentation must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// `create` refuses a used key. (KV overwrites.)
+    pub insert_only: bool,
+    /// Of two simultaneous updates to one version, one is refused. (In KV the last writer wins.)
+    pub compare_and_set: bool,
+}
+
+impl Abilities {
+    /// The whole contract.
+    pub const ALL: Self = Self { insert_only: true, compare_and_set: true };
+}
+
+/// A sentence of the contract that the store breaks, and what it did instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Runs the suite. It leaves nothing behind but what a violation prevents it from deleting.
+///
+/// The platform's clock must be the one that the store expires by, and its `sleep` must let that
+/// clock move (or take no time, as a [`TestPlatform`](crate::TestPlatform)'s).
+///
+/// # Errors
+///
+/// The first violation that it finds.
+pub async fn check(store: &impl Store, platform: &impl Platform, abilities: Abilities) -> Result<(), Violation> {
+    let suite = Suite { store, platform, abilities };
+    suite.an_absent_record_is_none().await?;
+    suite.what_is_stored_comes_back().await?;
+    suite.a_used_key_is_refused().await?;
+    suite.an_update_replaces_its_version_and_no_other().await?;
+    suite.an_update_never_inserts().await?;
+    suite.a_repeated_write_is_recognised().await?;
+    suite.a_session_killed_while_in_flight_stays_dead().await?;
+    suite.of_two_writers_one_is_refused().await?;
+    suite.expiry_is_handed_through_unread().await?;
+    suite.a_sweep_spares_the_living().await?;
+    suite.odd_data_survives().await
+}
+
+struct Suite<'a, S, P> {
+    store: &'a S,
+    platform: &'a P,
+    abilities: Abilities,
+}
+
+/// Long enough for the suite, and for every store's least expiry.
+const LIFE: u64 = 3600;
+
+impl<S: Store, P: Platform> Suite<'_, S, P> {
+    async fn an_absent_record_is_none(&self) -> Result<(), Violation> {
+        let key = self.key()?;
+        same("an absent record is None, never an error", &self.store.load(&key).await?, &None)?;
+        self.store.delete(&key).await.map_err(|error| broken("delete of nothing succeeds", &error))
+    }
+
+    async fn what_is_stored_comes_back(&self) -> Result<(), Violation> {
+        let full = Record {
+            ip: Some("2001:db8::1".to_owned()),
+            successor: Some(crate::Successor { key: self.key()?, until: u64::from(u32::MAX) }),
+            ..self.record(1, r#"{"count":1}"#)
+        };
+        for record in [full, self.record(1, r#"{"count":1}"#)] {
+            let key = self.created(&record).await?;
+            same("what is created comes back whole", &self.store.load(&key).await?, &Some(record.clone()))?;
+            let next = Record { version: 2, nonce: 9, touched_at: 5, data: r#"{"count":2}"#.to_owned(), ..record };
+            same("an update of the version before is done", &self.store.update(&key, &next).await?, &Updated::Done)?;
+            same("what is updated comes back whole", &self.store.load(&key).await?, &Some(next))?;
+            self.store.delete(&key).await?;
+            same("a deleted record is absent", &self.store.load(&key).await?, &None)?;
+        }
+        Ok(())
+    }
+
+    async fn a_used_key_is_refused(&self) -> Result<(), Violation> {
+        if !self.abilities.insert_only {
+            return Ok(());
+        }
+        let first = self.record(1, r#"{"count":1}"#);
+        let key = self.created(&first).await?;
+        let again = self.store.create(&key, &Record { nonce: 9, ..self.record(1, "{}") }).await;
+        let refused = again.as_ref().is_err_and(|error| error.kind() == ErrorKind::Duplicate);
+        same("create refuses a used key as Duplicate", &refused, &true)?;
+        self.ends_with(&key, "a refused create changes nothing", Some(first)).await
+    }
+
+    async fn an_update_replaces_its_version_and_no_other(&self) -> Result<(), Violation> {
+        let key = self.created(&self.record(1, "{}")).await?;
+        let second = self.record(2, r#"{"count":2}"#);
+        same("an update of the version before is done", &self.store.update(&key, &second).await?, &Updated::Done)?;
+        for version in [1, 2, 4, 100] {
+            let other = Record { nonce: 9, ..self.record(version, "[]") };
+            let sentence = "an update of another version is refused as Stale";
+            same(sentence, &self.store.update(&key, &other).await?, &Updated::Stale)?;
+        }
+        self.ends_with(&key, "a refused update changes nothing", Some(second)).await
+    }
+
+    async fn an_update_never_inserts(&self) -> Result<(), Violation> {
+        let key = self.key()?;
+        for version in [1, 2] {
+            let updated = self.store.update(&key, &self.record(version, "{}")).await?;
+            same("an update of nothing is Gone", &updated, &Updated::Gone)?;
+        }
+        self.ends_with(&key, "an update never inserts", None).await
+    }
+
+    async fn a_repeated_write_is_recognised(&self) -> Result<(), Violation> {
+        let first = self.record(1, "{}");
+        let key = self.created(&first).await?;
+        self.store.create(&key, &first).await.map_err(|error| broken("a repeated create succeeds", &error))?;
+        let second = self.record(2, r#"{"count":2}"#);
+        for _ in 0..2 {
+            same("a repeated update is Done", &self.store.update(&key, &second).await?, &Updated::Done)?;
+        }
+        self.ends_with(&key, "a repeated update changes nothing", Some(second)).await
+    }
+
+    async fn a_session_killed_while_in_flight_stays_dead(&self) -> Result<(), Violation> {
+        let key = self.created(&self.record(1, "{}")).await?;
+        self.store.delete(&key).await?;
+        for _ in 0..2 {
+            let updated = self.store.update(&key, &self.record(2, "{}")).await?;
+            same("an update of a killed session is Gone", &updated, &Updated::Gone)?;
+        }
+        self.ends_with(&key, "a killed session stays dead", None).await
+    }
+
+    async fn of_two_writers_one_is_refused(&self) -> Result<(), Violation> {
+        if !self.abilities.compare_and_set {
+            return Ok(());
+        }
+        for _ in 0..10 {
+            let key = self.created(&self.record(1, "{}")).await?;
+            let (one, other) = (self.record(2, r#""one""#), Record { nonce: 9, ..self.record(2, r#""other""#) });
+            let (first, second) = both(self.store.update(&key, &one), self.store.update(&key, &other)).await;
+            let winner = match (first?, second?) {
+                (Updated::Done, Updated::Stale) => one,
+                (Updated::Stale, Updated::Done) => other,
+                both => return Err(violation("of two writers of one version one is Done and one Stale", &both)),
+            };
+            self.ends_with(&key, "the winner's record is the one that is stored", Some(winner)).await?;
+        }
+        Ok(())
+    }
+
+    /// A store may free the space of what has expired, and must not otherwise mind.
+    async fn expiry_is_handed_through_unread(&self) -> Result<(), Violation> {
+        let now = self.platform.now();
+        let record = Record { expires_at: now.saturating_add(1), ..self.record(1, "{}") };
+        let key = self.created(&record).await?;
+        self.platform.sleep(2100).await;
+        let loaded = self.store.load(&key).await?;
+        if loaded.is_some() {
+            same("a record past its expiry comes back whole, or is gone", &loaded, &Some(record))?;
+        }
+        self.store.delete(&key).await?;
+        Ok(())
+    }
+
+    async fn a_sweep_spares_the_living(&self) -> Result<(), Violation> {
+        let record = self.record(1, "{}");
+        let key = self.created(&record).await?;
+        self.store.delete_expired(self.platform.now()).await?;
+        self.ends_with(&key, "delete_expired spares a record whose time is not over", Some(record)).await
+    }
+
+    async fn odd_data_survives(&self) -> Result<(), Violation> {
+        let planes: String = (0..=16_u32)
+            .filter_map(|plane| char::from_u32(plane.saturating_mul(0x1_0000).saturating_add(0xFFFD)))
+            .collect();
+        for data in [
+            "null".to_owned(),
+            "{}".to_owned(),
+            r#""""#.to_owned(),
+            r#""\u0000\n\"\\ ' -- ; é 名 ""#.to_owned(),
+            format!("\"{planes}\u{2028}\u{FEFF}\""),
+            format!("\"{}\"", "x".repeat(1_000_000)),
+            format!("{}{}", "[".repeat(1000), "]".repeat(1000)),
+        ] {
+            let record = self.record(1, &data);
+            let key = self.created(&record).await?;
+            let loaded = self.store.load(&key).await?.map(|record| record.data);
+            if loaded.as_ref() != Some(&data) {
+                let beginning: String = data.chars().take(40).collect();
+                return Err(violation("data comes back as it was stored", &beginning));
+            }
+            self.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// A key that nothing has used.
+    fn key(&self) -> Result<RecordKey, Violation> {
+        Ok(SessionId::random(self.platform)?.record_key())
+    }
+
+    async fn created(&self, record: &Record) -> Result<RecordKey, Violation> {
+        let key = self.key()?;
+        self.store.create(&key, record).await.map_err(|error| broken("create under an unused key succeeds", &error))?;
+        Ok(key)
+    }
+
+    fn record(&self, version: u64, data: &str) -> Record {
+        let now = self.platform.now();
+        Record {
+            version,
+            nonce: 1,
+            created_at: now,
+            touched_at: now,
+            expires_at: now.saturating_add(LIFE),
+            ip: None,
+            successor: None,
+            data: data.to_owned(),
+        }
+    }
+
+    async fn ends_with(&self, key: &RecordKey, sentence: &str, expected: Option<Record>) -> Result<(), Violation> {
+        same(sentence, &self.store.load(key).await?, &expected)?;
+        self.store.delete(key).await?;
+        Ok(())
+    }
+}
+
+/// Both futures at once, as two requests are.
+async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut other) = (None, None);
+    poll_fn(move |context| {
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            one = Some(output);
+        }
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(context)
+        {
+            other = Some(output);
+        }
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            unfinished => {
+                (one, other) = unfinished;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+fn same<T: PartialEq + fmt::Debug>(sentence: &str, found: &T, expected: &T) -> Result<(), Violation> {
+    if found == expected { Ok(()) } else { Err(violation(sentence, &(found, "where this was due", expected))) }
+}
+
+fn violation(sentence: &str, found: &impl fmt::Debug) -> Violation {
+    Violation(format!("{sentence}; found {found:?}"))
+}
+
+fn broken(sentence: &str, error: &Error) -> Violation {
+    Violation(format!("{sentence}; found the error: {error}"))
+}
+
+impl From<Error> for Violation {
+    fn from(error: Error) -> Self {
+        Self(format!("no call fails; found the error: {error}"))
+    }
+}

@@ -1,0 +1,13 @@
+//! The public conformance suite, inside workerd, on the real bindings.
+
+use crate::launcher::{Store, Worker};
+use crate::visitor::Visitor;
+
+on_each_store! {
+    fn the_store_conforms(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let reply = Visitor::default().get(&worker, "conformance");
+        assert_eq!(reply.brief(), (200, "the store conforms\n"));
+        assert_eq!(worker.keys(), Vec::<String>::new(), "and the suite leaves nothing behind");
+    }
+}

@@ -33,7 +33,7 @@ WASM_LIMIT := 100000
 
 .PHONY: help
 help:
-	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1 choose'
+	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1|object choose'
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (README.md, Deploy)'
@@ -83,9 +83,9 @@ $(WASM_BINDGEN): | $(WORKER_BUILD)
 # Run.
 
 .PHONY: dev
-ifneq ($(filter-out kv d1,$(STORE)),)
+ifneq ($(filter-out kv d1 object,$(STORE)),)
 dev:
-	@echo 'STORE=$(STORE) is no store: it is kv or d1' >&2; exit 1
+	@echo 'STORE=$(STORE) is no store: it is kv, d1 or object' >&2; exit 1
 else ifeq ($(STORE),)
 dev: setup .wrangler/migrated
 	$(WRANGLER) dev --port $(PORT)

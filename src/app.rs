@@ -64,7 +64,7 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
 #[cfg(feature = "conformance")]
 async fn conformance(env: &Env) -> Response {
     use crate::store::conformance::{Abilities, check};
-    use crate::{D1Store, KvStore, StoreKind};
+    use crate::{D1Store, KvStore, ObjectStore, StoreKind};
 
     let platform = &crate::http::WorkerPlatform;
     let verdict = async {
@@ -76,6 +76,7 @@ async fn conformance(env: &Env) -> Response {
                 check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
             }
             StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
+            StoreKind::Object => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
         }
     };
     match verdict.await {

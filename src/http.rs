@@ -73,6 +73,8 @@ const PARAMETERS: &str = "session_parameters";
 const SECRET: &str = "SECRET_KEY";
 const KV_NAMESPACE: &str = "SESSIONS";
 const D1_DATABASE: &str = "DB";
+#[cfg(feature = "object")]
+const OBJECTS: &str = "SESSION_OBJECTS";
 
 thread_local! {
     /// Parameters and keys are read and checked once in the life of an isolate. Only what passed is
@@ -83,7 +85,7 @@ thread_local! {
 impl Sessions {
     /// The sessions that the Worker's environment describes: the parameters in the table
     /// `[vars.session_parameters]`, the keys in the secret `SECRET_KEY`, and, as `store` says, the KV
-    /// namespace `SESSIONS` or the D1 database `DB`.
+    /// namespace `SESSIONS`, the D1 database `DB` or the Durable Objects `SESSION_OBJECTS`.
     ///
     /// # Errors
     ///
@@ -220,6 +222,14 @@ fn read_env(env: &Env) -> Result<Sessions, Error> {
     match parameters.store {
         StoreKind::Kv => Sessions::new(KvStore::from_env(env, KV_NAMESPACE)?, WorkerPlatform, signer, parameters),
         StoreKind::D1 => Sessions::new(D1Store::from_env(env, D1_DATABASE)?, WorkerPlatform, signer, parameters),
+        #[cfg(feature = "object")]
+        StoreKind::Object => {
+            Sessions::new(crate::ObjectStore::from_env(env, OBJECTS)?, WorkerPlatform, signer, parameters)
+        }
+        #[cfg(not(feature = "object"))]
+        StoreKind::Object => {
+            Err(Error::misconfigured("session_parameters: `store = \"object\"` needs edge-session's feature `object`"))
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use wasm_bindgen::{JsCast, JsValue};
+use worker::js_sys::Promise;
+use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, js_sys};
 
 use crate::Error;
@@ -22,10 +24,9 @@ pub(crate) fn misbound(table: &str, binding: &str) -> Error {
 
 /// The message of a platform error.
 ///
-/// Its `Display` will not do: it prints JavaScript stacks, and of a D1 error a debug dump.
+/// Its `Display` will not do: it prints JavaScript stacks.
 pub(crate) fn message(error: &worker::Error) -> String {
     match error {
-        worker::Error::D1(error) => String::from(AsRef::<js_sys::Error>::as_ref(error).message()),
         worker::Error::UnknownJsError { message, .. } => message.clone(),
         worker::Error::Internal(value) => thrown(value),
         worker::Error::RustError(text) | worker::Error::JsError(text) | worker::Error::BindingError(text) => {
@@ -45,16 +46,25 @@ pub(crate) fn thrown(value: &JsValue) -> String {
 
 /// An object of one property, for a call's options.
 pub(crate) fn options(name: &str, value: impl Into<JsValue>) -> JsValue {
-    let object = js_sys::Object::new();
-    // Setting a property of a plain object cannot fail.
-    drop(js_sys::Reflect::set(&object, &JsValue::from_str(name), &value.into()));
-    object.into()
+    let object = js_sys::Object::new().into();
+    set(&object, name, value);
+    object
 }
 
-/// A JavaScript number. Times and versions stay below 2^53, up to where it is exact.
-#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+/// Sets a property of a plain object, which cannot fail.
+pub(crate) fn set(object: &JsValue, name: &str, value: impl Into<JsValue>) {
+    drop(js_sys::Reflect::set(object, &JsValue::from_str(name), &value.into()));
+}
+
+/// A JavaScript number.
 pub(crate) fn number(value: u64) -> JsValue {
-    JsValue::from_f64(value as f64)
+    JsValue::from_f64(float(value))
+}
+
+/// Times and versions stay below 2^53, up to where JavaScript's numbers are exact.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+pub(crate) fn float(value: u64) -> f64 {
+    value as f64
 }
 
 /// A random pause of at most so many milliseconds, so that those who failed together do not return together.
@@ -64,4 +74,9 @@ pub(crate) async fn pause(longest: u32) {
     let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
     let milliseconds = longest.saturating_mul(u32::from(random)) >> 8;
     worker::Delay::from(Duration::from_millis(milliseconds.into())).await;
+}
+
+/// What the call's promise came to, or what was thrown.
+pub(crate) async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
+    JsFuture::from(call?).await
 }

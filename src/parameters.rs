@@ -95,6 +95,8 @@ pub enum StoreKind {
     Kv,
     /// D1.
     D1,
+    /// Durable Objects.
+    Object,
 }
 
 /// The longest time that a parameter may name: a hundred years. Times stay far below 2^53, up to
@@ -340,10 +342,10 @@ impl Given<'_> {
     }
 
     fn store(&self) -> Result<StoreKind, Error> {
-        [("kv", StoreKind::Kv), ("d1", StoreKind::D1)]
+        [("kv", StoreKind::Kv), ("d1", StoreKind::D1), ("object", StoreKind::Object)]
             .into_iter()
             .find(|(name, _)| self.is(name))
-            .map_or_else(|| self.refuse("\"kv\" or \"d1\""), |(_, store)| Ok(store))
+            .map_or_else(|| self.refuse("\"kv\", \"d1\" or \"object\""), |(_, store)| Ok(store))
     }
 
     fn is(&self, name: &str) -> bool {
@@ -453,7 +455,7 @@ mod tests {
             (json!({"timeout": 60, "touch_after": 60}), "`touch_after` must be less than `timeout`"),
             (json!({"samesite": "bogus"}), "`samesite` must be \"Strict\", \"Lax\" or \"None\", and is \"bogus\""),
             (json!({"samesite": "None", "secure": false}), "needs `secure = true`"),
-            (json!({"store": "disk"}), "`store` must be \"kv\" or \"d1\", and is \"disk\""),
+            (json!({"store": "disk"}), "`store` must be \"kv\", \"d1\" or \"object\", and is \"disk\""),
             (json!({"httponly": "yes"}), "`httponly` must be true or false"),
             (json!({"cookie_name": ""}), "`cookie_name` must be"),
             (json!({"cookie_name": "a b"}), "`cookie_name` must be"),

@@ -14,8 +14,12 @@ pub use memory::MemoryStore;
 mod d1;
 #[cfg(feature = "worker")]
 mod kv;
+#[cfg(feature = "object")]
+mod object;
 #[cfg(feature = "worker")]
 pub use self::{d1::D1Store, kv::KvStore};
+#[cfg(feature = "object")]
+pub use object::{ObjectStore, SessionObject};
 
 /// Where records are kept.
 ///

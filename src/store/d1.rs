@@ -1,8 +1,9 @@
 use std::fmt;
 
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use worker::js_sys::Array;
-use worker::{D1Database, Env};
+use worker::Env;
+use worker::js_sys::{Array, Promise};
 
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, js};
 
@@ -15,7 +16,21 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, js};
 /// The table comes from `migrations/`. D1 does not expire rows by itself:
 /// [`Sessions::delete_expired`](crate::Sessions::delete_expired), called by a cron trigger, does.
 pub struct D1Store {
-    database: D1Database,
+    database: Database,
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The binding itself; worker's wrapper brings its own error type, and the parts that are not used.
+    type Database;
+    #[wasm_bindgen(method, catch)]
+    fn prepare(this: &Database, sql: &str) -> Result<Statement, JsValue>;
+
+    type Statement;
+    #[wasm_bindgen(method, catch, variadic)]
+    fn bind(this: &Statement, values: &[JsValue]) -> Result<Statement, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn raw(this: &Statement) -> Result<Promise, JsValue>;
 }
 
 /// Rows deleted by one statement: small enough not to hold up the visitors' statements.
@@ -32,22 +47,22 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        match env.d1(binding) {
-            Ok(database) => Ok(Self { database }),
-            Err(_) => Err(js::misbound("[[d1_databases]]", binding)),
-        }
+        let database = js::variable(env, binding)
+            .filter(JsValue::is_object)
+            .ok_or_else(|| js::misbound("[[d1_databases]]", binding))?;
+        Ok(Self { database: database.unchecked_into() })
     }
 
     /// The rows that the statement answers, each an array of its columns.
     ///
     /// A statement whose answer was lost is sent again, at most twice. Every one here may be: it
     /// recognises its own write, or does the same thing twice to the same end. D1 itself repeats only reads.
-    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Vec<JsValue>, Error> {
+    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
         let mut retries = RETRY_AFTER.into_iter();
         loop {
             let message = match self.send(sql, values).await {
-                Ok(rows) => return Ok(rows),
-                Err(error) => js::message(&error),
+                Ok(rows) => return Ok(rows.unchecked_into()),
+                Err(thrown) => js::thrown(&thrown),
             };
             match retries.next() {
                 Some(longest) if is_retryable(&message) => js::pause(longest).await,
@@ -56,8 +71,8 @@ impl D1Store {
         }
     }
 
-    async fn send(&self, sql: &str, values: &[JsValue]) -> worker::Result<Vec<JsValue>> {
-        self.database.prepare(sql).bind(values)?.raw_js_value().await
+    async fn send(&self, sql: &str, values: &[JsValue]) -> Result<JsValue, JsValue> {
+        js::settled(self.database.prepare(sql)?.bind(values)?.raw()).await
     }
 }
 
@@ -124,11 +139,13 @@ fn whole(value: &JsValue) -> Option<u64> {
 impl Store for D1Store {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM sessions WHERE session_id = ?1");
-        match self.rows(&sql, &[key.as_str().into()]).await?.pop() {
-            None => Ok(None),
-            Some(row) => {
-                record(row).map(Some).ok_or_else(|| Error::unreadable("D1: the row is not of this table's form"))
-            }
+        let rows = self.rows(&sql, &[key.as_str().into()]).await?;
+        if rows.length() == 0 {
+            return Ok(None);
+        }
+        match record(rows.get(0)) {
+            Some(record) => Ok(Some(record)),
+            None => Err(Error::unreadable("D1: the row is not of this table's form")),
         }
     }
 
@@ -139,7 +156,7 @@ impl Store for D1Store {
              ON CONFLICT (session_id) DO UPDATE SET version = version \
              WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
         );
-        if self.rows(&sql, &values(key, record)).await?.is_empty() {
+        if self.rows(&sql, &values(key, record)).await?.length() == 0 {
             return Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"));
         }
         Ok(())
@@ -150,13 +167,13 @@ impl Store for D1Store {
             "UPDATE sessions SET ({COLUMNS}) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE session_id = ?1 \
              AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
         );
-        if !self.rows(&sql, &values(key, record)).await?.is_empty() {
+        if self.rows(&sql, &values(key, record)).await?.length() > 0 {
             return Ok(Updated::Done);
         }
         // Nothing was changed, and the reason is still to be seen: a version that was passed does
         // not come back, and no more does a deleted row.
         let sql = "SELECT version FROM sessions WHERE session_id = ?1";
-        let gone = self.rows(sql, &[key.as_str().into()]).await?.is_empty();
+        let gone = self.rows(sql, &[key.as_str().into()]).await?.length() == 0;
         Ok(if gone { Updated::Gone } else { Updated::Stale })
     }
 
@@ -169,15 +186,15 @@ impl Store for D1Store {
     async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
         let sql = "DELETE FROM sessions WHERE session_id IN \
                    (SELECT session_id FROM sessions WHERE expires_at <= ?1 LIMIT ?2) RETURNING 1";
-        let mut deleted = 0_usize;
+        let mut deleted = 0_u32;
         for _ in 0..SWEEP_STATEMENTS {
-            let rows = self.rows(sql, &[js::number(now), SWEEP_CHUNK.into()]).await?.len();
+            let rows = self.rows(sql, &[js::number(now), SWEEP_CHUNK.into()]).await?.length();
             deleted = deleted.saturating_add(rows);
             if rows == 0 {
                 break;
             }
         }
-        Ok(deleted.try_into().unwrap_or(u64::MAX))
+        Ok(deleted.into())
     }
 }
 

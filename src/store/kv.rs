@@ -4,7 +4,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::Promise;
-use worker::wasm_bindgen_futures::JsFuture;
 
 use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
@@ -74,13 +73,10 @@ impl KvStore {
     }
 }
 
-/// What the call's promise came to.
 async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, Error> {
-    let value = match call {
-        Ok(promise) => JsFuture::from(promise).await,
-        Err(thrown) => Err(thrown),
-    };
-    value.map_err(|thrown| Error::new(ErrorKind::Unavailable, format_args!("KV: {}", js::thrown(&thrown))))
+    js::settled(call)
+        .await
+        .map_err(|thrown| Error::new(ErrorKind::Unavailable, format_args!("KV: {}", js::thrown(&thrown))))
 }
 
 impl Store for KvStore {

@@ -14,6 +14,7 @@ pub const KEY: &str = "first-key-0123456789abcdef012345";
 pub enum Store {
     Kv,
     D1,
+    Object,
 }
 
 impl Store {
@@ -21,6 +22,7 @@ impl Store {
         match self {
             Self::Kv => "kv",
             Self::D1 => "d1",
+            Self::Object => "object",
         }
     }
 }
@@ -37,9 +39,11 @@ impl Worker {
     pub fn shared(store: Store) -> &'static Self {
         static KV: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::Kv, json!({})));
         static D1: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::D1, json!({})));
+        static OBJECT: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::Object, json!({})));
         match store {
             Store::Kv => &KV,
             Store::D1 => &D1,
+            Store::Object => &OBJECT,
         }
     }
 
@@ -107,6 +111,7 @@ impl Worker {
                      expires_at = expires_at - {seconds}"
                 ));
             }
+            Store::Object => panic!("an object's storage cannot be changed from outside"),
         }
     }
 
@@ -132,6 +137,7 @@ impl Worker {
         let (entries, name) = match self.store {
             Store::Kv => (self.kv_keys(), "name"),
             Store::D1 => (self.sql("SELECT session_id FROM sessions"), "session_id"),
+            Store::Object => panic!("an object's name cannot be found out"),
         };
         entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned()).collect()
     }
@@ -147,6 +153,7 @@ impl Worker {
             Store::D1 => {
                 self.sql(&format!("UPDATE sessions SET data = '{text}'"));
             }
+            Store::Object => panic!("an object's storage cannot be changed from outside"),
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::launcher::{KEY, Store, Worker};
 use crate::visitor::Visitor;
 
-on_each_store! {
+on_kv_and_d1! {
     fn timeout_ends_an_unused_session(store: Store) {
         let worker = Worker::with(store, json!({"timeout": 1000}));
         let mut visitor = Visitor::default();
@@ -16,7 +16,9 @@ on_each_store! {
         assert_ne!(visitor.cookie, old, "a new session, and the record is still there: nothing was swept");
         assert_eq!(worker.keys().len(), 2);
     }
+}
 
+on_kv_and_d1! {
     fn ignore_expiry_false_says_401_once(store: Store) {
         let worker = Worker::with(store, json!({"timeout": 1000, "ignore_expiry": false, "expired_message": "Zu spät"}));
         let mut visitor = Visitor::default();
@@ -37,7 +39,9 @@ on_each_store! {
         assert!(reply.set_cookie().unwrap().starts_with("webpy_session_id=; Max-Age=0;"));
         assert_eq!(visitor.count(&worker), 1, "never locked out");
     }
+}
 
+on_each_store! {
     fn ignore_change_ip_false_admits_only_the_creators_address(store: Store) {
         let worker = Worker::with(store, json!({"ignore_change_ip": false}));
         let mut visitor = Visitor { ip: Some("192.0.2.1"), ..Visitor::default() };
@@ -86,7 +90,9 @@ on_each_store! {
         assert!(set_cookie.ends_with("; HttpOnly; Path=/; Secure; SameSite=None"), "{set_cookie}");
         assert_eq!(visitor.count(&worker), 2);
     }
+}
 
+on_kv_and_d1! {
     fn absolute_timeout_ends_a_session_in_use(store: Store) {
         let worker = Worker::with(store, json!({"timeout": 1000, "absolute_timeout": 2500}));
         let mut visitor = Visitor::default();
@@ -102,7 +108,9 @@ on_each_store! {
         assert_eq!(visitor.count(&worker), 1, "used 150 seconds ago, and over all the same");
         assert_ne!(visitor.cookie, first);
     }
+}
 
+on_kv_and_d1! {
     fn touch_after_says_how_often_a_use_is_noted(store: Store) {
         let worker = Worker::with(store, json!({"timeout": 1000, "touch_after": 500}));
         let mut visitor = Visitor::default();
@@ -150,12 +158,13 @@ fn a_wrong_parameter_is_refused_and_the_log_names_the_repair() {
         (json!({"timeout": [86400]}), "`timeout` must be a whole number of seconds, without quotes, and is [86400]"),
         (json!({"timeout": 1.5}), "without quotes, and is 1.5"),
         (json!({"samesite": "None", "secure": false}), "needs `secure = true`"),
-        (json!({"store": "disk"}), "`store` must be \"kv\" or \"d1\", and is \"disk\""),
+        (json!({"store": "disk"}), "`store` must be \"kv\", \"d1\" or \"object\", and is \"disk\""),
         (json!({"httponly": {"a": null}}), "and is {\"a\":null}"),
         (json!({"secret_key": KEY}), "wrangler secret put SECRET_KEY"),
         (json!([1]), "session_parameters must be a table"),
         (json!("kv"), "session_parameters must be a table"),
         (json!({"store": "kv"}), "needs the binding SESSIONS; add [[kv_namespaces]] with `binding = \"SESSIONS\"`"),
+        (json!({"store": "object"}), "needs the binding SESSION_OBJECTS; add [[durable_objects.bindings]]"),
         (json!({"store": "d1"}), "needs the binding DB; add [[d1_databases]] with `binding = \"DB\"`"),
     ] {
         is_out_of_order(&Worker::without_bindings(&parameters, Some(KEY)), expected);

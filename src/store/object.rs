@@ -1,0 +1,283 @@
+#![allow(missing_docs, reason = "#[durable_object] exports functions without documentation")]
+
+use std::fmt;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::js_sys::{Promise, Reflect};
+use worker::{DurableObject, Env, Request, Response, State, durable_object, web_sys};
+
+use crate::record::Verdict;
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js};
+
+/// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
+///
+/// An object has one thread and a SQLite database of its own, so that reading a version and writing
+/// the next is one step: no concurrent update is lost, and a logout is final at once. It keeps its
+/// record on disk alone, so that its eviction loses nothing; it expires by an alarm.
+///
+/// A Worker talks to its objects by `fetch`, for objects written in Rust have no RPC. The class is
+/// [`SessionObject`].
+pub struct ObjectStore {
+    namespace: Namespace,
+}
+
+/// The first word of each message. A Worker and an object may be of different releases for a while
+/// during a deployment: an object that does not know a message says so, and the request is a 503.
+const PROTOCOL: &str = "edge-session/1";
+
+/// What a message asks, and what is answered.
+const LOAD: &str = "load";
+const CREATE: &str = "create";
+const UPDATE: &str = "update";
+const DELETE: &str = "delete";
+const DONE: &str = "done";
+const STALE: &str = "stale";
+const GONE: &str = "gone";
+const DUPLICATE: &str = "duplicate";
+const NONE: &str = "none";
+const RECORD: &str = "record";
+
+/// Before each retry, a random pause of at most so many milliseconds.
+const RETRY_AFTER: [u32; 2] = [100, 400];
+
+#[wasm_bindgen]
+extern "C" {
+    type Namespace;
+    #[wasm_bindgen(method, catch, js_name = getByName)]
+    fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
+
+    type Stub;
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Stub, url: &str, init: &JsValue) -> Result<Promise, JsValue>;
+}
+
+impl ObjectStore {
+    /// A store in the Durable Objects that the environment binds to this name.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` when there is no such binding.
+    pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
+        let namespace = js::variable(env, binding)
+            .filter(JsValue::is_object)
+            .ok_or_else(|| js::misbound("[[durable_objects.bindings]]", binding))?;
+        Ok(Self { namespace: namespace.unchecked_into() })
+    }
+
+    /// What the object of `key` answers: a word, and what follows it.
+    ///
+    /// When the object was moved or reset, the message is sent again, at most twice, to a new stub,
+    /// since the old one is broken. Each message may be: a repeated write is recognised. An overloaded
+    /// object is left alone.
+    async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<(String, String), Error> {
+        let message = match record {
+            None => format!("{PROTOCOL} {act}\n"),
+            Some(record) => format!("{PROTOCOL} {act}\n{}", record.to_text()),
+        };
+        let init = js::options("body", message);
+        js::set(&init, "method", "POST");
+        let mut retries = RETRY_AFTER.into_iter();
+        loop {
+            let thrown = match self.send(key, &init).await {
+                Ok(answer) => {
+                    let (word, rest) = answer.split_once('\n').unwrap_or((&answer, ""));
+                    return Ok((word.to_owned(), rest.to_owned()));
+                }
+                Err(thrown) => thrown,
+            };
+            let is = |flag: &str| Reflect::get(&thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
+            match retries.next() {
+                Some(longest) if is("retryable") && !is("overloaded") => js::pause(longest).await,
+                _ => return Err(failed(&js::thrown(&thrown))),
+            }
+        }
+    }
+
+    async fn send(&self, key: &RecordKey, init: &JsValue) -> Result<String, JsValue> {
+        let stub = self.namespace.get_by_name(key.as_str())?;
+        let response: web_sys::Response = js::settled(stub.fetch("https://session/", init)).await?.unchecked_into();
+        let text = js::settled(response.text()).await?;
+        text.as_string().ok_or(text)
+    }
+}
+
+impl Store for ObjectStore {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let (word, rest) = self.ask(key, LOAD, None).await?;
+        match word.as_str() {
+            NONE => Ok(None),
+            RECORD => Record::from_text(&rest).map(Some),
+            other => Err(failed(other)),
+        }
+    }
+
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        match self.ask(key, CREATE, Some(record)).await?.0.as_str() {
+            DONE => Ok(()),
+            DUPLICATE => Err(Error::new(ErrorKind::Duplicate, "object: the key is used")),
+            other => Err(failed(other)),
+        }
+    }
+
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        match self.ask(key, UPDATE, Some(record)).await?.0.as_str() {
+            DONE => Ok(Updated::Done),
+            STALE => Ok(Updated::Stale),
+            GONE => Ok(Updated::Gone),
+            other => Err(failed(other)),
+        }
+    }
+
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+        match self.ask(key, DELETE, None).await?.0.as_str() {
+            DONE => Ok(()),
+            other => Err(failed(other)),
+        }
+    }
+}
+
+fn failed(message: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
+}
+
+impl fmt::Debug for ObjectStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ObjectStore")
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// An object's storage, with its synchronous half, which worker does not bind: between a read and
+    /// a write of it no other message can come.
+    type Storage;
+    #[wasm_bindgen(method, catch, getter)]
+    fn kv(this: &Storage) -> Result<Values, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = setAlarm)]
+    fn set_alarm(this: &Storage, milliseconds: f64) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = deleteAll)]
+    fn delete_all(this: &Storage) -> Result<Promise, JsValue>;
+
+    type Values;
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &Values, key: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn put(this: &Values, key: &str, value: &str) -> Result<(), JsValue>;
+}
+
+/// The Durable Object behind [`ObjectStore`]: it holds one session's record, as text.
+///
+/// `wrangler.toml` declares it with `[exports.SessionObject]` and binds it to `SESSION_OBJECTS`.
+#[durable_object(alarm)]
+pub struct SessionObject {
+    storage: Storage,
+}
+
+/// Under which the text is kept.
+const KEY: &str = "record";
+
+/// After how long an object whose record it cannot read looks again, in milliseconds: a day. It may be
+/// a newer release's record, after a rollback.
+const LOOK_AGAIN: f64 = 86_400_000.0;
+
+impl DurableObject for SessionObject {
+    fn new(state: State, _env: Env) -> Self {
+        // Every object has it; on one that had not, each call would throw, and be answered as failed.
+        let storage = Reflect::get(state.as_raw(), &"storage".into()).unwrap_or_default();
+        Self { storage: storage.unchecked_into() }
+    }
+
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let message = request.text().await?;
+        Ok(match self.answer(&message).await {
+            Ok(answer) => http::text(200, &answer),
+            // An `Err` would reach the Worker as an exception, with a stack for a message.
+            Err(thrown) => http::text(500, &js::thrown(&thrown)),
+        })
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        self.expire().await?;
+        Response::empty()
+    }
+}
+
+impl SessionObject {
+    async fn answer(&self, message: &str) -> Result<String, JsValue> {
+        let (head, text) = message.split_once('\n').unwrap_or((message, ""));
+        let Some(act) = head.strip_prefix(PROTOCOL) else {
+            return Ok(format!("this object does not speak {head}"));
+        };
+        let stored = self.stored()?;
+        match (act.trim_start(), Record::from_text(text)) {
+            (LOAD, _) => Ok(stored.map_or_else(|| NONE.to_owned(), |stored| format!("{RECORD}\n{stored}"))),
+            (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
+            (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record, text),
+            (DELETE, _) => {
+                js::settled(self.storage.delete_all()).await?;
+                Ok(DONE.to_owned())
+            }
+            (other, _) => Ok(format!("this object does not know how to {other}")),
+        }
+    }
+
+    async fn create(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
+        match stored.map(Record::from_text) {
+            None => {
+                self.storage.kv()?.put(KEY, text)?;
+                self.wake_at(record.expires_at).await?;
+                Ok(DONE.to_owned())
+            }
+            Some(Ok(stored)) if stored.is_same_write(record) => Ok(DONE.to_owned()),
+            Some(_) => Ok(DUPLICATE.to_owned()),
+        }
+    }
+
+    /// The alarm stays as it is: when it fires, it finds the later expiry and is set again, which
+    /// saves a write for each use of the session.
+    fn update(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
+        let stored = match stored.map(Record::from_text).transpose() {
+            Ok(stored) => stored,
+            Err(error) => return Ok(error.to_string()),
+        };
+        Ok(match Record::update_to(stored.as_ref(), record) {
+            Verdict::Store => {
+                self.storage.kv()?.put(KEY, text)?;
+                DONE
+            }
+            Verdict::Answer(Updated::Done) => DONE,
+            Verdict::Answer(Updated::Stale) => STALE,
+            Verdict::Answer(Updated::Gone) => GONE,
+        }
+        .to_owned())
+    }
+
+    fn stored(&self) -> Result<Option<String>, JsValue> {
+        Ok(self.storage.kv()?.get(KEY)?.as_string())
+    }
+
+    /// At the end nothing is left, not even the alarm, and the object ceases to be.
+    async fn expire(&self) -> Result<(), JsValue> {
+        let now = worker::Date::now().as_millis();
+        match self.stored()?.map(|stored| Record::from_text(&stored)) {
+            Some(Ok(record)) if record.expires_at > now / 1000 => self.wake_at(record.expires_at).await,
+            Some(Err(_)) => self.wake(js::float(now) + LOOK_AGAIN).await,
+            Some(Ok(_)) | None => js::settled(self.storage.delete_all()).await.map(|_| ()),
+        }
+    }
+
+    async fn wake_at(&self, seconds: u64) -> Result<(), JsValue> {
+        self.wake(js::float(seconds) * 1000.0).await
+    }
+
+    async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
+        js::settled(self.storage.set_alarm(milliseconds)).await.map(|_| ())
+    }
+}
+
+impl fmt::Debug for SessionObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SessionObject")
+    }
+}

@@ -26,7 +26,7 @@ WORKER_BUILD := .tools/worker-build-$(WORKER_BUILD_VERSION)
 WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
 WASM_TARGET := .tools/wasm-target
 TOOLS := $(NPM_STAMP) $(WORKER_BUILD) $(WASM_BINDGEN) $(WASM_TARGET)
-SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock scripts/build-worker
+SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock $(wildcard scripts/*)
 
 # The wasm may weigh this much, gzipped, in bytes.
 WASM_LIMIT := 100000
@@ -139,7 +139,7 @@ lint: $(WASM_TARGET)
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
-	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test life_of_a_request --test store_conformance
+	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test explorer --test life_of_a_request --test store_conformance
 
 test-docs:
 	@echo '==> the documentation'

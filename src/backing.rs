@@ -29,7 +29,7 @@ pub(crate) enum Loaded {
 pub(crate) const DEADLINE: u32 = 5000;
 
 /// How often a request is tried when others on its session keep winning the race to the store.
-pub(crate) const ATTEMPTS: u32 = 12;
+pub(crate) const ATTEMPTS: u32 = 30;
 
 /// How many changes of id within their grace are followed.
 const HOPS: u32 = 4;
@@ -76,8 +76,16 @@ impl Backing {
         self.within_deadline(self.store.update(key, record)).await
     }
 
+    /// Deletes the session under `key`, and where it has moved to since it was loaded. What moved
+    /// longer ago is another's: the one who comes with the old id then may be a thief.
     pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        self.within_deadline(self.store.delete(key)).await
+        let now = self.platform.now();
+        let mut next = Some(key.clone());
+        while let Some(key) = next {
+            let record = self.within_deadline(self.store.delete(&key)).await?;
+            next = record.and_then(|record| record.successor).filter(|moved| now < moved.until).map(|moved| moved.key);
+        }
+        Ok(())
     }
 
     /// Without a deadline: nobody waits for it.
@@ -101,7 +109,7 @@ impl Backing {
         let mut random = [0; 1];
         self.platform.fill_random(&mut random)?;
         let [random] = random;
-        let longest = 8_u32.saturating_mul(1 << attempt.min(6));
+        let longest = 8_u32.saturating_mul(1 << attempt.min(7));
         self.platform.sleep(longest.saturating_mul(u32::from(random)) >> 8).await;
         Ok(())
     }

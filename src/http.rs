@@ -1,6 +1,6 @@
 //! Sessions for a Worker's requests: where `Sessions` meets `worker`.
 
-use std::cell::RefCell;
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -79,7 +79,7 @@ const OBJECTS: &str = "SESSION_OBJECTS";
 thread_local! {
     /// Parameters and keys are read and checked once in the life of an isolate. Only what passed is
     /// kept, and it is never needed to be: after a panic the instance starts anew without it.
-    static SESSIONS: RefCell<Option<Sessions>> = const { RefCell::new(None) };
+    static SESSIONS: OnceCell<Sessions> = const { OnceCell::new() };
 }
 
 impl Sessions {
@@ -92,15 +92,10 @@ impl Sessions {
     /// `Misconfigured`; the message names what is wrong and how to repair it. A missing table of
     /// parameters is *not* an error: each parameter has its default.
     pub fn from_env(env: &Env) -> Result<Self, Error> {
-        let known = SESSIONS.with_borrow(Clone::clone);
-        match known {
-            Some(sessions) => Ok(sessions),
-            None => {
-                let sessions = read_env(env)?;
-                SESSIONS.replace(Some(sessions.clone()));
-                Ok(sessions)
-            }
-        }
+        SESSIONS.with(|known| match known.get() {
+            Some(sessions) => Ok(sessions.clone()),
+            None => read_env(env).map(|sessions| known.get_or_init(|| sessions).clone()),
+        })
     }
 
     /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
@@ -182,10 +177,7 @@ pub(crate) fn set(headers: &Headers, name: &str, value: &str) {
 fn with_session_headers(response: Response, set_cookie: Option<&str>) -> Response {
     // The headers of a response that was fetched cannot be changed; those of their copy can.
     let headers = response.headers().clone();
-    let varies = headers.get("Vary").ok().flatten().unwrap_or_default();
-    if !varies.split(',').any(|name| matches!(name.trim(), "*" | "Cookie" | "cookie")) {
-        drop(headers.append("Vary", "Cookie"));
-    }
+    drop(headers.append("Vary", "Cookie"));
     if set_cookie.is_some() || !headers.has("Cache-Control").unwrap_or(false) {
         set(&headers, "Cache-Control", "private, no-store");
     }

@@ -100,7 +100,7 @@ impl Record {
         let Self { version, nonce, created_at, touched_at, expires_at, ip, successor, data } = self;
         let (key, until) = successor.as_ref().map_or((NONE, 0), |next| (next.key.as_str(), next.until));
         // An address has no blank. Something else that had one would match no visitor's; nor does none.
-        let ip = ip.as_deref().filter(|ip| !ip.contains(char::is_whitespace) && !ip.is_empty()).unwrap_or(NONE);
+        let ip = ip.as_deref().filter(|ip| !ip.contains([' ', '\n']) && !ip.is_empty()).unwrap_or(NONE);
         format!("{FORMAT} {version} {nonce} {created_at} {touched_at} {expires_at} {key} {until} {ip}\n{data}")
     }
 

@@ -48,7 +48,7 @@ impl Signer {
     /// `Misconfigured` for an empty key, one under 32 bytes, or one that has been published. The
     /// message names the command that repairs it.
     pub fn from_secret(secret: &str) -> Result<Self, Error> {
-        let mut keys = secret.split(',').map(str::trim).zip(1..).map(|(key, position)| {
+        let mut keys = secret.split(',').map(str::trim_ascii).zip(1..).map(|(key, position)| {
             let refuse = |reason: fmt::Arguments<'_>| {
                 Error::misconfigured(format_args!("SECRET_KEY: key {position} {reason}; {REPAIR}"))
             };

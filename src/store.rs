@@ -63,7 +63,7 @@ pub use object::{ObjectStore, SessionObject};
 ///     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
 ///         self.inside.update(key, record).await
 ///     }
-///     async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+///     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
 ///         self.inside.delete(key).await
 ///     }
 /// }
@@ -93,12 +93,15 @@ pub trait Store {
     /// `Unavailable`. A lost race is not an error: it is [`Updated::Stale`] or [`Updated::Gone`].
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
 
-    /// Removes the record. Nothing under `key` is not an error.
+    /// Removes the record, and gives back what it was: the session may have moved meanwhile, and then
+    /// its [successor](Record::successor) is to be removed as well.
+    ///
+    /// `None` when nothing was there, or nothing readable, which is removed all the same.
     ///
     /// # Errors
     ///
-    /// `Unavailable`.
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error>;
+    /// `Unavailable`. Nothing under `key` is not an error.
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error>;
 
     /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier, and says how many.
     ///
@@ -134,7 +137,7 @@ pub(crate) trait AnyStore {
     fn load<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
     fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()>;
     fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
-    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, ()>;
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
     fn delete_expired(&self, now: u64) -> Answer<'_, u64>;
 }
 
@@ -151,7 +154,7 @@ impl<S: Store> AnyStore for S {
         Box::pin(Store::update(self, key, record))
     }
 
-    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>> {
         Box::pin(Store::delete(self, key))
     }
 

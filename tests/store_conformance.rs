@@ -106,12 +106,12 @@ impl Store for Flawed {
         self.inside.update(key, &record).await
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         match self.flaw {
             Flaw::DeleteOfNothingFails if self.inside.load(key).await?.is_none() => {
                 Err(Error::new(ErrorKind::Unavailable, "nothing there"))
             }
-            Flaw::DeleteKeeps => Ok(()),
+            Flaw::DeleteKeeps => self.inside.load(key).await,
             _ => self.inside.delete(key).await,
         }
     }

@@ -82,7 +82,8 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
     async fn an_absent_record_is_none(&self) -> Result<(), Violation> {
         let key = self.key()?;
         same("an absent record is None, never an error", &self.store.load(&key).await?, &None)?;
-        self.store.delete(&key).await.map_err(|error| broken("delete of nothing succeeds", &error))
+        let deleted = self.store.delete(&key).await.map_err(|error| broken("delete of nothing succeeds", &error))?;
+        same("delete of nothing is None", &deleted, &None)
     }
 
     async fn what_is_stored_comes_back(&self) -> Result<(), Violation> {
@@ -96,8 +97,8 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
             same("what is created comes back whole", &self.store.load(&key).await?, &Some(record.clone()))?;
             let next = Record { version: 2, nonce: 9, touched_at: 5, data: r#"{"count":2}"#.to_owned(), ..record };
             same("an update of the version before is done", &self.store.update(&key, &next).await?, &Updated::Done)?;
-            same("what is updated comes back whole", &self.store.load(&key).await?, &Some(next))?;
-            self.store.delete(&key).await?;
+            same("what is updated comes back whole", &self.store.load(&key).await?, &Some(next.clone()))?;
+            same("delete gives back what was stored", &self.store.delete(&key).await?, &Some(next))?;
             same("a deleted record is absent", &self.store.load(&key).await?, &None)?;
         }
         Ok(())

@@ -33,6 +33,13 @@ extern "C" {
     fn raw(this: &Statement) -> Result<Promise, JsValue>;
 }
 
+/// The columns of a record, in the order in which [`record`] reads them and [`values`] gives them.
+macro_rules! columns {
+    () => {
+        "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, data"
+    };
+}
+
 /// Rows deleted by one statement: small enough not to hold up the visitors' statements.
 const SWEEP_CHUNK: u32 = 500;
 
@@ -92,9 +99,7 @@ fn is_retryable(message: &str) -> bool {
     .any(|passing| message.contains(passing))
 }
 
-/// The columns of a record, in the order in which [`record`] reads them.
-const COLUMNS: &str = "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, data";
-
+/// The record in a row of these columns.
 fn record(row: JsValue) -> Option<Record> {
     let columns: Array = row.dyn_into().ok()?;
     let successor = match columns.get(6).as_string() {
@@ -138,8 +143,8 @@ fn whole(value: &JsValue) -> Option<u64> {
 
 impl Store for D1Store {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM sessions WHERE session_id = ?1");
-        let rows = self.rows(&sql, &[key.as_str().into()]).await?;
+        let sql = concat!("SELECT ", columns!(), " FROM sessions WHERE session_id = ?1");
+        let rows = self.rows(sql, &[key.as_str().into()]).await?;
         if rows.length() == 0 {
             return Ok(None);
         }
@@ -151,23 +156,27 @@ impl Store for D1Store {
 
     /// The `UPDATE` changes nothing; it answers a row if the one that is there is this very write.
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        let sql = format!(
-            "INSERT INTO sessions (session_id, {COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+        let sql = concat!(
+            "INSERT INTO sessions (session_id, ",
+            columns!(),
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
              ON CONFLICT (session_id) DO UPDATE SET version = version \
              WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
         );
-        if self.rows(&sql, &values(key, record)).await?.length() == 0 {
+        if self.rows(sql, &values(key, record)).await?.length() == 0 {
             return Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"));
         }
         Ok(())
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        let sql = format!(
-            "UPDATE sessions SET ({COLUMNS}) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE session_id = ?1 \
+        let sql = concat!(
+            "UPDATE sessions SET (",
+            columns!(),
+            ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE session_id = ?1 \
              AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
         );
-        if self.rows(&sql, &values(key, record)).await?.length() > 0 {
+        if self.rows(sql, &values(key, record)).await?.length() > 0 {
             return Ok(Updated::Done);
         }
         // Nothing was changed, and the reason is still to be seen: a version that was passed does
@@ -177,9 +186,10 @@ impl Store for D1Store {
         Ok(if gone { Updated::Gone } else { Updated::Stale })
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        let sql = "DELETE FROM sessions WHERE session_id = ?1";
-        self.rows(sql, &[key.as_str().into()]).await.map(|_| ())
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let sql = concat!("DELETE FROM sessions WHERE session_id = ?1 RETURNING ", columns!());
+        let rows = self.rows(sql, &[key.as_str().into()]).await?;
+        Ok(record(rows.get(0)))
     }
 
     /// Deletes by chunks, at most 20 000 rows a call; what is left is for the next.

@@ -98,8 +98,13 @@ impl Store for KvStore {
         }
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        settled(self.namespace.delete(&name(key))).await.map(|_| ())
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let record = match self.load(key).await {
+            Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
+            loaded => loaded.ok().flatten(),
+        };
+        settled(self.namespace.delete(&name(key))).await?;
+        Ok(record)
     }
 }
 

@@ -64,9 +64,8 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        self.records.borrow_mut().remove(key);
-        Ok(())
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        Ok(self.records.borrow_mut().remove(key))
     }
 
     async fn delete_expired(&self, now: u64) -> Result<u64, Error> {

@@ -129,9 +129,11 @@ impl Store for ObjectStore {
         }
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        match self.ask(key, DELETE, None).await?.0.as_str() {
-            DONE => Ok(()),
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let (word, rest) = self.ask(key, DELETE, None).await?;
+        match word.as_str() {
+            NONE => Ok(None),
+            RECORD => Ok(Record::from_text(&rest).ok()),
             other => Err(failed(other)),
         }
     }
@@ -211,12 +213,12 @@ impl SessionObject {
         };
         let stored = self.stored()?;
         match (act.trim_start(), Record::from_text(text)) {
-            (LOAD, _) => Ok(stored.map_or_else(|| NONE.to_owned(), |stored| format!("{RECORD}\n{stored}"))),
+            (LOAD, _) => Ok(found(stored)),
             (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
             (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record, text),
             (DELETE, _) => {
                 js::settled(self.storage.delete_all()).await?;
-                Ok(DONE.to_owned())
+                Ok(found(stored))
             }
             (other, _) => Ok(format!("this object does not know how to {other}")),
         }
@@ -274,6 +276,11 @@ impl SessionObject {
     async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
         js::settled(self.storage.set_alarm(milliseconds)).await.map(|_| ())
     }
+}
+
+/// The answer that gives what is stored.
+fn found(stored: Option<String>) -> String {
+    stored.map_or_else(|| NONE.to_owned(), |stored| format!("{RECORD}\n{stored}"))
 }
 
 impl fmt::Debug for SessionObject {

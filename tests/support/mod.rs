@@ -79,7 +79,7 @@ impl Store for SpyStore {
         let interference = self.before_update.borrow_mut().pop();
         match interference {
             None => {}
-            Some(Interference::Delete) => self.inside.delete(key).await?,
+            Some(Interference::Delete) => drop(self.inside.delete(key).await?),
             Some(Interference::Update(data)) => {
                 let mut stored = self.inside.load(key).await?.expect("it was loaded");
                 stored.version += 1;
@@ -90,7 +90,7 @@ impl Store for SpyStore {
         self.inside.update(key, record).await
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         self.note("delete").await?;
         self.inside.delete(key).await
     }

@@ -17,30 +17,39 @@ fn at_once(worker: &Worker, visitor: &Visitor, paths: &[&str]) -> Vec<Reply> {
 }
 
 on_d1_and_object! {
+    /// 200 requests, 50 in flight.
     fn parallel_counts_are_all_counted(store: Store) {
-        let worker = Worker::with(store, json!({}));
+        let worker = &Worker::with(store, json!({}));
         let mut visitor = Visitor::default();
-        visitor.count(&worker);
-        let replies = at_once(&worker, &visitor, &["count"; 20]);
+        assert_eq!(visitor.count(worker), 1);
+        let replies: Vec<Reply> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..50)
+                .map(|_| visitor.clone())
+                .map(|visitor| scope.spawn(move || (0..4).map(|_| visitor.clone().get(worker, "count")).collect::<Vec<_>>()))
+                .collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
         let mut numbers = Vec::new();
+        let mut refused = 0;
         for reply in &replies {
             match reply.status {
                 200 => numbers.push(reply.body.parse::<u64>().unwrap()),
                 // Lost too many races: said so, and not counted.
-                503 => assert_eq!(reply.header("retry-after"), Some("1")),
+                503 => refused += 1,
                 other => panic!("{other}: {reply:?}"),
             }
         }
         numbers.sort_unstable();
         let expected: Vec<u64> = (2..).take(numbers.len()).collect();
         assert_eq!(numbers, expected, "no number is given twice and none is left out");
-        assert!(numbers.len() > 10, "{replies:?}");
-        assert_eq!(visitor.count(&worker), expected.len() as u64 + 2);
+        assert!(refused <= 2, "{refused} of 200 refused; the log: {}", worker.log());
+        assert_eq!(visitor.count(worker), expected.len() as u64 + 2);
     }
 
+    /// 50 rounds of seven counts and one reset at once.
     fn after_resets_and_counts_at_once_the_old_cookie_is_dead(store: Store) {
         let worker = Worker::with(store, json!({}));
-        for _ in 0..10 {
+        for _ in 0..50 {
             let mut visitor = Visitor::default();
             visitor.count(&worker);
             let paths = ["count", "count", "count", "reset", "count", "count", "count", "count"];

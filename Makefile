@@ -152,7 +152,7 @@ test-size: build
 	  echo "wasm: $$size bytes gzipped, of $(WASM_LIMIT)"; \
 	  test "$$size" -le $(WASM_LIMIT) || { echo 'The wasm is too heavy.' >&2; exit 1; }
 
-test-worker: build $(CONFORMANCE)
+test-worker: build $(CONFORMANCE) .dev.vars
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
 	cargo test --no-default-features --test worker

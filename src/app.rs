@@ -34,6 +34,8 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
         "/reset" => Route::Reset,
         #[cfg(feature = "conformance")]
         "/conformance" => return Ok(conformance(env).await),
+        #[cfg(feature = "conformance")]
+        "/notes" => return notes(request, env).await,
         _ => return Ok(text(404, "not found\n")),
     };
     // The runtime's word for it: worker's `Method` takes every method that it does not know for GET.
@@ -83,6 +85,20 @@ async fn conformance(env: &Env) -> Response {
         Ok(()) => text(200, "the store conforms\n"),
         Err(violation) => text(500, &violation.to_string()),
     }
+}
+
+/// Appends the request's body to the session, for the tests of handlers that run again: the body is
+/// there each time, since each run reads a copy.
+#[cfg(feature = "conformance")]
+async fn notes(request: &Request, env: &Env) -> worker::Result<Response> {
+    crate::serve(request, env, async |session: &mut Session<Vec<String>>| {
+        let note = request.clone()?.text().await?;
+        if !note.is_empty() {
+            session.push(note);
+        }
+        Response::ok(session.join(" "))
+    })
+    .await
 }
 
 /// Nobody sees what a cron run returns, so it logs.

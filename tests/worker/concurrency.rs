@@ -59,4 +59,26 @@ on_d1_and_object! {
             assert_eq!(visitor.count(&worker), 1, "the old cookie is dead");
         }
     }
+
+    /// Each of these requests runs again and again, and reads its body each time.
+    fn the_body_of_a_request_that_runs_again_is_there_each_time(store: Store) {
+        let worker = &Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        visitor.ask(worker, "POST", "notes", b"first");
+        thread::scope(|scope| {
+            for number in 0..20 {
+                let mut client = visitor.clone();
+                scope.spawn(move || {
+                    let reply = client.ask(worker, "POST", "notes", format!("note-{number}").as_bytes());
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                });
+            }
+        });
+        let notes = visitor.get(worker, "notes").body;
+        let mut found: Vec<_> = notes.split(' ').collect();
+        found.sort_unstable();
+        let mut expected: Vec<_> = (0..20).map(|number| format!("note-{number}")).chain(["first".to_owned()]).collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
 }

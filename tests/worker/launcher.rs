@@ -32,6 +32,8 @@ pub struct Worker {
     /// Ends with `/`.
     pub url: String,
     pub store: Store,
+    /// Whether the launcher runs it.
+    launched: bool,
 }
 
 impl Worker {
@@ -69,12 +71,17 @@ impl Worker {
         Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, &vars, Some(KEY), true)
     }
 
+    /// A Worker that the test runs by itself.
+    pub fn elsewhere(url: String, store: Store) -> Self {
+        Self { url, store, launched: false }
+    }
+
     fn of(config: &str, dist: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
         let secrets = secret.map_or(json!({}), |secret| json!({ "SECRET_KEY": secret }));
         let url = send(&json!({
             "command": "start", "config": config, "dist": dist, "vars": vars, "secrets": secrets, "migrate": migrate,
         }));
-        Self { url: url.as_str().unwrap().to_owned(), store }
+        Self { url: url.as_str().unwrap().to_owned(), store, launched: true }
     }
 
     /// What the Worker logged so far.
@@ -165,7 +172,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.command(json!({ "command": "stop" }));
+        if self.launched {
+            self.command(json!({ "command": "stop" }));
+        }
     }
 }
 

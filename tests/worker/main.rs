@@ -49,6 +49,7 @@ macro_rules! tests_on {
 mod concurrency;
 mod conformance;
 mod cookies;
+mod crash;
 mod failures;
 mod parameters;
 mod readme;

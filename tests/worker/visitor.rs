@@ -66,6 +66,15 @@ impl Visitor {
     }
 
     pub fn ask(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.send(worker, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// `GET`, of a Worker that may be gone before it has answered.
+    pub fn try_get(&mut self, worker: &Worker, path: &str) -> Option<Reply> {
+        self.send(worker, "GET", path, b"").ok()
+    }
+
+    fn send(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Result<Reply, ureq::Error> {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", worker.url));
@@ -76,16 +85,15 @@ impl Visitor {
             request = request.header("CF-Connecting-IP", ip);
         }
         let agent = agent.configure_request(request.body(body).unwrap()).allow_non_standard_methods(true).build();
-        let mut response = ureq::run(agent).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let mut response = ureq::run(agent)?;
         let headers = response
             .headers()
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
-        let reply =
-            Reply { status: response.status().as_u16(), body: response.body_mut().read_to_string().unwrap(), headers };
+        let reply = Reply { status: response.status().as_u16(), body: response.body_mut().read_to_string()?, headers };
         self.keep(&reply);
-        reply
+        Ok(reply)
     }
 
     fn keep(&mut self, reply: &Reply) {

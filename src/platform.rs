@@ -46,6 +46,7 @@ pub trait Platform {
 #[derive(Clone, Debug)]
 pub struct TestPlatform {
     now: Rc<Cell<u64>>,
+    slept: Rc<RefCell<Vec<u32>>>,
     log: Rc<RefCell<Vec<String>>>,
 }
 
@@ -53,12 +54,18 @@ impl TestPlatform {
     /// A platform whose clock shows `now`, in seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn at(now: u64) -> Self {
-        Self { now: Rc::new(Cell::new(now)), log: Rc::default() }
+        Self { now: Rc::new(Cell::new(now)), slept: Rc::default(), log: Rc::default() }
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, seconds: u64) {
         self.now.set(self.now.get().saturating_add(seconds));
+    }
+
+    /// The pauses asked for so far, in milliseconds. A store call's deadline is one of them.
+    #[must_use]
+    pub fn slept(&self) -> Vec<u32> {
+        self.slept.borrow().clone()
     }
 
     /// The lines logged so far.
@@ -73,7 +80,8 @@ impl Platform for TestPlatform {
         self.now.get()
     }
 
-    fn sleep(&self, _milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        self.slept.borrow_mut().push(milliseconds);
         Box::pin(std::future::ready(()))
     }
 

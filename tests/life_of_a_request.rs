@@ -299,6 +299,24 @@ fn a_race_lost_every_time_ends_in_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn between_attempts_there_are_random_pauses_that_grow() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut pauses: Vec<Vec<u32>> = Vec::new();
+    for _ in 0..30 {
+        let before = rig.platform.slept().len();
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#); 1000]);
+        assert_eq!(visitor.count(&rig), Reply::Error(ErrorKind::Contended));
+        let slept = rig.platform.slept()[before..].to_vec();
+        pauses.push(slept.into_iter().filter(|&milliseconds| milliseconds != 5000).collect());
+    }
+    let longest = |attempt: usize| pauses.iter().map(|pauses| pauses[attempt]).max().unwrap();
+    assert!(longest(0) < 16, "{}", longest(0));
+    assert!((64..1024).contains(&longest(6)) && (64..1024).contains(&longest(20)), "{} {}", longest(6), longest(20));
+    assert!(pauses.iter().any(|other| other != &pauses[0]), "those who lost together do not return together");
+}
+
+#[test]
 fn a_session_killed_while_a_request_is_in_flight_stays_dead_and_the_request_is_answered() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
@@ -405,6 +423,7 @@ fn a_new_id_keeps_the_data_and_takes_the_old_id_its_worth() {
     let (_, set_cookie) = visitor.ask(&rig, log_in);
     assert_eq!(rig.store.calls(), "load create update", "create, then retire");
     assert!(set_cookie.is_some() && visitor.cookie != thief.cookie);
+    assert_eq!(stored(&rig, &visitor).unwrap().version, 1);
     assert_eq!(visitor.count(&rig), Reply::Ok(102));
     assert!(!stored(&rig, &thief).unwrap().data.contains("101"), "no copy of the data stays behind");
     rig.platform.advance(10);
@@ -457,9 +476,12 @@ fn a_logout_by_a_thief_with_the_old_id_ends_nothing() {
     let mut visitor = known(&rig);
     let mut thief = visitor.twin();
     visitor.ask(&rig, log_in);
-    rig.platform.advance(10);
+    for seconds in [10, 1] {
+        rig.platform.advance(seconds);
+        thief.twin().reset(&rig);
+        assert_eq!(visitor.read(&rig), Reply::Ok(101));
+    }
     thief.reset(&rig);
-    assert_eq!(visitor.read(&rig), Reply::Ok(101));
 }
 
 #[test]
@@ -598,7 +620,9 @@ fn expired_records_are_freed_and_live_ones_are_not() {
     rig.platform.advance(50);
     let mut live = known(&rig);
     rig.platform.advance(50);
+    assert_eq!(rig.store.inside.len(), 2);
     assert_eq!(pollster::block_on(rig.sessions.delete_expired()).unwrap(), 1);
+    assert_eq!(rig.store.inside.len(), 1);
     assert_eq!(live.read(&rig), Reply::Ok(1));
 }
 

@@ -36,6 +36,10 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
         "/conformance" => return Ok(conformance(env).await),
         #[cfg(feature = "conformance")]
         "/notes" => return notes(request, env).await,
+        #[cfg(feature = "conformance")]
+        "/login" => return login(request, env).await,
+        #[cfg(feature = "conformance")]
+        path if path.starts_with("/stored/") => return stored(path, env).await,
         _ => return Ok(text(404, "not found\n")),
     };
     // The runtime's word for it: worker's `Method` takes every method that it does not know for GET.
@@ -85,6 +89,27 @@ async fn conformance(env: &Env) -> Response {
         Ok(()) => text(200, "the store conforms\n"),
         Err(violation) => text(500, &violation.to_string()),
     }
+}
+
+/// Whether an object holds a record, expired or not, for the tests of its alarm.
+#[cfg(feature = "conformance")]
+async fn stored(path: &str, env: &Env) -> worker::Result<Response> {
+    use crate::{ObjectStore, RecordKey, Store};
+
+    let key = path.strip_prefix("/stored/").and_then(RecordKey::from_stored).ok_or("no key")?;
+    let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
+    Ok(text(200, if record.is_some() { "a record" } else { "nothing" }))
+}
+
+/// Changes the id, for the tests of what the old one is worth then.
+#[cfg(feature = "conformance")]
+async fn login(request: &Request, env: &Env) -> worker::Result<Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(100);
+        session.cycle_id();
+        Response::ok(session.count.to_string())
+    })
+    .await
 }
 
 /// Appends the request's body to the session, for the tests of handlers that run again: the body is

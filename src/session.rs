@@ -319,9 +319,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Whether there is anything that only the handler could do again.
     fn has_changes(&self) -> Result<bool, Error> {
         Ok(match &self.state {
-            State::New { pristine, .. } => self.json()? != *pristine,
             State::Stored { record, .. } => self.cycling || self.json()? != record.data,
-            State::Ended => false,
+            // Neither can lose a race.
+            State::New { .. } | State::Ended => false,
         })
     }
 

@@ -44,6 +44,7 @@ fn a_session_counts_and_a_reset_starts_anew() {
     assert_eq!(visitor.cookie, None);
     assert!(rig.store.inside.is_empty());
     assert_eq!(visitor.count(&rig), Reply::Ok(1));
+    assert!(!rig.store.inside.is_empty());
     assert_eq!(old.count(&rig), Reply::Ok(1), "the old cookie is worth nothing");
     assert_ne!(key_of(&old), key_of(&visitor));
 }
@@ -305,11 +306,14 @@ fn between_attempts_there_are_random_pauses_that_grow() {
     let mut pauses: Vec<Vec<u32>> = Vec::new();
     for _ in 0..30 {
         let before = rig.platform.slept().len();
+        rig.store.calls();
         rig.store.interfere(&[Interference::Update(r#"{"count":10}"#); 1000]);
         assert_eq!(visitor.count(&rig), Reply::Error(ErrorKind::Contended));
         let slept = rig.platform.slept()[before..].to_vec();
         pauses.push(slept.into_iter().filter(|&milliseconds| milliseconds != 5000).collect());
     }
+    let attempts = rig.store.calls().matches("update").count();
+    assert_eq!(pauses[29].len(), attempts - 1, "between them, and not before the first");
     let longest = |attempt: usize| pauses.iter().map(|pauses| pauses[attempt]).max().unwrap();
     assert!(longest(0) < 16, "{}", longest(0));
     assert!((64..1024).contains(&longest(6)) && (64..1024).contains(&longest(20)), "{} {}", longest(6), longest(20));
@@ -336,7 +340,7 @@ fn update_applies_a_change_again_and_not_the_handler() {
     let mut visitor = known(&rig);
     rig.store.interfere(&[Interference::Update(r#"{"count":20}"#), Interference::Update(r#"{"count":10}"#)]);
     let (runs, changes) = (Cell::new(0), Cell::new(0));
-    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+    let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
         runs.set(runs.get() + 1);
         session
             .update(|visit| {
@@ -348,6 +352,7 @@ fn update_applies_a_change_again_and_not_the_handler() {
     });
     assert_eq!(reply, Reply::Ok(21));
     assert_eq!((runs.get(), changes.get()), (1, 3));
+    assert!(set_cookie.is_some(), "what was written renews the cookie");
     assert_eq!(rig.store.calls(), "load update load update load update");
     assert_eq!(visitor.read(&rig), Reply::Ok(21));
 }
@@ -896,6 +901,11 @@ fn debug_output_shows_neither_id_nor_data() {
     let mut visitor = known(&rig);
     let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| Ok(format!("{session:?}")));
     assert_eq!(reply, Reply::Ok("Session(stored)".to_owned()));
+    let sessions = format!("{:?}", rig.sessions);
+    assert!(
+        sessions.starts_with("Sessions { parameters: SessionParameters {") && !sessions.contains(KEY),
+        "{sessions}"
+    );
     let id = SessionId::random(&rig.platform).unwrap();
     assert_eq!(format!("{id:?}"), "SessionId(…)");
 }

@@ -22,6 +22,7 @@ const commands = {
   },
   logs: ({ id }) => harnesses.get(id).getLogs().map((log) => log.message),
   scheduled: async ({ id }) => (await harnesses.get(id).getWorker().scheduled({ cron: "17 * * * *" })).outcome,
+  evict: ({ id, name }) => harnesses.get(id).getWorker().evictDurableObject("SESSION_OBJECTS", { name }),
   async d1({ id, sql }) {
     const { DB } = await harnesses.get(id).getWorker().getEnv();
     return (await DB.prepare(sql).all()).results;

@@ -65,9 +65,14 @@ impl Worker {
         Self::of("tests/worker/without-bindings.toml", "dist", Store::Kv, &vars, secret, false)
     }
 
-    /// A Worker with the route `/conformance`.
+    /// A Worker with the routes that only tests have.
     pub fn with_conformance(store: Store) -> Self {
-        let vars = json!({ "session_parameters": { "store": store.name() } });
+        Self::with_conformance_and(store, json!({}))
+    }
+
+    pub fn with_conformance_and(store: Store, mut parameters: Value) -> Self {
+        parameters["store"] = store.name().into();
+        let vars = json!({ "session_parameters": parameters });
         Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, &vars, Some(KEY), true)
     }
 
@@ -128,6 +133,11 @@ impl Worker {
 
     pub fn kv_keys(&self) -> Value {
         self.command(json!({ "command": "kvKeys" }))
+    }
+
+    /// Takes the object of this name out of memory.
+    pub fn evict(&self, name: &str) {
+        self.command(json!({ "command": "evict", "name": name }));
     }
 
     pub fn kv_delete(&self, key: &str) {

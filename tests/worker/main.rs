@@ -51,6 +51,8 @@ mod conformance;
 mod cookies;
 mod crash;
 mod failures;
+mod login;
+mod objects;
 mod parameters;
 mod readme;
 mod seed;

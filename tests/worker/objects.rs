@@ -1,0 +1,67 @@
+//! What only Durable Objects do: they are evicted, and expire by alarm.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use edge_session::Signer;
+use edge_session::cookie::{Presented, read};
+use serde_json::json;
+
+use crate::launcher::{KEY, Store, Worker};
+use crate::visitor::Visitor;
+
+/// The name of the object that holds this visitor's session.
+fn name_of(visitor: &Visitor) -> String {
+    let signer = Signer::from_secret(KEY).unwrap();
+    match read(visitor.cookie.as_deref().unwrap(), "webpy_session_id", &signer) {
+        Presented::Verified(id) => id.record_key().as_str().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_eviction_loses_nothing() {
+    let worker = Worker::with(Store::Object, json!({}));
+    let mut visitor = Visitor::default();
+    for expected in [1, 3, 5] {
+        assert_eq!(visitor.count(&worker), expected);
+        assert_eq!(visitor.count(&worker), expected + 1);
+        worker.evict(&name_of(&visitor));
+    }
+    visitor.get(&worker, "reset");
+    assert_eq!(visitor.count(&worker), 1);
+}
+
+#[test]
+fn a_killed_object_stays_killed_although_it_is_empty() {
+    let worker = Worker::with(Store::Object, json!({}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let mut old = visitor.clone();
+    visitor.get(&worker, "reset");
+    worker.evict(&name_of(&old));
+    assert_eq!(old.get(&worker, "reset").brief(), (200, ""));
+    assert_eq!(old.cookie, None);
+    assert_eq!(visitor.count(&worker), 1);
+}
+
+#[test]
+fn an_unused_object_empties_itself_and_a_used_one_lives_on() {
+    let worker = Worker::with_conformance_and(Store::Object, json!({"timeout": 4, "touch_after": 1}));
+    let (mut used, mut unused) = (Visitor::default(), Visitor::default());
+    unused.count(&worker);
+    let path = format!("stored/{}", name_of(&unused));
+    assert_eq!(Visitor::default().get(&worker, &path).body, "a record");
+    for expected in 1..=10 {
+        assert_eq!(used.count(&worker), expected, "its alarm found it used, and was set again");
+        sleep(Duration::from_secs(1));
+    }
+    // Only its alarm can have done that: nobody asked for the session.
+    for _ in 0..60 {
+        if Visitor::default().get(&worker, &path).body == "nothing" {
+            return;
+        }
+        sleep(Duration::from_secs(1));
+    }
+    panic!("the record is still there");
+}

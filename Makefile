@@ -65,15 +65,16 @@ $(WASM_TARGET): | need-rust
 	rustup target add wasm32-unknown-unknown
 	@mkdir -p .tools && touch $@
 
+# cargo builds a tool in a temporary folder of its own, so that two makes at once do not meet.
 $(WORKER_BUILD): | need-rust
 	@echo '==> worker-build $(WORKER_BUILD_VERSION), once; 2 to 6 minutes'
-	cargo install --root .tools --target-dir .tools/target worker-build@$(WORKER_BUILD_VERSION)
+	env -u CARGO_TARGET_DIR cargo install --root .tools worker-build@$(WORKER_BUILD_VERSION)
 	@touch $@
 
 $(WASM_BINDGEN): | $(WORKER_BUILD)
 	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 2 to 5 minutes'
-	cargo install --root .tools --target-dir .tools/target wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
-	@rm -rf .tools/target && touch $@
+	env -u CARGO_TARGET_DIR cargo install --root .tools wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
+	@touch $@
 
 # A key for this machine. An empty or half-written file is never left.
 .dev.vars: | need-npm

@@ -135,6 +135,7 @@ lint: $(WASM_TARGET)
 	cargo fmt --check
 	cargo clippy --no-default-features --features conformance --all-targets -- -D warnings
 	cargo clippy --all-features --all-targets -- -D warnings
+	cargo clippy --lib --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy --all-features --lib --target wasm32-unknown-unknown -- -D warnings
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
@@ -145,6 +146,7 @@ test-core:
 test-docs:
 	@echo '==> the documentation'
 	cargo test --all-features --doc
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 	RUSTDOCFLAGS='-D warnings' cargo doc --all-features --no-deps
 
 test-size: build

@@ -25,6 +25,7 @@ pub(crate) fn misbound(table: &str, binding: &str) -> Error {
 /// The message of a platform error.
 ///
 /// Its `Display` will not do: it prints JavaScript stacks.
+#[cfg(feature = "app")]
 pub(crate) fn message(error: &worker::Error) -> String {
     match error {
         worker::Error::UnknownJsError { message, .. } => message.clone(),

@@ -1,9 +1,9 @@
 //! Server-side sessions for Cloudflare Workers: web.py's `web.session` at the edge.
 //!
 //! A visitor's cookie holds a signed random id and nothing else; the data is yours, typed, and kept in
-//! Workers KV ([`KvStore`]), D1 ([`D1Store`]) or Durable Objects ([`ObjectStore`]). In a Worker, [`serve`]
-//! is all that is needed; its documentation has the whole program. The same without HTTP and without
-//! a runtime, as in a test:
+//! Workers KV ([`KvStore`]), D1 ([`D1Store`]) or Durable Objects (`ObjectStore`, by the feature
+//! `object`). In a Worker, [`serve`] is all that is needed; its documentation has the whole program.
+//! The same without HTTP and without a runtime, as in a test:
 //!
 //! ```
 //! use edge_session::{Error, Incoming, MemoryStore, Outcome, Session, SessionParameters, Sessions, Signer, TestPlatform};

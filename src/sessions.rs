@@ -88,8 +88,8 @@ impl Sessions {
     ///
     /// A request is a transaction on its session. When another request stored a newer version in the
     /// meantime, the session is loaded again and `handler` runs again, a bounded number of times with
-    /// a random pause between. So a handler may run more than once, and effects outside the session
-    /// belong after `session.save().await?`, which what follows runs once.
+    /// a random pause between. So a handler may run more than once. Effects outside the session belong
+    /// after `session.save().await?`: what follows a save that went through runs once.
     ///
     /// A visitor whose session was not changed gets no record and no cookie, and one without a valid
     /// cookie costs no store call.

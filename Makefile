@@ -88,15 +88,18 @@ ifneq ($(filter-out kv d1 object,$(STORE)),)
 dev:
 	@echo 'STORE=$(STORE) is no store: it is kv, d1 or object' >&2; exit 1
 else ifeq ($(STORE),)
-dev: setup .wrangler/migrated
+dev: setup .wrangler/state/migrated
 	$(WRANGLER) dev --port $(PORT)
 else
-dev: setup .wrangler/migrated
+dev: setup .wrangler/state/migrated
 	@sed 's/^store = .*/store = "$(STORE)"/' wrangler.toml > wrangler.dev.toml
+	@grep -q '^store = "$(STORE)"' wrangler.dev.toml || \
+	  { echo 'STORE= needs a line `store = "kv"` in wrangler.toml, under [vars.session_parameters]' >&2; exit 1; }
 	$(WRANGLER) dev --port $(PORT) --config wrangler.dev.toml
 endif
 
-.wrangler/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql)
+# The mark lies with the database, so that both are lost together.
+.wrangler/state/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql)
 	@echo '==> the local D1 database'
 	CI=1 $(WRANGLER) d1 migrations apply DB --local
 	@touch $@

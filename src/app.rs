@@ -7,6 +7,9 @@ use worker::{Context, Env, Request, Response, ScheduleContext, ScheduledEvent, e
 use crate::http::{set, text};
 use crate::{Platform, Session, Sessions, js};
 
+#[cfg(feature = "conformance")]
+mod test_routes;
+
 /// web.py's `initializer={'count': 0}`.
 #[derive(Default, Serialize, Deserialize)]
 struct Visit {
@@ -29,17 +32,13 @@ async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<
 }
 
 async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
+    #[cfg(feature = "conformance")]
+    if let Some(response) = test_routes::answer(request, env).await {
+        return response;
+    }
     let route = match request.path().as_str() {
         "/count" => Route::Count,
         "/reset" => Route::Reset,
-        #[cfg(feature = "conformance")]
-        "/conformance" => return Ok(conformance(env).await),
-        #[cfg(feature = "conformance")]
-        "/notes" => return notes(request, env).await,
-        #[cfg(feature = "conformance")]
-        "/login" => return login(request, env).await,
-        #[cfg(feature = "conformance")]
-        path if path.starts_with("/stored/") => return stored(path, env).await,
         _ => return Ok(text(404, "not found\n")),
     };
     // The runtime's word for it: worker's `Method` takes every method that it does not know for GET.
@@ -62,66 +61,6 @@ async fn answer(request: &Request, env: &Env) -> worker::Result<Response> {
             session.kill();
             Response::ok("")
         }
-    })
-    .await
-}
-
-/// Runs the store conformance suite on the configured store. Only the tests' build has it.
-#[cfg(feature = "conformance")]
-async fn conformance(env: &Env) -> Response {
-    use crate::store::conformance::{Abilities, check};
-    use crate::{D1Store, KvStore, ObjectStore, StoreKind};
-
-    let platform = &crate::http::WorkerPlatform;
-    let verdict = async {
-        let store = Sessions::from_env(env)?.parameters().store;
-        match store {
-            StoreKind::Kv => {
-                // What KV cannot do, and KvStore's documentation says so.
-                let abilities = Abilities { insert_only: false, compare_and_set: false };
-                check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
-            }
-            StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
-            StoreKind::Object => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
-        }
-    };
-    match verdict.await {
-        Ok(()) => text(200, "the store conforms\n"),
-        Err(violation) => text(500, &violation.to_string()),
-    }
-}
-
-/// Whether an object holds a record, expired or not, for the tests of its alarm.
-#[cfg(feature = "conformance")]
-async fn stored(path: &str, env: &Env) -> worker::Result<Response> {
-    use crate::{ObjectStore, RecordKey, Store};
-
-    let key = path.strip_prefix("/stored/").and_then(RecordKey::from_stored).ok_or("no key")?;
-    let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
-    Ok(text(200, if record.is_some() { "a record" } else { "nothing" }))
-}
-
-/// Changes the id, for the tests of what the old one is worth then.
-#[cfg(feature = "conformance")]
-async fn login(request: &Request, env: &Env) -> worker::Result<Response> {
-    crate::serve(request, env, async |session: &mut Session<Visit>| {
-        session.count = session.count.saturating_add(100);
-        session.cycle_id();
-        Response::ok(session.count.to_string())
-    })
-    .await
-}
-
-/// Appends the request's body to the session, for the tests of handlers that run again: the body is
-/// there each time, since each run reads a copy.
-#[cfg(feature = "conformance")]
-async fn notes(request: &Request, env: &Env) -> worker::Result<Response> {
-    crate::serve(request, env, async |session: &mut Session<Vec<String>>| {
-        let note = request.clone()?.text().await?;
-        if !note.is_empty() {
-            session.push(note);
-        }
-        Response::ok(session.join(" "))
     })
     .await
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use crate::platform::part_of;
 use crate::record::Successor;
 use crate::store::{Answer, AnyStore};
 use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Updated};
@@ -110,7 +111,7 @@ impl Backing {
         self.platform.fill_random(&mut random)?;
         let [random] = random;
         let longest = 8_u32.saturating_mul(1 << attempt.min(7));
-        self.platform.sleep(longest.saturating_mul(u32::from(random)) >> 8).await;
+        self.platform.sleep(part_of(longest, random)).await;
         Ok(())
     }
 

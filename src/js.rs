@@ -8,18 +8,24 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, js_sys};
 
 use crate::Error;
+use crate::platform::part_of;
 
 /// The variable, secret or binding `name`, if the environment has it.
 pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
 }
 
-/// What to say of a store whose binding is not there, or is something else.
-pub(crate) fn misbound(table: &str, binding: &str) -> Error {
-    Error::misconfigured(format_args!(
-        "the sessions' store needs the binding {binding}; \
-         add {table} with `binding = \"{binding}\"` to wrangler.toml"
-    ))
+/// The binding that a store is made of, which `wrangler.toml` declares in `table`.
+///
+/// # Errors
+///
+/// `Misconfigured` when the environment has no such object.
+pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str) -> Result<T, Error> {
+    variable(env, name).filter(JsValue::is_object).map(JsCast::unchecked_into).ok_or_else(|| {
+        Error::misconfigured(format_args!(
+            "the sessions' store needs the binding {name}; add {table} with `binding = \"{name}\"` to wrangler.toml"
+        ))
+    })
 }
 
 /// The message of a platform error.
@@ -68,13 +74,30 @@ pub(crate) fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// A random pause of at most so many milliseconds, so that those who failed together do not return together.
-pub(crate) async fn pause(longest: u32) {
+/// Before each retry of a store's call, a random pause of at most so many milliseconds.
+const RETRY_AFTER: [u32; 2] = [100, 400];
+
+/// What `call` came to, when it is made again, at most twice, after a failure that `passes` by itself.
+/// For calls that may be made twice: they recognise their own effect, or have the same one again.
+pub(crate) async fn retried(
+    call: impl AsyncFn() -> Result<JsValue, JsValue>,
+    passes: impl Fn(&JsValue) -> bool,
+) -> Result<JsValue, JsValue> {
+    for longest in RETRY_AFTER {
+        match call().await {
+            Err(thrown) if passes(&thrown) => pause(longest).await,
+            settled => return settled,
+        }
+    }
+    call().await
+}
+
+/// So that those who failed together do not return together.
+async fn pause(longest: u32) {
     let mut random = [0; 1];
     // Without random bytes the pause is the longest.
     let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
-    let milliseconds = longest.saturating_mul(u32::from(random)) >> 8;
-    worker::Delay::from(Duration::from_millis(milliseconds.into())).await;
+    worker::Delay::from(Duration::from_millis(part_of(longest, random).into())).await;
 }
 
 /// What the call's promise came to, or what was thrown.

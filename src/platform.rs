@@ -30,6 +30,11 @@ pub trait Platform {
     fn log(&self, line: fmt::Arguments<'_>);
 }
 
+/// A random part of a pause: `random` 256ths of it.
+pub(crate) fn part_of(milliseconds: u32, random: u8) -> u32 {
+    milliseconds.saturating_mul(u32::from(random)) >> 8
+}
+
 /// A platform for tests: the clock stands until it is moved, sleeping takes no time, the log is kept.
 ///
 /// A clone is another handle on the same platform.

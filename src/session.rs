@@ -117,15 +117,12 @@ impl<T: Serialize> Session<T> {
     /// `Unserializable` when the data has no JSON form. A session that was killed meanwhile is *not*
     /// an error: its changes are dropped and logged.
     pub async fn save(&mut self) -> Result<(), Error> {
-        let error = match self.commit(true).await {
-            Ok(Committed::Done) => {
-                self.committed();
-                return Ok(());
-            }
-            Ok(Committed::LostRace) => contended(),
-            Err(error) => error,
+        let saved = match self.commit(true).await {
+            Ok(Committed::Done) => Ok(()),
+            Ok(Committed::LostRace) => Err(contended()),
+            Err(error) => Err(error),
         };
-        Err(self.refuse(error))
+        self.conclude(saved)
     }
 
     /// Stores what changed, or a use that is due to be noted. `explicit`: also a new session's initial data.
@@ -183,7 +180,7 @@ impl<T: Serialize> Session<T> {
         let id = SessionId::random(&*self.backing.platform)?;
         let key = id.record_key();
         self.backing.create(&key, &record).await?;
-        self.stored_as(Some(id), key, record);
+        self.stored_as(id, key, record);
         Ok(())
     }
 
@@ -221,7 +218,7 @@ impl<T: Serialize> Session<T> {
         match self.backing.update(&old, &retired).await? {
             Updated::Done => {
                 self.cycling = false;
-                self.stored_as(Some(id), key, moved);
+                self.stored_as(id, key, moved);
                 Ok(Committed::Done)
             }
             Updated::Stale => {
@@ -237,8 +234,8 @@ impl<T: Serialize> Session<T> {
         }
     }
 
-    fn stored_as(&mut self, id: Option<SessionId>, key: RecordKey, record: Record) {
-        self.state = State::Stored { id, key, record };
+    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record) {
+        self.state = State::Stored { id: Some(id), key, record };
         self.written = true;
     }
 
@@ -291,29 +288,28 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// Those of [`save`](Self::save), `Contended` only after many lost races. A session that was
     /// killed meanwhile is *not* an error: the change is dropped and logged.
-    pub async fn update<R>(&mut self, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+    pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+        let updated = self.apply(change).await;
+        self.conclude(updated)
+    }
+
+    async fn apply<R>(&mut self, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let pending = self.has_changes()?;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 self.backing.back_off(attempt).await?;
-                if let Err(error) = self.reload().await {
-                    return Err(self.refuse(error));
-                }
+                self.reload().await?;
             }
             let answer = change(&mut self.data);
-            match self.commit(false).await {
-                Ok(Committed::Done) => {
-                    self.committed();
-                    return Ok(answer);
-                }
-                Ok(Committed::LostRace) if pending => return Err(self.refuse(contended())),
-                Ok(Committed::LostRace) => {}
-                Err(error) => return Err(self.refuse(error)),
+            match self.commit(false).await? {
+                Committed::Done => return Ok(answer),
+                Committed::LostRace if pending => return Err(contended()),
+                Committed::LostRace => {}
             }
         }
         // Not to be tried again by running the handler, which called this to run once.
         self.saved = true;
-        Err(self.refuse(contended()))
+        Err(contended())
     }
 
     /// Whether there is anything that only the handler could do again.
@@ -385,16 +381,11 @@ impl<T> Session<T> {
         }
     }
 
-    /// Notes that a commit inside the handler went through.
-    fn committed(&mut self) {
-        self.saved = true;
-        self.refused = None;
-    }
-
-    /// Notes why a commit inside the handler did not go through, for the handler may hide it.
-    fn refuse(&mut self, error: Error) -> Error {
-        self.refused = Some(error.clone());
-        error
+    /// Notes what a commit inside the handler came to, for the handler may hide it.
+    fn conclude<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        self.saved |= result.is_ok();
+        self.refused = result.as_ref().err().cloned();
+        result
     }
 
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {

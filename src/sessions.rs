@@ -113,29 +113,29 @@ impl Sessions {
             if attempt > 0 {
                 self.backing.back_off(attempt).await?;
             }
-            let mut session = match self.open(incoming, &presented).await? {
-                Some(session) => session,
-                None => return Ok(self.expired(incoming)),
+            let Some(mut session) = self.open(incoming, &presented).await? else {
+                return Ok(self.expired(incoming));
             };
 
             let answer = handler(&mut session).await;
 
             let lost_in_save = session.refusal().is_some_and(|error| error.kind() == ErrorKind::Contended);
-            let committed = match answer {
-                _ if lost_in_save => Committed::LostRace,
-                Ok(reply) => match session.commit(false).await? {
-                    Committed::Done => return Ok(self.replied(reply, incoming, &presented, &session)),
-                    Committed::LostRace => Committed::LostRace,
-                },
-                Err(error) => {
-                    return match session.refusal() {
-                        // The handler failed because its save did.
-                        Some(refusal) => Err(refusal.clone()),
-                        None => Ok(Outcome::Failed(error)),
-                    };
+            if !lost_in_save {
+                match answer {
+                    Ok(reply) => match session.commit(false).await? {
+                        Committed::Done => return Ok(self.replied(reply, incoming, &presented, &session)),
+                        Committed::LostRace => {}
+                    },
+                    Err(error) => {
+                        return match session.refusal() {
+                            // The handler failed because its save did.
+                            Some(refusal) => Err(refusal.clone()),
+                            None => Ok(Outcome::Failed(error)),
+                        };
+                    }
                 }
-            };
-            if committed == Committed::LostRace && session.was_saved() {
+            }
+            if session.was_saved() {
                 // Part of the handler's work is stored: to run it again would do that part twice.
                 break;
             }

@@ -54,37 +54,21 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let database = js::variable(env, binding)
-            .filter(JsValue::is_object)
-            .ok_or_else(|| js::misbound("[[d1_databases]]", binding))?;
-        Ok(Self { database: database.unchecked_into() })
+        Ok(Self { database: js::binding(env, binding, "[[d1_databases]]")? })
     }
 
     /// The rows that the statement answers, each an array of its columns.
     ///
-    /// A statement whose answer was lost is sent again, at most twice. Every one here may be: it
-    /// recognises its own write, or does the same thing twice to the same end. D1 itself repeats only reads.
+    /// A statement whose answer was lost is sent again: it recognises its own write, or does the
+    /// same thing twice to the same end. D1 itself repeats only reads.
     async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
-        let mut retries = RETRY_AFTER.into_iter();
-        loop {
-            let message = match self.send(sql, values).await {
-                Ok(rows) => return Ok(rows.unchecked_into()),
-                Err(thrown) => js::thrown(&thrown),
-            };
-            match retries.next() {
-                Some(longest) if is_retryable(&message) => js::pause(longest).await,
-                _ => return Err(failed(&message)),
-            }
+        let send = async || js::settled(self.database.prepare(sql)?.bind(values)?.raw()).await;
+        match js::retried(send, |thrown| is_retryable(&js::thrown(thrown))).await {
+            Ok(rows) => Ok(rows.unchecked_into()),
+            Err(thrown) => Err(failed(&js::thrown(&thrown))),
         }
     }
-
-    async fn send(&self, sql: &str, values: &[JsValue]) -> Result<JsValue, JsValue> {
-        js::settled(self.database.prepare(sql)?.bind(values)?.raw()).await
-    }
 }
-
-/// Before each retry, a random pause of at most so many milliseconds.
-const RETRY_AFTER: [u32; 2] = [100, 400];
 
 /// What Cloudflare's "Retry queries" lists as passing by itself. An overloaded database is not among
 /// it, for retries are what it has too many of; nor is a used-up quota.
@@ -217,8 +201,7 @@ fn failed(message: &str) -> Error {
              for the deployed Worker, or with `--local` for `wrangler dev`",
         );
     }
-    let kind = if message.contains("UNIQUE constraint failed") { ErrorKind::Duplicate } else { ErrorKind::Unavailable };
-    Error::new(kind, format_args!("D1: {message}"))
+    Error::new(ErrorKind::Unavailable, format_args!("D1: {message}"))
 }
 
 impl fmt::Debug for D1Store {

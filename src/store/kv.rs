@@ -1,7 +1,7 @@
 use std::fmt;
 
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::Promise;
 
@@ -59,10 +59,8 @@ impl KvStore {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let namespace = js::variable(env, binding)
-            .filter(JsValue::is_object)
-            .ok_or_else(|| js::misbound("[[kv_namespaces]]", binding))?;
-        Ok(Self { namespace: namespace.unchecked_into(), read: js::options("cacheTtl", CACHE_TTL) })
+        let namespace = js::binding(env, binding, "[[kv_namespaces]]")?;
+        Ok(Self { namespace, read: js::options("cacheTtl", CACHE_TTL) })
     }
 
     async fn put(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {

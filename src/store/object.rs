@@ -38,9 +38,6 @@ const DUPLICATE: &str = "duplicate";
 const NONE: &str = "none";
 const RECORD: &str = "record";
 
-/// Before each retry, a random pause of at most so many milliseconds.
-const RETRY_AFTER: [u32; 2] = [100, 400];
-
 #[wasm_bindgen]
 extern "C" {
     type Namespace;
@@ -59,46 +56,31 @@ impl ObjectStore {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let namespace = js::variable(env, binding)
-            .filter(JsValue::is_object)
-            .ok_or_else(|| js::misbound("[[durable_objects.bindings]]", binding))?;
-        Ok(Self { namespace: namespace.unchecked_into() })
+        Ok(Self { namespace: js::binding(env, binding, "[[durable_objects.bindings]]")? })
     }
 
     /// What the object of `key` answers: a word, and what follows it.
     ///
-    /// When the object was moved or reset, the message is sent again, at most twice, to a new stub,
-    /// since the old one is broken. Each message may be: a repeated write is recognised. An overloaded
-    /// object is left alone.
+    /// When the object was moved or reset, the message is sent again, to a new stub, since the old
+    /// one is broken; a repeated write is recognised. An overloaded object is left alone.
     async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<(String, String), Error> {
-        let message = match record {
-            None => format!("{PROTOCOL} {act}\n"),
-            Some(record) => format!("{PROTOCOL} {act}\n{}", record.to_text()),
-        };
-        let init = js::options("body", message);
+        let text = record.map(Record::to_text).unwrap_or_default();
+        let init = js::options("body", format!("{PROTOCOL} {act}\n{text}"));
         js::set(&init, "method", "POST");
-        let mut retries = RETRY_AFTER.into_iter();
-        loop {
-            let thrown = match self.send(key, &init).await {
-                Ok(answer) => {
-                    let (word, rest) = answer.split_once('\n').unwrap_or((&answer, ""));
-                    return Ok((word.to_owned(), rest.to_owned()));
-                }
-                Err(thrown) => thrown,
-            };
-            let is = |flag: &str| Reflect::get(&thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
-            match retries.next() {
-                Some(longest) if is("retryable") && !is("overloaded") => js::pause(longest).await,
-                _ => return Err(failed(&js::thrown(&thrown))),
-            }
-        }
-    }
-
-    async fn send(&self, key: &RecordKey, init: &JsValue) -> Result<String, JsValue> {
-        let stub = self.namespace.get_by_name(key.as_str())?;
-        let response: web_sys::Response = js::settled(stub.fetch("https://session/", init)).await?.unchecked_into();
-        let text = js::settled(response.text()).await?;
-        text.as_string().ok_or(text)
+        let send = async || {
+            let stub = self.namespace.get_by_name(key.as_str())?;
+            let response: web_sys::Response =
+                js::settled(stub.fetch("https://session/", &init)).await?.unchecked_into();
+            js::settled(response.text()).await
+        };
+        let passes = |thrown: &JsValue| {
+            let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
+            is("retryable") && !is("overloaded")
+        };
+        let answer = js::retried(send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
+        let answer = answer.as_string().unwrap_or_default();
+        let (word, rest) = answer.split_once('\n').unwrap_or((&answer, ""));
+        Ok((word.to_owned(), rest.to_owned()))
     }
 }
 

@@ -1,0 +1,69 @@
+//! Routes that only the tests' build has.
+
+use worker::{Env, Request, Response};
+
+use super::Visit;
+use crate::http::{WorkerPlatform, text};
+use crate::store::conformance::{Abilities, check};
+use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind};
+
+/// The answer, if the path is one of these.
+pub(super) async fn answer(request: &Request, env: &Env) -> Option<worker::Result<Response>> {
+    Some(match request.path().as_str() {
+        "/conformance" => Ok(conformance(env).await),
+        "/notes" => notes(request, env).await,
+        "/login" => login(request, env).await,
+        path => stored(path.strip_prefix("/stored/")?, env).await,
+    })
+}
+
+/// Runs the store conformance suite on the configured store.
+async fn conformance(env: &Env) -> Response {
+    let platform = &WorkerPlatform;
+    let verdict = async {
+        let store = Sessions::from_env(env)?.parameters().store;
+        match store {
+            StoreKind::Kv => {
+                // What KV cannot do, and KvStore's documentation says so.
+                let abilities = Abilities { insert_only: false, compare_and_set: false };
+                check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
+            }
+            StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
+            StoreKind::Object => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
+        }
+    };
+    match verdict.await {
+        Ok(()) => text(200, "the store conforms\n"),
+        Err(violation) => text(500, &violation.to_string()),
+    }
+}
+
+/// Whether an object holds a record, expired or not, for the tests of its alarm.
+async fn stored(key: &str, env: &Env) -> worker::Result<Response> {
+    let key = RecordKey::from_stored(key).ok_or("no key")?;
+    let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
+    Ok(text(200, if record.is_some() { "a record" } else { "nothing" }))
+}
+
+/// Changes the id, for the tests of what the old one is worth then.
+async fn login(request: &Request, env: &Env) -> worker::Result<Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(100);
+        session.cycle_id();
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+/// Appends the request's body to the session, for the tests of handlers that run again: the body is
+/// there each time, since each run reads a copy.
+async fn notes(request: &Request, env: &Env) -> worker::Result<Response> {
+    crate::serve(request, env, async |session: &mut Session<Vec<String>>| {
+        let note = request.clone()?.text().await?;
+        if !note.is_empty() {
+            session.push(note);
+        }
+        Response::ok(session.join(" "))
+    })
+    .await
+}

@@ -100,7 +100,8 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// `Unavailable`. Nothing under `key` is not an error.
+    /// `Unavailable`, also when an answer was lost and with it what was removed: the visitor is to try
+    /// again then. Nothing under `key` is not an error.
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error>;
 
     /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier, and says how many.

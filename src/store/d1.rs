@@ -5,7 +5,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Promise};
 
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, js};
+use crate::js::{self, Answered};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in D1, web.py's `DBStore`: the table `sessions`, one row per session.
 ///
@@ -58,15 +59,16 @@ impl D1Store {
     }
 
     /// The rows that the statement answers, each an array of its columns.
-    ///
+    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
+        self.answered(sql, values).await.map(|answer| answer.value.unchecked_into())
+    }
+
     /// A statement whose answer was lost is sent again: it recognises its own write, or does the
     /// same thing twice to the same end. D1 itself repeats only reads.
-    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
+    async fn answered(&self, sql: &str, values: &[JsValue]) -> Result<Answered, Error> {
         let send = async || js::settled(self.database.prepare(sql)?.bind(values)?.raw()).await;
-        match js::retried(send, |thrown| is_retryable(&js::thrown(thrown))).await {
-            Ok(rows) => Ok(rows.unchecked_into()),
-            Err(thrown) => Err(failed(&js::thrown(&thrown))),
-        }
+        let answered = js::retried(send, |thrown| is_retryable(&js::thrown(thrown))).await;
+        answered.map_err(|thrown| failed(&js::thrown(&thrown)))
     }
 }
 
@@ -172,7 +174,11 @@ impl Store for D1Store {
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let sql = concat!("DELETE FROM sessions WHERE session_id = ?1 RETURNING ", columns!());
-        let rows = self.rows(sql, &[key.as_str().into()]).await?;
+        let Answered { value, repeated } = self.answered(sql, &[key.as_str().into()]).await?;
+        let rows: Array = value.unchecked_into();
+        if repeated && rows.length() == 0 {
+            return Err(js::unsure_what_was_deleted());
+        }
         Ok(record(rows.get(0)))
     }
 

@@ -59,11 +59,11 @@ impl ObjectStore {
         Ok(Self { namespace: js::binding(env, binding, "[[durable_objects.bindings]]")? })
     }
 
-    /// What the object of `key` answers: a word, and what follows it.
+    /// What the object of `key` answers.
     ///
     /// When the object was moved or reset, the message is sent again, to a new stub, since the old
     /// one is broken; a repeated write is recognised. An overloaded object is left alone.
-    async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<(String, String), Error> {
+    async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answer, Error> {
         let text = record.map(Record::to_text).unwrap_or_default();
         let init = js::options("body", format!("{PROTOCOL} {act}\n{text}"));
         js::set(&init, "method", "POST");
@@ -77,16 +77,24 @@ impl ObjectStore {
             let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
             is("retryable") && !is("overloaded")
         };
-        let answer = js::retried(send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
-        let answer = answer.as_string().unwrap_or_default();
-        let (word, rest) = answer.split_once('\n').unwrap_or((&answer, ""));
-        Ok((word.to_owned(), rest.to_owned()))
+        let answered = js::retried(send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
+        let text = answered.value.as_string().unwrap_or_default();
+        let (word, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        Ok(Answer { word: word.to_owned(), rest: rest.to_owned(), repeated: answered.repeated })
     }
+}
+
+/// What an object answers: a word, and what follows it.
+struct Answer {
+    word: String,
+    rest: String,
+    /// As in [`js::Answered`].
+    repeated: bool,
 }
 
 impl Store for ObjectStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let (word, rest) = self.ask(key, LOAD, None).await?;
+        let Answer { word, rest, .. } = self.ask(key, LOAD, None).await?;
         match word.as_str() {
             NONE => Ok(None),
             RECORD => Record::from_text(&rest).map(Some),
@@ -95,7 +103,7 @@ impl Store for ObjectStore {
     }
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        match self.ask(key, CREATE, Some(record)).await?.0.as_str() {
+        match self.ask(key, CREATE, Some(record)).await?.word.as_str() {
             DONE => Ok(()),
             DUPLICATE => Err(Error::new(ErrorKind::Duplicate, "object: the key is used")),
             other => Err(failed(other)),
@@ -103,7 +111,7 @@ impl Store for ObjectStore {
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        match self.ask(key, UPDATE, Some(record)).await?.0.as_str() {
+        match self.ask(key, UPDATE, Some(record)).await?.word.as_str() {
             DONE => Ok(Updated::Done),
             STALE => Ok(Updated::Stale),
             GONE => Ok(Updated::Gone),
@@ -112,8 +120,9 @@ impl Store for ObjectStore {
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let (word, rest) = self.ask(key, DELETE, None).await?;
+        let Answer { word, rest, repeated } = self.ask(key, DELETE, None).await?;
         match word.as_str() {
+            NONE if repeated => Err(js::unsure_what_was_deleted()),
             NONE => Ok(None),
             RECORD => Ok(Record::from_text(&rest).ok()),
             other => Err(failed(other)),
@@ -190,11 +199,11 @@ impl DurableObject for SessionObject {
 impl SessionObject {
     async fn answer(&self, message: &str) -> Result<String, JsValue> {
         let (head, text) = message.split_once('\n').unwrap_or((message, ""));
-        let Some(act) = head.strip_prefix(PROTOCOL) else {
+        let (PROTOCOL, act) = head.split_once(' ').unwrap_or((head, "")) else {
             return Ok(format!("this object does not speak {head}"));
         };
         let stored = self.stored()?;
-        match (act.trim_start(), Record::from_text(text)) {
+        match (act, Record::from_text(text)) {
             (LOAD, _) => Ok(found(stored)),
             (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
             (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record, text),

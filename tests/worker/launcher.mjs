@@ -6,12 +6,13 @@ import { createTestHarness } from "wrangler";
 const harnesses = new Map();
 
 const commands = {
-  // Starts a Worker of its own, with storage of its own.
-  async start({ config, dist, vars, secrets, migrate }) {
+  // Starts a Worker of its own, with storage of its own, which may lie behind stores that fail on order.
+  async start({ config, dist, vars, secrets, migrate, faulty }) {
     const worker = { configPath: config, prebuiltWorkerDir: dist, vars, secrets };
-    const harness = createTestHarness({ workers: [worker] });
+    const stores = faulty ? [{ configPath: "tests/worker/faulty.toml" }] : [];
+    const harness = createTestHarness({ workers: [worker, ...stores] });
     const { url } = await harness.listen();
-    if (migrate) await harness.getWorker().applyD1Migrations("DB");
+    if (migrate) await harness.getWorker(faulty ? "faulty" : undefined).applyD1Migrations("DB");
     const id = String(url);
     harnesses.set(id, harness);
     return id;
@@ -23,6 +24,16 @@ const commands = {
   logs: ({ id }) => harnesses.get(id).getLogs().map((log) => log.message),
   scheduled: async ({ id }) => (await harnesses.get(id).getWorker().scheduled({ cron: "17 * * * *" })).outcome,
   evict: ({ id, name }) => harnesses.get(id).getWorker().evictDurableObject("SESSION_OBJECTS", { name }),
+  // The next calls of the stores of faulty.mjs go wrong like this, one word each.
+  async order({ id, faults }) {
+    await harnesses.get(id).getWorker("faulty").fetch("http://faulty/", { method: "POST", body: JSON.stringify(faults) });
+  },
+  calls: async ({ id }) => (await harnesses.get(id).getWorker("faulty").fetch("http://faulty/")).json(),
+  // What an object answers to a message as it is.
+  async message({ id, name, message }) {
+    const { SESSION_OBJECTS } = await harnesses.get(id).getWorker().getEnv();
+    return (await SESSION_OBJECTS.getByName(name).fetch("https://session/", { method: "POST", body: message })).text();
+  },
   async d1({ id, sql }) {
     const { DB } = await harnesses.get(id).getWorker().getEnv();
     return (await DB.prepare(sql).all()).results;

@@ -81,6 +81,16 @@ impl Worker {
         Self { url, store, launched: false }
     }
 
+    /// A Worker whose stores fail on [order](Self::order).
+    pub fn over_faulty_stores(store: Store) -> Self {
+        let url = send(&json!({
+            "command": "start", "config": "tests/worker/over-faulty-stores.toml", "dist": "dist",
+            "vars": { "session_parameters": { "store": store.name() } }, "secrets": { "SECRET_KEY": KEY },
+            "migrate": true, "faulty": true,
+        }));
+        Self { url: url.as_str().unwrap().to_owned(), store, launched: true }
+    }
+
     fn of(config: &str, dist: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
         let secrets = secret.map_or(json!({}), |secret| json!({ "SECRET_KEY": secret }));
         let url = send(&json!({
@@ -142,6 +152,22 @@ impl Worker {
 
     pub fn kv_delete(&self, key: &str) {
         self.command(json!({ "command": "kvDelete", "key": key }));
+    }
+
+    /// The next calls of faulty stores go wrong like this (`faulty.mjs` has the words); nothing before counts.
+    pub fn order(&self, faults: &[&str]) {
+        self.command(json!({ "command": "order", "faults": faults }));
+    }
+
+    /// The calls that faulty stores got since the last order.
+    pub fn calls(&self) -> Vec<String> {
+        serde_json::from_value(self.command(json!({ "command": "calls" }))).unwrap()
+    }
+
+    /// What the object of this name answers to a message.
+    pub fn message(&self, name: &str, message: &str) -> String {
+        let answer = self.command(json!({ "command": "message", "name": name, "message": message }));
+        answer.as_str().unwrap().to_owned()
     }
 
     /// Makes the tables in D1.

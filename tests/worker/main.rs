@@ -51,6 +51,7 @@ mod conformance;
 mod cookies;
 mod crash;
 mod failures;
+mod faults;
 mod login;
 mod objects;
 mod parameters;

@@ -46,6 +46,32 @@ fn a_killed_object_stays_killed_although_it_is_empty() {
 }
 
 #[test]
+fn an_object_refuses_a_message_that_it_does_not_know_and_keeps_its_record() {
+    let worker = Worker::with(Store::Object, json!({}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let name = name_of(&visitor);
+    let stored = worker.message(&name, "edge-session/1 load\n");
+    let (word, record) = stored.split_once('\n').unwrap();
+    assert_eq!(word, "record");
+    let next = record.replace("edge-session/1 1 ", "edge-session/1 2 ");
+    let newer = next.replace("edge-session/1", "edge-session/2");
+    for (message, answer) in [
+        ("", "this object does not speak "),
+        ("edge-session/2 load\n", "this object does not speak edge-session/2 load"),
+        ("edge-session/10 load\n", "this object does not speak edge-session/10 load"),
+        ("edge-session/1\n", "this object does not know how to "),
+        ("edge-session/1 merge\n", "this object does not know how to merge"),
+        (&format!("edge-session/1 update\n{newer}"), "this object does not know how to update"),
+        (&format!("edge-session/1 create\n{newer}"), "this object does not know how to create"),
+    ] {
+        assert_eq!(worker.message(&name, message), answer, "{message}");
+    }
+    assert_eq!(worker.message(&name, &format!("edge-session/1 update\n{next}")), "done", "as it is meant to be");
+    assert_eq!(visitor.count(&worker), 2);
+}
+
+#[test]
 fn an_unused_object_empties_itself_and_a_used_one_lives_on() {
     let worker = Worker::with_conformance_and(Store::Object, json!({"timeout": 4, "touch_after": 1}));
     let (mut used, mut unused) = (Visitor::default(), Visitor::default());

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Array, JSON, Object};
-use worker::{Env, Headers, Request, Response, ResponseBuilder};
+use worker::web_sys::{self, ResponseInit};
+use worker::{Env, Request, Response};
 
 use crate::parameters::Setting;
 use crate::{
@@ -54,17 +55,77 @@ use crate::{
 /// # Errors
 ///
 /// Those of `handler`, and no others.
-pub async fn serve<T>(
-    request: &Request,
+pub async fn serve<T, R, E>(
+    request: &impl HttpRequest,
     env: &Env,
-    handler: impl AsyncFn(&mut Session<T>) -> worker::Result<Response>,
-) -> worker::Result<Response>
+    handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+) -> Result<R, E>
 where
     T: Default + Serialize + DeserializeOwned,
+    R: HttpResponse,
 {
     match Sessions::from_env(env) {
         Ok(sessions) => sessions.serve(request, handler).await,
         Err(error) => Ok(error.into_response()),
+    }
+}
+
+/// A request: worker's, or the runtime's own inside it, which spares the Worker the former's making.
+pub trait HttpRequest {
+    /// The runtime's request.
+    fn raw(&self) -> &web_sys::Request;
+}
+
+impl HttpRequest for Request {
+    fn raw(&self) -> &web_sys::Request {
+        self.inner()
+    }
+}
+
+impl HttpRequest for web_sys::Request {
+    fn raw(&self) -> &web_sys::Request {
+        self
+    }
+}
+
+/// A response: worker's, or the runtime's own.
+pub trait HttpResponse: Sized {
+    /// The runtime's response as one of these.
+    fn from_raw(response: web_sys::Response) -> Self;
+
+    /// This response with its headers changed.
+    #[must_use]
+    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self;
+}
+
+impl HttpResponse for Response {
+    fn from_raw(response: web_sys::Response) -> Self {
+        response.into()
+    }
+
+    /// The headers of a response that was fetched cannot be changed; those of their copy can.
+    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self {
+        let headers = self.headers().clone();
+        drop(change(&headers.0));
+        self.with_headers(headers)
+    }
+}
+
+impl HttpResponse for web_sys::Response {
+    fn from_raw(response: web_sys::Response) -> Self {
+        response
+    }
+
+    /// A response that was fetched is copied for it.
+    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self {
+        if change(&self.headers()).is_ok() {
+            return self;
+        }
+        // A response has all that an init needs: status, status text and headers.
+        let copy = Self::new_with_opt_readable_stream_and_init(self.body().as_ref(), self.unchecked_ref());
+        let copy = copy.unwrap_or(self);
+        drop(change(&copy.headers()));
+        copy
     }
 }
 
@@ -110,25 +171,28 @@ impl Sessions {
     /// # Errors
     ///
     /// Those of `handler`, and no others. Nothing was stored then.
-    pub async fn serve<T>(
+    pub async fn serve<T, R, E>(
         &self,
-        request: &Request,
-        handler: impl AsyncFn(&mut Session<T>) -> worker::Result<Response>,
-    ) -> worker::Result<Response>
+        request: &impl HttpRequest,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<R, E>
     where
         T: Default + Serialize + DeserializeOwned,
+        R: HttpResponse,
     {
-        let cookie = header(request, "Cookie");
-        let ip = header(request, "CF-Connecting-IP");
+        let request = request.raw();
+        let headers = request.headers();
+        let cookie = headers.get("Cookie").ok().flatten();
+        let ip = headers.get("CF-Connecting-IP").ok().flatten();
         let incoming = Incoming {
             cookie: cookie.as_deref(),
             ip: ip.as_deref(),
-            plain_loopback: is_plain_loopback(&request.inner().url()),
+            plain_loopback: is_plain_loopback(&request.url()),
         };
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie }) => Ok(with_session_headers(reply, set_cookie.as_deref())),
             Ok(Outcome::Expired { message, set_cookie }) => {
-                Ok(with_session_headers(text(401, &message), Some(&set_cookie)))
+                Ok(with_session_headers(R::from_raw(text(401, &message)), Some(&set_cookie)))
             }
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(error.into_response()),
@@ -140,16 +204,16 @@ impl Error {
     /// Logs the error, and gives the reply that a visitor may see: its status, `Retry-After` with a
     /// 503, and not a word of the message.
     #[must_use]
-    pub fn into_response(self) -> Response {
+    pub fn into_response<R: HttpResponse>(self) -> R {
         WorkerPlatform.log(format_args!("{self}"));
         let status = self.status();
-        if status == 503 {
+        R::from_raw(if status == 503 {
             let response = text(status, "Service unavailable. Please try again in a moment.\n");
-            set(response.headers(), "Retry-After", "1");
+            set(&response, "Retry-After", "1");
             response
         } else {
             text(status, "This service is out of order. Its operator finds the reason in its log.\n")
-        }
+        })
     }
 }
 
@@ -161,34 +225,31 @@ impl From<Error> for worker::Error {
     }
 }
 
-/// A plain-text response that no cache keeps. It cannot fail.
-pub(crate) fn text(status: u16, body: &str) -> Response {
-    let response = ResponseBuilder::new().with_status(status).fixed(body.as_bytes().to_vec());
-    set(response.headers(), "Content-Type", "text/plain; charset=utf-8");
-    set(response.headers(), "Cache-Control", "no-store");
+/// A plain-text response that no cache keeps.
+pub(crate) fn text(status: u16, body: &str) -> web_sys::Response {
+    let init = ResponseInit::new();
+    init.set_status(status);
+    let response = web_sys::Response::new_with_opt_str_and_init(Some(body), &init);
+    // Status and body are our own and well formed, so that it does not fail.
+    let response = response.unwrap_or_else(|_| web_sys::Response::error());
+    set(&response, "Content-Type", "text/plain; charset=utf-8");
+    set(&response, "Cache-Control", "no-store");
     response
 }
 
 /// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.
-pub(crate) fn set(headers: &Headers, name: &str, value: &str) {
-    drop(headers.set(name, value));
+pub(crate) fn set(response: &web_sys::Response, name: &str, value: &str) {
+    drop(response.headers().set(name, value));
 }
 
-fn with_session_headers(response: Response, set_cookie: Option<&str>) -> Response {
-    // The headers of a response that was fetched cannot be changed; those of their copy can.
-    let headers = response.headers().clone();
-    drop(headers.append("Vary", "Cookie"));
-    if set_cookie.is_some() || !headers.has("Cache-Control").unwrap_or(false) {
-        set(&headers, "Cache-Control", "private, no-store");
-    }
-    if let Some(set_cookie) = set_cookie {
-        drop(headers.append("Set-Cookie", set_cookie));
-    }
-    response.with_headers(headers)
-}
-
-fn header(request: &Request, name: &str) -> Option<String> {
-    request.headers().get(name).ok().flatten()
+fn with_session_headers<R: HttpResponse>(response: R, set_cookie: Option<&str>) -> R {
+    response.with_headers(|headers| {
+        headers.append("Vary", "Cookie")?;
+        if set_cookie.is_some() || !headers.has("Cache-Control")? {
+            headers.set("Cache-Control", "private, no-store")?;
+        }
+        set_cookie.map_or(Ok(()), |set_cookie| headers.append("Set-Cookie", set_cookie))
+    })
 }
 
 /// Whether a request came by plain http to a loopback address. `url` is as the runtime wrote it: the

@@ -28,21 +28,6 @@ pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str) -> Result<T
     })
 }
 
-/// The message of a platform error.
-///
-/// Its `Display` will not do: it prints JavaScript stacks.
-#[cfg(feature = "app")]
-pub(crate) fn message(error: &worker::Error) -> String {
-    match error {
-        worker::Error::UnknownJsError { message, .. } => message.clone(),
-        worker::Error::Internal(value) => thrown(value),
-        worker::Error::RustError(text) | worker::Error::JsError(text) | worker::Error::BindingError(text) => {
-            text.clone()
-        }
-        other => other.to_string(),
-    }
-}
-
 /// The message of a thrown value.
 pub(crate) fn thrown(value: &JsValue) -> String {
     match value.dyn_ref::<js_sys::Error>() {

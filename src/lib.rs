@@ -86,6 +86,6 @@ pub use store::{MemoryStore, Store, Updated};
 pub use store::{ObjectStore, SessionObject};
 #[cfg(feature = "worker")]
 pub use {
-    http::serve,
+    http::{HttpRequest, HttpResponse, serve},
     store::{D1Store, KvStore},
 };

@@ -1,6 +1,6 @@
 //! Routes that only the tests' build has.
 
-use worker::{Env, Request, Response};
+use worker::{Env, Request, Response, web_sys};
 
 use super::Visit;
 use crate::http::{WorkerPlatform, text};
@@ -8,17 +8,18 @@ use crate::store::conformance::{Abilities, check};
 use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind};
 
 /// The answer, if the path is one of these.
-pub(super) async fn answer(request: &Request, env: &Env) -> Option<worker::Result<Response>> {
-    Some(match request.path().as_str() {
+pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) -> Option<web_sys::Response> {
+    let answer = match path {
         "/conformance" => Ok(conformance(env).await),
-        "/notes" => notes(request, env).await,
+        "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
-        path => stored(path.strip_prefix("/stored/")?, env).await,
-    })
+        _ => stored(path.strip_prefix("/stored/")?, env).await,
+    };
+    Some(answer.unwrap_or_else(|error| text(500, &error.to_string())))
 }
 
 /// Runs the store conformance suite on the configured store.
-async fn conformance(env: &Env) -> Response {
+async fn conformance(env: &Env) -> web_sys::Response {
     let platform = &WorkerPlatform;
     let verdict = async {
         let store = Sessions::from_env(env)?.parameters().store;
@@ -39,18 +40,18 @@ async fn conformance(env: &Env) -> Response {
 }
 
 /// Whether an object holds a record, expired or not, for the tests of its alarm.
-async fn stored(key: &str, env: &Env) -> worker::Result<Response> {
+async fn stored(key: &str, env: &Env) -> worker::Result<web_sys::Response> {
     let key = RecordKey::from_stored(key).ok_or("no key")?;
     let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
     Ok(text(200, if record.is_some() { "a record" } else { "nothing" }))
 }
 
 /// Changes the id, for the tests of what the old one is worth then.
-async fn login(request: &Request, env: &Env) -> worker::Result<Response> {
+async fn login(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
     crate::serve(request, env, async |session: &mut Session<Visit>| {
         session.count = session.count.saturating_add(100);
         session.cycle_id();
-        Response::ok(session.count.to_string())
+        Ok(text(200, &session.count.to_string()))
     })
     .await
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
-use worker::{DurableObject, Env, Request, Response, State, durable_object, web_sys};
+use worker::{Env, web_sys};
 
 use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js};
@@ -162,7 +162,9 @@ extern "C" {
 /// The Durable Object behind [`ObjectStore`]: it holds one session's record, as text.
 ///
 /// `wrangler.toml` declares it with `[exports.SessionObject]` and binds it to `SESSION_OBJECTS`.
-#[durable_object(alarm)]
+///
+/// It is worker's `DurableObject` without its conversions of request and response.
+#[wasm_bindgen]
 pub struct SessionObject {
     storage: Storage,
 }
@@ -174,15 +176,19 @@ const KEY: &str = "record";
 /// a newer release's record, after a rollback.
 const LOOK_AGAIN: f64 = 86_400_000.0;
 
-impl DurableObject for SessionObject {
-    fn new(state: State, _env: Env) -> Self {
+#[wasm_bindgen(wasm_bindgen_futures = worker::wasm_bindgen_futures, js_sys = worker::js_sys)]
+impl SessionObject {
+    /// Called by the runtime, with the object's state.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: &JsValue, _env: &JsValue) -> Self {
         // Every object has it; on one that had not, each call would throw, and be answered as failed.
-        let storage = Reflect::get(state.as_raw(), &"storage".into()).unwrap_or_default();
+        let storage = Reflect::get(state, &"storage".into()).unwrap_or_default();
         Self { storage: storage.unchecked_into() }
     }
 
-    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        let message = request.text().await?;
+    /// Called by the runtime, with a message.
+    pub async fn fetch(&self, request: web_sys::Request) -> Result<web_sys::Response, JsValue> {
+        let message = js::settled(request.text()).await?.as_string().unwrap_or_default();
         Ok(match self.answer(&message).await {
             Ok(answer) => http::text(200, &answer),
             // An `Err` would reach the Worker as an exception, with a stack for a message.
@@ -190,9 +196,9 @@ impl DurableObject for SessionObject {
         })
     }
 
-    async fn alarm(&self) -> worker::Result<Response> {
-        self.expire().await?;
-        Response::empty()
+    /// Called by the runtime, when the alarm is due.
+    pub async fn alarm(&self) -> Result<(), JsValue> {
+        self.expire().await
     }
 }
 

@@ -1,11 +1,12 @@
 //! Routes that only the tests' build has.
 
-use worker::{Env, Request, Response, web_sys};
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{Env, Request, Response, js_sys, web_sys};
 
 use super::Visit;
-use crate::http::{WorkerPlatform, text};
+use crate::http::{HttpResponse, WorkerPlatform, text};
 use crate::store::conformance::{Abilities, check};
-use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind};
+use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind, js};
 
 /// The answer, if the path is one of these.
 pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) -> Option<web_sys::Response> {
@@ -13,6 +14,8 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         "/conformance" => Ok(conformance(env).await),
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
+        "/fetched" => fetched(request, env, |response| response).await,
+        "/fetched-by-worker" => fetched(request, env, Response::from).await.map(Into::into),
         _ => stored(path.strip_prefix("/stored/")?, env).await,
     };
     Some(answer.unwrap_or_else(|error| text(500, &error.to_string())))
@@ -54,6 +57,27 @@ async fn login(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys:
         Ok(text(200, &session.count.to_string()))
     })
     .await
+}
+
+/// Replies with a response that was fetched, whose headers cannot be changed.
+async fn fetched<R: HttpResponse>(
+    request: &web_sys::Request,
+    env: &Env,
+    convert: impl Fn(web_sys::Response) -> R,
+) -> worker::Result<R> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        let objects: JsValue = js::binding(env, "SESSION_OBJECTS", "[[durable_objects.bindings]]")?;
+        let object = method(&objects, "getByName", "nobody")?;
+        let fetched = js::settled(method(&object, "fetch", "https://session/").map(JsCast::unchecked_into)).await?;
+        Ok(convert(fetched.unchecked_into()))
+    })
+    .await
+}
+
+fn method(object: &JsValue, name: &str, argument: &str) -> Result<JsValue, JsValue> {
+    let method: js_sys::Function = js_sys::Reflect::get(object, &name.into())?.unchecked_into();
+    method.call1(object, &argument.into())
 }
 
 /// Appends the request's body to the session, for the tests of handlers that run again: the body is

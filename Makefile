@@ -144,7 +144,7 @@ lint: $(WASM_TARGET)
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
-	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test explorer --test life_of_a_request --test store_conformance
+	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test explorer --test life_of_a_request --test store_conformance --test timing
 
 test-docs:
 	@echo '==> the documentation'

@@ -1,14 +1,16 @@
 //! This repository's Worker: web.py's session counter. `GET /count` adds one, `GET /reset` ends the
-//! session, a cron trigger frees the space of expired ones. Nothing below knows it.
+//! session, `GET /session` tells of it; a cron trigger frees the space of expired ones. Nothing below
+//! knows it.
 
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
 use worker::{Context, Env, ScheduleContext, ScheduledEvent, event, web_sys};
 
-use crate::http::{set, text};
-use crate::{Platform, Session, Sessions};
+use crate::http::{WorkerPlatform, set, text};
+use crate::{Error, Platform, Record, Session, SessionParameters, Sessions};
 
+mod compare;
 #[cfg(feature = "conformance")]
 mod test_routes;
 
@@ -22,12 +24,17 @@ struct Visit {
 enum Route {
     Count,
     Reset,
+    Session,
 }
 
 /// The runtime's own request and response, of which nothing need be converted.
 #[event(fetch)]
 async fn fetch(request: web_sys::Request, env: Env, _context: Context) -> Result<web_sys::Response, Infallible> {
-    Ok(answer(&request, &env).await)
+    let response = answer(&request, &env).await;
+    // Nothing here is a page: whoever shows it as one, in a frame or by guessing its type, is up to something.
+    set(&response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    set(&response, "X-Content-Type-Options", "nosniff");
+    Ok(response)
 }
 
 async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
@@ -37,9 +44,11 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
     if let Some(response) = test_routes::answer(request, path, env).await {
         return response;
     }
+    let (store, path) = compare::store_of(path);
     let route = match path {
         "/count" => Route::Count,
         "/reset" => Route::Reset,
+        "/session" => Route::Session,
         _ => return text(404, "not found\n"),
     };
     match request.method().as_str() {
@@ -52,6 +61,18 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
             return response;
         }
     }
+    let sessions = match store {
+        None => Sessions::from_env(env),
+        Some(store) => match compare::sessions(env, store) {
+            Ok(None) => return text(404, "not found\n"),
+            Ok(Some(sessions)) => Ok(sessions),
+            Err(error) => Err(error),
+        },
+    };
+    let sessions = match sessions {
+        Ok(sessions) => sessions,
+        Err(error) => return error.into_response(),
+    };
     let handler = async |session: &mut Session<Visit>| {
         Ok::<_, Infallible>(match route {
             Route::Count => {
@@ -62,10 +83,34 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
                 session.kill();
                 text(200, "")
             }
+            Route::Session => {
+                let response = text(200, &facts(session, sessions.parameters()));
+                set(&response, "Content-Type", "application/json");
+                response
+            }
         })
     };
-    let Ok(response) = crate::serve(request, env, handler).await;
+    let Ok(response) = sessions.serve(request, handler).await;
     response
+}
+
+/// What visitors may know of their session, as JSON: all but its id and the hash of it.
+fn facts<T>(session: &Session<T>, parameters: &SessionParameters) -> String {
+    let store = parameters.store.as_str();
+    let now = WorkerPlatform.now();
+    let Some(record) = session.record() else {
+        return format!(r#"{{"store":"{store}","now":{now},"new":true}}"#);
+    };
+    let Record { created_at, touched_at, .. } = record;
+    let idle = touched_at.saturating_add(parameters.timeout);
+    let absolute = match parameters.absolute_timeout {
+        Some(seconds) => created_at.saturating_add(seconds).to_string(),
+        None => "null".to_owned(),
+    };
+    let bytes = record.data.len();
+    format!(
+        r#"{{"store":"{store}","now":{now},"new":false,"created_at":{created_at},"last_used_at":{touched_at},"idle_expires_at":{idle},"absolute_expires_at":{absolute},"bytes":{bytes}}}"#
+    )
 }
 
 /// The path of a request's URL, as the runtime wrote it: never empty.
@@ -78,13 +123,14 @@ fn path_of(url: &str) -> &str {
 /// Nobody sees what a cron run returns, so it logs.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    let swept = match Sessions::from_env(&env) {
-        Ok(sessions) => sessions.delete_expired().await,
-        Err(error) => Err(error),
-    };
-    match swept {
+    match sweep(&env).await {
         Ok(0) => {}
         Ok(sessions) => worker::console_log!("edge-session: deleted {sessions} expired sessions"),
-        Err(error) => crate::http::WorkerPlatform.log(format_args!("sweeping: {error}")),
+        Err(error) => WorkerPlatform.log(format_args!("sweeping: {error}")),
     }
+}
+
+async fn sweep(env: &Env) -> Result<u64, Error> {
+    let swept = Sessions::from_env(env)?.delete_expired().await?;
+    Ok(swept.saturating_add(compare::sweep(env).await?))
 }

@@ -155,8 +155,27 @@ impl Sessions {
     pub fn from_env(env: &Env) -> Result<Self, Error> {
         SESSIONS.with(|known| match known.get() {
             Some(sessions) => Ok(sessions.clone()),
-            None => read_env(env).map(|sessions| known.get_or_init(|| sessions).clone()),
+            None => Self::from_env_with(env, |_| {}).map(|sessions| known.get_or_init(|| sessions).clone()),
         })
+    }
+
+    /// [`from_env`](Self::from_env) with parameters that the environment's are changed to: for a second
+    /// kind of session in one Worker, which needs a cookie name of its own.
+    ///
+    /// It reads and checks the environment at each call; keep what it gives in a `thread_local!`.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`, as [`from_env`](Self::from_env).
+    pub fn from_env_with(env: &Env, change: impl FnOnce(&mut SessionParameters)) -> Result<Self, Error> {
+        let mut parameters = match js::variable(env, PARAMETERS) {
+            None => SessionParameters::default(),
+            Some(table) => SessionParameters::from_settings(settings(table)?)?,
+        };
+        change(&mut parameters);
+        let secret = js::variable(env, SECRET).and_then(|secret| secret.as_string());
+        let signer = Signer::from_secret(&secret.ok_or_else(Signer::missing)?)?;
+        in_store(env, signer, parameters)
     }
 
     /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
@@ -190,9 +209,12 @@ impl Sessions {
             plain_loopback: is_plain_loopback(&request.url()),
         };
         match self.run(&incoming, handler).await {
-            Ok(Outcome::Replied { reply, set_cookie }) => Ok(with_session_headers(reply, set_cookie.as_deref())),
+            Ok(Outcome::Replied { reply, set_cookie, timing }) => {
+                let timing = self.parameters().server_timing.then(|| timing.to_string());
+                Ok(with_session_headers(reply, set_cookie.as_deref(), timing.as_deref()))
+            }
             Ok(Outcome::Expired { message, set_cookie }) => {
-                Ok(with_session_headers(R::from_raw(text(401, &message)), Some(&set_cookie)))
+                Ok(with_session_headers(R::from_raw(text(401, &message)), Some(&set_cookie), None))
             }
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(error.into_response()),
@@ -242,13 +264,18 @@ pub(crate) fn set(response: &web_sys::Response, name: &str, value: &str) {
     drop(response.headers().set(name, value));
 }
 
-fn with_session_headers<R: HttpResponse>(response: R, set_cookie: Option<&str>) -> R {
+fn with_session_headers<R: HttpResponse>(response: R, set_cookie: Option<&str>, timing: Option<&str>) -> R {
     response.with_headers(|headers| {
         headers.append("Vary", "Cookie")?;
         if set_cookie.is_some() || !headers.has("Cache-Control")? {
             headers.set("Cache-Control", "private, no-store")?;
         }
-        set_cookie.map_or(Ok(()), |set_cookie| headers.append("Set-Cookie", set_cookie))
+        for (name, value) in [("Set-Cookie", set_cookie), ("Server-Timing", timing)] {
+            if let Some(value) = value {
+                headers.append(name, value)?;
+            }
+        }
+        Ok(())
     })
 }
 
@@ -265,13 +292,8 @@ fn is_plain_loopback(url: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
 }
 
-fn read_env(env: &Env) -> Result<Sessions, Error> {
-    let parameters = match js::variable(env, PARAMETERS) {
-        None => SessionParameters::default(),
-        Some(table) => SessionParameters::from_settings(settings(table)?)?,
-    };
-    let secret = js::variable(env, SECRET).and_then(|secret| secret.as_string());
-    let signer = Signer::from_secret(&secret.ok_or_else(Signer::missing)?)?;
+/// Sessions in the store that the parameters name.
+fn in_store(env: &Env, signer: Signer, parameters: SessionParameters) -> Result<Sessions, Error> {
     match parameters.store {
         StoreKind::Kv => Sessions::new(KvStore::from_env(env, KV_NAMESPACE)?, WorkerPlatform, signer, parameters),
         StoreKind::D1 => Sessions::new(D1Store::from_env(env, D1_DATABASE)?, WorkerPlatform, signer, parameters),
@@ -318,7 +340,11 @@ pub(crate) struct WorkerPlatform;
 
 impl Platform for WorkerPlatform {
     fn now(&self) -> u64 {
-        worker::Date::now().as_millis() / 1000
+        self.milliseconds() / 1000
+    }
+
+    fn milliseconds(&self) -> u64 {
+        worker::Date::now().as_millis()
     }
 
     fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {

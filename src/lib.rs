@@ -28,7 +28,7 @@
 //! };
 //!
 //! // A first visit: a session is made, and its cookie is to be set.
-//! let Outcome::Replied { reply: 1, set_cookie: Some(set_cookie) } = sessions.run(&Incoming::default(), count).await?
+//! let Outcome::Replied { reply: 1, set_cookie: Some(set_cookie), .. } = sessions.run(&Incoming::default(), count).await?
 //! else { panic!() };
 //!
 //! // The next one brings the cookie.
@@ -64,6 +64,7 @@ mod session;
 mod sessions;
 mod signer;
 pub mod store;
+mod timing;
 
 #[cfg(feature = "app")]
 mod app;
@@ -81,6 +82,7 @@ pub use session::Session;
 pub use sessions::{Incoming, Outcome, Sessions};
 pub use signer::Signer;
 pub use store::{MemoryStore, Store, Updated};
+pub use timing::{Effect, Timing};
 
 #[cfg(feature = "object")]
 pub use store::{ObjectStore, SessionObject};

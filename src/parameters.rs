@@ -60,6 +60,9 @@ pub struct SessionParameters {
     pub ignore_change_ip: bool,
     /// The body of the 401. Default `Session expired`.
     pub expired_message: String,
+    /// Whether replies tell in a `Server-Timing` header what was done with the session and how long it
+    /// took ([`Timing`](crate::Timing)). Default false: it tells whoever asks whether a cookie is valid.
+    pub server_timing: bool,
     /// Which store the Worker uses. Default `kv`, web.py's `DiskStore`.
     pub store: StoreKind,
 }
@@ -99,6 +102,18 @@ pub enum StoreKind {
     Object,
 }
 
+impl StoreKind {
+    /// The store's name, as it stands in the parameters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kv => "kv",
+            Self::D1 => "d1",
+            Self::Object => "object",
+        }
+    }
+}
+
 /// The longest time that a parameter may name: a hundred years. Times stay far below 2^53, up to
 /// which JavaScript, and so D1, counts exactly.
 const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
@@ -123,6 +138,7 @@ impl Default for SessionParameters {
             ignore_expiry: true,
             ignore_change_ip: true,
             expired_message: "Session expired".to_owned(),
+            server_timing: false,
             store: StoreKind::Kv,
         }
     }
@@ -180,6 +196,7 @@ impl SessionParameters {
             "ignore_expiry" => self.ignore_expiry = given.flag()?,
             "ignore_change_ip" => self.ignore_change_ip = given.flag()?,
             "expired_message" => self.expired_message = given.text()?,
+            "server_timing" => self.server_timing = given.flag()?,
             "store" => self.store = given.store()?,
             "secret_key" => {
                 return Err(Error::misconfigured(
@@ -279,7 +296,7 @@ impl SessionParameters {
 }
 
 const NAMES: &str = "absolute_timeout, cookie_domain, cookie_name, cookie_path, expired_message, httponly, \
-     ignore_change_ip, ignore_expiry, persistent, samesite, secure, store, timeout, touch_after";
+     ignore_change_ip, ignore_expiry, persistent, samesite, secure, server_timing, store, timeout, touch_after";
 
 /// A value as it stands in the table, whatever the table was written in.
 pub(crate) enum Setting {
@@ -406,7 +423,8 @@ mod tests {
             "cookie_name": "sid", "cookie_domain": "example.com", "cookie_path": "/app",
             "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
             "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
-            "ignore_expiry": false, "ignore_change_ip": false, "expired_message": "Bye", "store": "d1",
+            "ignore_expiry": false, "ignore_change_ip": false, "expired_message": "Bye",
+            "server_timing": true, "store": "d1",
         }));
         assert_eq!(
             parameters.unwrap(),
@@ -424,6 +442,7 @@ mod tests {
                 ignore_expiry: false,
                 ignore_change_ip: false,
                 expired_message: "Bye".to_owned(),
+                server_timing: true,
                 store: StoreKind::D1,
             }
         );

@@ -13,6 +13,14 @@ pub trait Platform {
     /// Seconds since 1970-01-01 UTC.
     fn now(&self) -> u64;
 
+    /// Milliseconds since 1970-01-01 UTC, for measuring how long something takes.
+    ///
+    /// The default is as coarse as [`now`](Self::now). (In a Worker the clock stands still between
+    /// two calls to the outside, so that computing takes no time there.)
+    fn milliseconds(&self) -> u64 {
+        self.now().saturating_mul(1000)
+    }
+
     /// Fills `bytes` from a cryptographically secure source.
     ///
     /// # Errors

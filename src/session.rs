@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backing::{ATTEMPTS, Backing, Loaded};
-use crate::{Error, ErrorKind, Record, RecordKey, SessionId, Successor, Updated};
+use crate::{Effect, Error, ErrorKind, Record, RecordKey, SessionId, Successor, Updated};
 
 /// One visitor's session during one request: the data, and what is to become of it.
 ///
@@ -26,8 +26,8 @@ pub struct Session<T> {
     killed: bool,
     /// The id is to be changed.
     cycling: bool,
-    /// Something was stored, so that the cookie is due.
-    written: bool,
+    /// What was done in the store.
+    effect: Effect,
     /// A [`save`](Self::save) or [`update`](Self::update) has had its effect, so that the handler must not run again.
     saved: bool,
     /// Why the last one did not go through.
@@ -100,6 +100,16 @@ impl<T> Session<T> {
     #[must_use]
     pub fn is_new(&self) -> bool {
         matches!(self.state, State::New { .. })
+    }
+
+    /// What is stored of this session, as it was loaded or last saved: when it began, when its use was
+    /// last noted, when it ends. `None` while nothing is stored, and after its end.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match &self.state {
+            State::Stored { record, .. } => Some(record),
+            State::New { .. } | State::Ended => None,
+        }
     }
 }
 
@@ -180,7 +190,7 @@ impl<T: Serialize> Session<T> {
         let id = SessionId::random(&*self.backing.platform)?;
         let key = id.record_key();
         self.backing.create(&key, &record).await?;
-        self.stored_as(id, key, record);
+        self.stored_as(id, key, record, Effect::Created);
         Ok(())
     }
 
@@ -188,9 +198,9 @@ impl<T: Serialize> Session<T> {
         match self.backing.update(key, &next).await? {
             Updated::Done => {
                 if let State::Stored { record, .. } = &mut self.state {
+                    self.effect = if record.data == next.data { Effect::Touched } else { Effect::Saved };
                     *record = next;
                 }
-                self.written = true;
                 Ok(Committed::Done)
             }
             Updated::Stale => Ok(Committed::LostRace),
@@ -218,7 +228,7 @@ impl<T: Serialize> Session<T> {
         match self.backing.update(&old, &retired).await? {
             Updated::Done => {
                 self.cycling = false;
-                self.stored_as(id, key, moved);
+                self.stored_as(id, key, moved, Effect::Moved);
                 Ok(Committed::Done)
             }
             Updated::Stale => {
@@ -234,9 +244,9 @@ impl<T: Serialize> Session<T> {
         }
     }
 
-    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record) {
+    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) {
         self.state = State::Stored { id: Some(id), key, record };
-        self.written = true;
+        self.effect = effect;
     }
 
     /// Another request killed the session.
@@ -245,6 +255,7 @@ impl<T: Serialize> Session<T> {
             .platform
             .log(format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"));
         self.state = State::Ended;
+        self.effect = Effect::Dropped;
     }
 
     /// Deletes what the visitor's cookie leads to, also when it could not be read.
@@ -256,6 +267,7 @@ impl<T: Serialize> Session<T> {
         };
         if let Some(key) = key {
             self.backing.delete(key).await?;
+            self.effect = Effect::Killed;
         }
         self.state = State::Ended;
         Ok(())
@@ -374,7 +386,7 @@ impl<T> Session<T> {
             ip,
             killed: false,
             cycling: false,
-            written: false,
+            effect: Effect::Nothing,
             saved: false,
             refused: None,
             backing: Rc::clone(backing),
@@ -391,11 +403,16 @@ impl<T> Session<T> {
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {
         match &self.state {
             _ if self.killed => CookieChange::Expire,
-            State::Stored { id: Some(id), record, .. } if self.written => {
+            State::Stored { id: Some(id), record, .. } if self.effect != Effect::Nothing => {
                 CookieChange::Set { id, expires_at: record.expires_at }
             }
             _ => CookieChange::Keep,
         }
+    }
+
+    /// What was done in the store.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// A [`save`](Self::save) went through.

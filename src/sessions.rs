@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use crate::backing::{ATTEMPTS, Backing, Loaded};
 use crate::cookie::{self, Presented};
 use crate::session::{Committed, CookieChange, contended};
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store};
+use crate::timing::Stopwatch;
+use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Timing};
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
 ///
@@ -46,6 +47,8 @@ pub enum Outcome<R, E> {
         reply: R,
         /// The `Set-Cookie` header to send with it, if any.
         set_cookie: Option<String>,
+        /// What was done; the times are 0 unless `server_timing` asks for them.
+        timing: Timing,
     },
     /// The session has expired, or belongs to another address, and the parameters ask to say so:
     /// status 401. The handler did not run.
@@ -109,23 +112,37 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let presented = self.presented(incoming);
+        let mut stopwatch = Stopwatch::started(&*self.backing.platform, self.parameters().server_timing);
+        let mut timing = Timing::default();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 self.backing.back_off(attempt).await?;
             }
-            let Some(mut session) = self.open(incoming, &presented).await? else {
+            let Some(mut session) = self.open::<T>(incoming, &presented).await? else {
                 return Ok(self.expired(incoming));
             };
+            timing.attempts = timing.attempts.saturating_add(1);
+            timing.loaded = !session.is_new();
+            timing.load = timing.load.saturating_add(stopwatch.lap());
 
             let answer = handler(&mut session).await;
+            timing.handler = timing.handler.saturating_add(stopwatch.lap());
 
             let lost_in_save = session.refusal().is_some_and(|error| error.kind() == ErrorKind::Contended);
             if !lost_in_save {
                 match answer {
-                    Ok(reply) => match session.commit(false).await? {
-                        Committed::Done => return Ok(self.replied(reply, incoming, &presented, &session)),
-                        Committed::LostRace => {}
-                    },
+                    Ok(reply) => {
+                        let committed = session.commit(false).await?;
+                        timing.save = timing.save.saturating_add(stopwatch.lap());
+                        timing.effect = session.effect();
+                        match committed {
+                            Committed::Done => {
+                                let set_cookie = self.set_cookie(incoming, &presented, &session);
+                                return Ok(Outcome::Replied { reply, set_cookie, timing });
+                            }
+                            Committed::LostRace => {}
+                        }
+                    }
                     Err(error) => {
                         return match session.refusal() {
                             // The handler failed because its save did.
@@ -201,14 +218,8 @@ impl Sessions {
         Session::new(&self.backing, ip, presented).map(Some)
     }
 
-    fn replied<T, R, E>(
-        &self,
-        reply: R,
-        incoming: &Incoming<'_>,
-        presented: &Presented,
-        session: &Session<T>,
-    ) -> Outcome<R, E> {
-        let set_cookie = match session.cookie_change() {
+    fn set_cookie<T>(&self, incoming: &Incoming<'_>, presented: &Presented, session: &Session<T>) -> Option<String> {
+        match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
                 let lifetime = expires_at.saturating_sub(self.backing.platform.now());
                 let parameters = self.parameters();
@@ -217,8 +228,7 @@ impl Sessions {
             // A cookie that was not sent needs no taking away.
             CookieChange::Expire if *presented != Presented::Nothing => Some(self.expired_cookie(incoming)),
             CookieChange::Expire | CookieChange::Keep => None,
-        };
-        Outcome::Replied { reply, set_cookie }
+        }
     }
 
     fn expired<R, E>(&self, incoming: &Incoming<'_>) -> Outcome<R, E> {

@@ -34,7 +34,7 @@ fn the_readme_lists_every_parameter_and_no_other() {
 fn the_readmes_defaults_are_the_defaults() {
     let SessionParameters { cookie_name, cookie_path, samesite, httponly, secure, persistent, .. } =
         SessionParameters::default();
-    let SessionParameters { timeout, ignore_expiry, ignore_change_ip, expired_message, .. } =
+    let SessionParameters { timeout, ignore_expiry, ignore_change_ip, expired_message, server_timing, .. } =
         SessionParameters::default();
     for (name, default) in [
         ("cookie_name", format!("{cookie_name:?}")),
@@ -47,6 +47,7 @@ fn the_readmes_defaults_are_the_defaults() {
         ("ignore_expiry", ignore_expiry.to_string()),
         ("ignore_change_ip", ignore_change_ip.to_string()),
         ("expired_message", format!("{expired_message:?}")),
+        ("server_timing", server_timing.to_string()),
         ("store", "\"kv\"".to_owned()),
     ] {
         let row = format!("| `{name}` | `{default}` |");

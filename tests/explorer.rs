@@ -172,7 +172,7 @@ impl World {
             })
             .await;
         match outcome {
-            Ok(Outcome::Replied { reply, set_cookie }) => Got { act, answer: Some(reply), set_cookie },
+            Ok(Outcome::Replied { reply, set_cookie, .. }) => Got { act, answer: Some(reply), set_cookie },
             Ok(other) => panic!("{other:?}"),
             Err(_) => Got { act, answer: None, set_cookie: None },
         }

@@ -76,7 +76,7 @@ fn a_forged_cookie_costs_no_store_call() {
     let mut cookie = known(&rig).cookie.unwrap();
     let last = cookie.pop().unwrap();
     cookie.push(if last == '0' { '1' } else { '0' });
-    let mut forger = Visitor { cookie: Some(cookie), ip: None };
+    let mut forger = Visitor { cookie: Some(cookie), ..Visitor::default() };
     assert_eq!(forger.read(&rig), Reply::Ok(0));
     assert_eq!(rig.store.calls(), "");
     assert_eq!(forger.reset(&rig).0, Reply::Ok(()));

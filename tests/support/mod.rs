@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use edge_session::{
     Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
-    Store, TestPlatform, Updated,
+    Store, TestPlatform, Timing, Updated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ pub struct SpyStore {
     failing: Rc<Cell<&'static str>>,
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
+    slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
 }
 
 /// What another request does between our load and our update.
@@ -46,6 +47,11 @@ impl SpyStore {
         self.hanging.set(call);
     }
 
+    /// Makes each call take so many seconds of this clock.
+    pub fn slow_down(&self, platform: &TestPlatform, seconds: u64) {
+        *self.slow.borrow_mut() = Some((platform.clone(), seconds));
+    }
+
     /// Another request gets in before the next update; with several, one before each.
     pub fn interfere(&self, interferences: &[Interference]) {
         *self.before_update.borrow_mut() = interferences.to_vec();
@@ -53,6 +59,9 @@ impl SpyStore {
 
     async fn note(&self, call: &'static str) -> Result<(), Error> {
         self.calls.borrow_mut().push(call);
+        if let Some((platform, seconds)) = &*self.slow.borrow() {
+            platform.advance(*seconds);
+        }
         if self.hanging.get() == call {
             std::future::pending::<()>().await;
         }
@@ -144,6 +153,8 @@ impl Rig {
 pub struct Visitor {
     pub cookie: Option<String>,
     pub ip: Option<&'static str>,
+    /// What the last reply said that was done.
+    pub timing: Timing,
 }
 
 /// What a visitor got.
@@ -157,7 +168,7 @@ pub enum Reply<R> {
 
 impl Visitor {
     pub fn at(ip: &'static str) -> Self {
-        Self { cookie: None, ip: Some(ip) }
+        Self { ip: Some(ip), ..Self::default() }
     }
 
     /// The same request again, as another one in flight: the same cookie, in a jar of its own.
@@ -175,7 +186,10 @@ impl Visitor {
     {
         let incoming = Incoming { cookie: self.cookie.as_deref(), ip: self.ip, plain_loopback: false };
         let (reply, set_cookie) = match pollster::block_on(rig.sessions.run(&incoming, handler)) {
-            Ok(Outcome::Replied { reply, set_cookie }) => (Reply::Ok(reply), set_cookie),
+            Ok(Outcome::Replied { reply, set_cookie, timing }) => {
+                self.timing = timing;
+                (Reply::Ok(reply), set_cookie)
+            }
             Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), Some(set_cookie)),
             Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), None),
             Err(error) => (Reply::Error(error.kind()), None),

@@ -46,6 +46,7 @@ macro_rules! tests_on {
     };
 }
 
+mod compare;
 mod concurrency;
 mod conformance;
 mod cookies;

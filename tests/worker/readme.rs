@@ -33,11 +33,13 @@ on_each_store! {
         let readme = include_str!("../../README.md");
         let (_, rest) = readme.split_once("```console\n").unwrap();
         let (transcript, _) = rest.split_once("```\n").unwrap();
+        // As it is shipped.
+        let worker = Worker::with(store, serde_json::json!({"server_timing": true}));
         let mut jar = Visitor::default();
         let mut commands = 0;
         for entry in transcript.split("$ curl ").skip(1) {
             let (command, expected) = entry.split_once('\n').unwrap();
-            let printed = run(Worker::shared(store), &mut jar, command);
+            let printed = run(&worker, &mut jar, command);
             assert_eq!(printed.trim_end(), expected.trim_end(), "curl {command}");
             commands += 1;
         }

@@ -37,6 +37,7 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (README.md, Deploy)'
+	@echo 'make screenshot   the picture of the page in README.md'
 	@echo 'make setup    only install what is missing'
 	@echo 'make clean    remove what was built; the tools stay'
 
@@ -54,7 +55,7 @@ need-npm:
 	  { echo 'Node.js is missing: install version 20 or later, with npm, from https://nodejs.org' >&2; exit 1; }
 
 $(NPM_STAMP): package.json package-lock.json | need-npm
-	@echo '==> npm packages (wrangler, esbuild, binaryen)'
+	@echo '==> npm packages'
 	npm ci --no-audit --no-fund --loglevel=error
 	@test -n '$(NODE_IS_NEW)' || test -x node_modules/.bin/node || \
 	  { echo 'wrangler needs Node.js 22.12 or later: install it from https://nodejs.org' >&2; rm -rf node_modules; exit 1; }
@@ -129,8 +130,8 @@ deploy: $(TOOLS)
 
 # Test.
 
-.PHONY: test lint test-core test-docs test-size test-worker
-test: lint test-core test-docs build test-size test-worker
+.PHONY: test lint test-core test-docs test-size test-worker test-page
+test: lint test-core test-docs build test-size test-worker test-page
 	@echo 'All tests passed.'
 
 lint: $(WASM_TARGET)
@@ -162,6 +163,15 @@ test-worker: build $(CONFORMANCE) .dev.vars
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
 	cargo test --no-default-features --test worker
+
+# A Chromium is found or installed first, so that its absence is the only thing said about it.
+test-page: build
+	@echo '==> the page, in Chromium'
+	CHROME="$$(sh scripts/chromium)" && export CHROME && node --test --test-reporter=spec tests/page/page.test.mjs
+
+.PHONY: screenshot
+screenshot: build
+	CHROME="$$(sh scripts/chromium)" && export CHROME && node tests/page/screenshot.mjs
 
 .PHONY: clean
 clean:

@@ -91,11 +91,14 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
         })
     };
     let Ok(response) = sessions.serve(request, handler).await;
+    if store.is_some() && compare::keeps_cookie(&url) {
+        drop(response.headers().delete("Set-Cookie"));
+    }
     response
 }
 
 /// What visitors may know of their session, as JSON: all but its id and the hash of it.
-fn facts<T>(session: &Session<T>, parameters: &SessionParameters) -> String {
+fn facts(session: &Session<Visit>, parameters: &SessionParameters) -> String {
     let store = parameters.store.as_str();
     let now = WorkerPlatform.now();
     let Some(record) = session.record() else {
@@ -107,9 +110,9 @@ fn facts<T>(session: &Session<T>, parameters: &SessionParameters) -> String {
         Some(seconds) => created_at.saturating_add(seconds).to_string(),
         None => "null".to_owned(),
     };
-    let bytes = record.data.len();
+    let (bytes, count) = (record.data.len(), session.count);
     format!(
-        r#"{{"store":"{store}","now":{now},"new":false,"created_at":{created_at},"last_used_at":{touched_at},"idle_expires_at":{idle},"absolute_expires_at":{absolute},"bytes":{bytes}}}"#
+        r#"{{"store":"{store}","now":{now},"new":false,"created_at":{created_at},"last_used_at":{touched_at},"idle_expires_at":{idle},"absolute_expires_at":{absolute},"bytes":{bytes},"count":{count}}}"#
     )
 }
 

@@ -45,6 +45,12 @@ pub(super) fn sessions(env: &Env, store: StoreKind) -> Result<Option<Sessions>, 
     .map(Some)
 }
 
+/// Whether the reply is to leave the browser's cookie as it is: `?keep_cookie`. For the page's races, which
+/// can then see what the old cookie is worth after a logout; scripts cannot put a cookie aside.
+pub(super) fn keeps_cookie(url: &str) -> bool {
+    url.ends_with("?keep_cookie")
+}
+
 /// A cookie name of its own each, for a browser sends the cookie of `/` below `/kv` as well.
 fn read(env: &Env, store: StoreKind) -> Result<Sessions, Error> {
     Sessions::from_env_with(env, |parameters| {

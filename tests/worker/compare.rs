@@ -28,6 +28,24 @@ fn each_store_has_a_counter_and_a_cookie_of_its_own() {
     assert_eq!(main.get(worker, "kv/d1/count").status, 404);
 }
 
+#[test]
+fn a_race_can_keep_the_old_cookie_and_see_what_it_is_worth() {
+    let worker = Worker::shared(Store::D1);
+    for name in ["kv", "d1", "object"] {
+        let mut visitor = Visitor::default();
+        visitor.get(worker, &format!("{name}/count"));
+        let old = visitor.cookie.clone();
+        for path in ["count", "reset", "count"] {
+            let reply = visitor.get(worker, &format!("{name}/{path}?keep_cookie"));
+            assert_eq!((reply.status, reply.set_cookie()), (200, None), "{name}/{path}");
+        }
+        assert_eq!(visitor.cookie, old);
+        assert_eq!(facts(&visitor.get(worker, &format!("{name}/session")))["new"], true, "{name}: nothing");
+    }
+    let mut main = Visitor::default();
+    assert!(main.get(worker, "count?keep_cookie").set_cookie().is_some(), "nowhere else");
+}
+
 /// A Worker whose variables are these and the session parameters.
 fn with_variable(value: &Value) -> Worker {
     let vars = json!({ "session_parameters": { "store": "d1" }, "compare_stores": value });
@@ -83,6 +101,7 @@ on_each_store! {
         assert_eq!(facts, json!({
             "store": store.name(), "now": facts["now"], "new": false, "created_at": began, "last_used_at": began,
             "idle_expires_at": began + 600, "absolute_expires_at": began + 7200, "bytes": r#"{"count":1}"#.len(),
+            "count": 1,
         }));
         let id = visitor.value().split('.').next().unwrap();
         assert!(!reply.body.contains(id) && !format!("{reply:?}").contains("version"), "{reply:?}");

@@ -1,0 +1,17 @@
+// The Worker as it is shipped, in workerd, and a Chromium to look at it: CHROME, a path.
+import { chromium } from "playwright-core";
+import { createTestHarness } from "wrangler";
+
+export async function start() {
+  const secrets = { SECRET_KEY: "first-key-0123456789abcdef012345" };
+  const harness = createTestHarness({ workers: [{ configPath: "wrangler.toml", prebuiltWorkerDir: "dist", secrets }] });
+  const { url } = await harness.listen();
+  await harness.getWorker().applyD1Migrations("DB");
+  // Chromium's own sandbox needs what containers and root do not have; the only page it opens is ours.
+  const browser = await chromium.launch({ executablePath: process.env.CHROME, args: ["--no-sandbox"] });
+  const stop = async () => {
+    await browser.close();
+    await harness.close();
+  };
+  return { harness, browser, origin: url.origin, stop };
+}

@@ -1,5 +1,5 @@
 //! What the documents say is what the code does.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::fs;
 use std::path::Path;
@@ -7,27 +7,109 @@ use std::path::Path;
 use edge_session::SessionParameters;
 
 const README: &str = include_str!("../README.md");
+const COOKBOOK: &str = include_str!("../docs/cookbook.md");
+
+/// Each document, and its translation.
+const TRANSLATED: [(&str, &str); 2] =
+    [(README, include_str!("../README.zh-CN.md")), (COOKBOOK, include_str!("../docs/cookbook.zh-CN.md"))];
+
+/// The fenced blocks of a document: the word behind the fence, and the text.
+fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {
+    document.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap())
+}
 
 #[test]
-fn the_readmes_program_is_the_example_that_compiles() {
-    let (_, rest) = README.split_once("```rust\n").unwrap();
-    let (program, _) = rest.split_once("```\n").unwrap();
-    let (_, example) = include_str!("../examples/count.rs").split_once("\n\n").unwrap();
-    assert_eq!(program, example.replace("#[rustfmt::skip]\n", ""));
+fn every_snippet_is_part_of_what_compiles_or_runs() {
+    let examples = rust_in(&["examples"]).replace("#[rustfmt::skip]\n", "");
+    let migration = include_str!("../migrations/0001_sessions.sql");
+    for (kind, text) in TRANSLATED.iter().flat_map(|(document, _)| blocks(document)) {
+        match kind {
+            "rust" => assert!(examples.contains(text), "in no example:\n{text}"),
+            "sql" => assert!(migration.contains(text), "not in the migration:\n{text}"),
+            "toml" => check_toml(text),
+            "sh" => check_commands(text),
+            // tests/worker/readme.rs runs it.
+            "console" => assert!(text.starts_with("$ curl "), "{text}"),
+            other => panic!("who checks a block of {other:?}?\n{text}"),
+        }
+    }
+}
+
+/// What it says of sessions is accepted, and what it binds is bound in wrangler.toml likewise.
+fn check_toml(text: &str) {
+    let snippet: toml::Table = toml::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+    let wrangler: toml::Table = toml::from_str(include_str!("../wrangler.toml")).unwrap();
+    if let Some(parameters) = snippet.get("vars").and_then(|vars| vars.get("session_parameters")) {
+        SessionParameters::from_json(&serde_json::to_string(parameters).unwrap()).unwrap();
+    }
+    for table in ["kv_namespaces", "d1_databases", "durable_objects", "exports", "triggers", "secrets"] {
+        let plain = |table: Option<&toml::Value>| {
+            table.map(|table| serde_json::to_string(table).unwrap().replace("my-sessions", "edge-session"))
+        };
+        if snippet.contains_key(table) {
+            assert_eq!(plain(snippet.get(table)), plain(wrangler.get(table)), "{text}");
+        }
+    }
+}
+
+/// The make targets that it calls are there.
+fn check_commands(text: &str) {
+    let makefile = include_str!("../Makefile");
+    for target in text.lines().filter_map(|line| line.strip_prefix("make ")?.split(' ').next()) {
+        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+    }
+}
+
+#[test]
+fn the_cookbook_shows_the_defaults() {
+    let defaults = blocks(COOKBOOK).find(|(_, text)| text.contains("cookie_name")).unwrap().1;
+    let table: toml::Table = toml::from_str(defaults).unwrap();
+    let parameters = &table["vars"]["session_parameters"];
+    let read = SessionParameters::from_json(&serde_json::to_string(parameters).unwrap()).unwrap();
+    assert_eq!(read, SessionParameters::default());
+    for name in names() {
+        assert!(COOKBOOK.contains(&format!("`{name}`")), "{name}");
+        // Three have no value for a default.
+        let shown = parameters.get(&name).is_some();
+        assert_ne!(shown, ["cookie_domain", "absolute_timeout", "touch_after"].contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn the_translations_are_in_step() {
+    for (document, translation) in TRANSLATED {
+        assert_eq!(blocks(document).collect::<Vec<_>>(), blocks(translation).collect::<Vec<_>>());
+        // The same headings, entries of lists, rows and pictures, in the same order.
+        let shape = |document: &str| -> Vec<String> {
+            let text: Vec<_> = document.split("```").step_by(2).collect();
+            let starts = ["# ", "## ", "### ", "- ", "| `", "| ", "![", "**"];
+            let start =
+                |line: &str| starts.iter().find(|start| line.starts_with(**start)).map(|start| (*start).to_owned());
+            text.join("").lines().filter_map(start).collect()
+        };
+        assert_eq!(shape(document), shape(translation));
+    }
+}
+
+/// The names of all parameters, in order.
+fn names() -> Vec<String> {
+    let refusal = SessionParameters::from_json(r#"{"?": 1}"#).unwrap_err().to_string();
+    let (_, names) = refusal.split_once("the names are ").unwrap();
+    names.split(", ").map(str::to_owned).collect()
 }
 
 #[test]
 fn the_readme_lists_every_parameter_and_no_other() {
-    let refusal = SessionParameters::from_json(r#"{"?": 1}"#).unwrap_err().to_string();
-    let (_, names) = refusal.split_once("the names are ").unwrap();
-    let mut listed: Vec<_> = README
-        .lines()
-        .skip_while(|line| !line.starts_with("| Name | Default"))
-        .take_while(|line| line.starts_with('|'))
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    listed.sort_unstable();
-    assert_eq!(listed.join(", "), names);
+    for (readme, first) in [(TRANSLATED[0].0, "| Name | Default"), (TRANSLATED[0].1, "| 名称 | 默认值")] {
+        let mut listed: Vec<_> = readme
+            .lines()
+            .skip_while(|line| !line.starts_with(first))
+            .take_while(|line| line.starts_with('|'))
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        listed.sort_unstable();
+        assert_eq!(listed, names());
+    }
 }
 
 #[test]
@@ -51,7 +133,7 @@ fn the_readmes_defaults_are_the_defaults() {
         ("store", "\"kv\"".to_owned()),
     ] {
         let row = format!("| `{name}` | `{default}` |");
-        assert!(README.contains(&row), "{row}");
+        assert!(README.contains(&row) && TRANSLATED[0].1.contains(&row), "{row}");
     }
 }
 

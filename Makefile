@@ -8,7 +8,6 @@ SHELL := /bin/sh
 PORT ?= 8787
 STORE ?=
 
-WORKER_BUILD_VERSION := 0.8.7
 # The tool must be of the version of the crate: Cargo.lock knows it.
 WASM_BINDGEN_VERSION := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p;}' Cargo.lock)
 
@@ -22,10 +21,9 @@ WRANGLER := node node_modules/wrangler/bin/wrangler.js
 export WRANGLER_SEND_METRICS := false
 
 NPM_STAMP := node_modules/.package-lock.json
-WORKER_BUILD := .tools/worker-build-$(WORKER_BUILD_VERSION)
 WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
 WASM_TARGET := .tools/wasm-target
-TOOLS := $(NPM_STAMP) $(WORKER_BUILD) $(WASM_BINDGEN) $(WASM_TARGET)
+TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WASM_TARGET)
 SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock $(wildcard scripts/*)
 
 # The wasm may weigh this much, gzipped, in bytes.
@@ -66,13 +64,8 @@ $(WASM_TARGET): | need-rust
 	rustup target add wasm32-unknown-unknown
 	@mkdir -p .tools && touch $@
 
-# cargo builds a tool in a temporary folder of its own, so that two makes at once do not meet.
-$(WORKER_BUILD): | need-rust
-	@echo '==> worker-build $(WORKER_BUILD_VERSION), once; 2 to 6 minutes'
-	env -u CARGO_TARGET_DIR cargo install --root .tools worker-build@$(WORKER_BUILD_VERSION)
-	@touch $@
-
-$(WASM_BINDGEN): | $(WORKER_BUILD)
+# cargo builds it in a temporary folder of its own, so that two makes at once do not meet.
+$(WASM_BINDGEN): | need-rust
 	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 2 to 5 minutes'
 	env -u CARGO_TARGET_DIR cargo install --root .tools wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
 	@touch $@

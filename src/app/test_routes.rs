@@ -12,6 +12,7 @@ use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, 
 pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) -> Option<web_sys::Response> {
     let answer = match path {
         "/conformance" => Ok(conformance(env).await),
+        "/panic" => panics(),
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await,
@@ -19,6 +20,12 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         _ => stored(path.strip_prefix("/stored/")?, env).await,
     };
     Some(answer.unwrap_or_else(|error| text(500, &error.to_string())))
+}
+
+/// What no request of ours does, for the tests of what becomes of the Worker then.
+#[expect(clippy::panic, reason = "for that")]
+fn panics() -> worker::Result<web_sys::Response> {
+    panic!("as it was asked to")
 }
 
 /// Runs the store conformance suite on the configured store.

@@ -13,6 +13,22 @@ fn is_unavailable(reply: &Reply) {
     assert_eq!(reply.set_cookie(), None);
 }
 
+on_each_store! {
+    /// With the Worker's instance the objects' halves in it are gone; what they know is stored.
+    fn after_a_panic_the_next_request_finds_a_new_instance_and_its_session(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        for expected in [1, 3, 5] {
+            assert_eq!(visitor.count(&worker), expected);
+            assert_eq!(visitor.get(&worker, "panic").status, 500);
+            assert_eq!(visitor.count(&worker), expected + 1);
+        }
+        let log = worker.log();
+        assert!(log.contains("Rust panic: ") && log.contains("as it was asked to"), "{log}");
+        assert_eq!(log.matches("a new instance after a panic").count(), 3, "{log}");
+    }
+}
+
 on_kv_and_d1! {
     fn an_unreadable_record_is_a_new_session_and_a_log_line(store: Store) {
         let worker = Worker::with(store, json!({}));

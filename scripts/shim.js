@@ -1,0 +1,71 @@
+// The Worker's entry: what worker-build's shim does, without a class and two proxies for each request.
+//
+// After a panic or another trap the instance's memory is not to be trusted. The next call makes a new instance, and
+// an object whose half in it is gone a new half; what an object knows is in its storage.
+import * as worker from "./index.js";
+
+Error.stackTraceLimit = 100;
+
+// The panic hook sets `criticalError`, and each instance raises `instanceId`.
+const state = worker.__worker_init_state();
+
+function called(call) {
+  if (state.criticalError) {
+    console.log("edge-session: a new instance after a panic");
+    worker.__wbg_reset_state();
+    state.criticalError = false;
+  }
+  try {
+    return call();
+  } catch (error) {
+    note(error);
+    throw error;
+  }
+}
+
+// A trap that was no panic, as a stack that overflowed.
+function note(error) {
+  if (error instanceof WebAssembly.RuntimeError) state.criticalError = true;
+}
+addEventListener("error", (event) => note(event.error));
+
+export default {
+  fetch(request, env, context) {
+    const response = called(() => worker.fetch(request, env, context));
+    // A visitor who goes away must not cut off the save of their session.
+    context.waitUntil(response);
+    return response;
+  },
+  scheduled(event, env, context) {
+    return called(() => worker.scheduled(event, env, context));
+  },
+};
+
+export class SessionObject {
+  #state;
+  #env;
+  #half;
+  #instance;
+
+  constructor(state, env) {
+    this.#state = state;
+    this.#env = env;
+  }
+
+  // To be called within `called`.
+  #alive() {
+    if (this.#instance !== state.instanceId) {
+      this.#half = new worker.SessionObject(this.#state, this.#env);
+      this.#instance = state.instanceId;
+    }
+    return this.#half;
+  }
+
+  fetch(request) {
+    return called(() => this.#alive().fetch(request));
+  }
+
+  alarm() {
+    return called(() => this.#alive().alarm());
+  }
+}

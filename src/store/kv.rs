@@ -1,11 +1,10 @@
 use std::fmt;
 
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
-use worker::js_sys::Promise;
+use worker::js_sys::{Array, Map, Promise};
 
-use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 
 /// Records in Workers KV, web.py's `DiskStore`: one value per session, under `session:<record key>`,
@@ -13,14 +12,17 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 ///
 /// For sessions that are read much more than written. What KV cannot do, this store cannot:
 ///
-/// - **Concurrent updates can be lost.** KV has no compare-and-set. `update` reads the version
-///   before it writes, so a race is lost only within that moment, or while this location's copy is
-///   old; the last writer wins then.
+/// - **Concurrent updates can be lost.** KV has no compare-and-set: an update is stored without a look at
+///   what is there, and the last writer wins.
 /// - **Other locations see a write up to 60 seconds later**, and a missing key stays missing there as long.
 /// - **One write per second and key**: KV answers more with 429, which is `Unavailable` here.
 ///
 /// (Cloudflare, "How KV works" and "Write key-value pairs".) [`D1Store`](crate::D1Store) has none of
 /// these limits.
+///
+/// A logout is final all the same, once it has reached a location: it leaves a mark under
+/// `ended:<record key>`, which is read together with the record, so that a writer who comes late writes
+/// in vain.
 pub struct KvStore {
     namespace: KvNamespace,
     /// `{ cacheTtl }`, made once.
@@ -33,8 +35,9 @@ extern "C" {
     /// through serde, which costs the Worker 10 KB.
     type KvNamespace;
 
+    /// Of several keys, in one call: a `Map`.
     #[wasm_bindgen(method, catch)]
-    fn get(this: &KvNamespace, key: &str, options: &JsValue) -> Result<Promise, JsValue>;
+    fn get(this: &KvNamespace, keys: &Array, options: &JsValue) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(method, catch)]
     fn put(this: &KvNamespace, key: &str, value: &str, options: &JsValue) -> Result<Promise, JsValue>;
@@ -51,6 +54,15 @@ const CACHE_TTL: u32 = 30;
 /// time is over, so twice that beyond its end always suffices, without asking a clock.
 const EXPIRATION_MARGIN: u64 = 120;
 
+/// For how many seconds the mark of a logout is kept when it is not known how long a late writer's record
+/// would live: 30 days.
+const UNKNOWN_LIFE: u64 = 30 * 24 * 60 * 60;
+
+/// What a session is stored under, and what says that it has ended. The prefixes keep sessions apart
+/// from what else the namespace holds, and let an operator list them.
+const SESSION: &str = "session:";
+const ENDED: &str = "ended:";
+
 impl KvStore {
     /// A store in the KV namespace that the environment binds to this name. The namespace may hold
     /// other things beside.
@@ -66,7 +78,7 @@ impl KvStore {
     async fn put(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         let expiration = record.expires_at.saturating_add(EXPIRATION_MARGIN);
         let options = js::options("expiration", js::number(expiration));
-        let put = self.namespace.put(&name(key), &record.to_text(), &options);
+        let put = self.namespace.put(&name(SESSION, key), &record.to_text(), &options);
         settled(put).await.map(|_| ())
     }
 }
@@ -79,8 +91,13 @@ async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, Error> {
 
 impl Store for KvStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let value = settled(self.namespace.get(&name(key), &self.read)).await?;
-        value.as_string().map(|text| Record::from_text(&text)).transpose()
+        let (session, ended) = (JsValue::from(name(SESSION, key)), JsValue::from(name(ENDED, key)));
+        let found = settled(self.namespace.get(&Array::of2(&session, &ended), &self.read)).await?;
+        let found: Map = found.unchecked_into();
+        if found.get(&ended).is_string() {
+            return Ok(None);
+        }
+        found.get(&session).as_string().map(|text| Record::from_text(&text)).transpose()
     }
 
     /// Overwrites a used key: KV cannot insert only. It does not look first either, for KV would
@@ -89,11 +106,13 @@ impl Store for KvStore {
         self.put(key, record).await
     }
 
+    /// Without a look at what is there, but for a change of id, which is rare and must not carry a session
+    /// past its logout.
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        match Record::update_to(self.load(key).await?.as_ref(), record) {
-            Verdict::Answer(updated) => Ok(updated),
-            Verdict::Store => self.put(key, record).await.map(|()| Updated::Done),
+        if record.successor.is_some() && self.load(key).await?.is_none() {
+            return Ok(Updated::Gone);
         }
+        self.put(key, record).await.map(|()| Updated::Done)
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -101,14 +120,17 @@ impl Store for KvStore {
             Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
             loaded => loaded.ok().flatten(),
         };
-        settled(self.namespace.delete(&name(key))).await?;
+        // As long as what a late writer stores would live: as long as this record from its last use.
+        let life = record.as_ref().map_or(UNKNOWN_LIFE, |record| record.expires_at.saturating_sub(record.touched_at));
+        let options = js::options("expirationTtl", js::number(life.saturating_add(EXPIRATION_MARGIN)));
+        settled(self.namespace.put(&name(ENDED, key), "", &options)).await?;
+        settled(self.namespace.delete(&name(SESSION, key))).await?;
         Ok(record)
     }
 }
 
-/// The prefix keeps sessions apart from what else the namespace holds, and lets an operator list them.
-fn name(key: &RecordKey) -> String {
-    format!("session:{}", key.as_str())
+fn name(prefix: &str, key: &RecordKey) -> String {
+    [prefix, key.as_str()].concat()
 }
 
 impl fmt::Debug for KvStore {

@@ -248,14 +248,19 @@ describe("the stores side by side", () => {
     const { page } = await visit();
     const place = store(page, "/kv");
     await click(place, "Count");
-    // As a late writer does, surely: the records are put back between the race and the look at what came of it.
+    // As where KV has not converged: between the race and the look at what came of it the records are back, and the
+    // logouts' marks are not there yet.
     const { SESSIONS } = await harness.getWorker().getEnv();
     const names = (await SESSIONS.list()).keys.map(({ name }) => name);
     const records = await Promise.all(names.map(async (name) => [name, await SESSIONS.get(name)]));
     let looks = 0;
     await page.route("**/kv/session", async (route) => {
       looks += 1;
-      if (looks === 2) await Promise.all(records.map(([name, text]) => SESSIONS.put(name, text)));
+      if (looks === 2) {
+        await Promise.all(records.map(([name, text]) => SESSIONS.put(name, text)));
+        const marks = (await SESSIONS.list({ prefix: "ended:" })).keys;
+        await Promise.all(marks.map(({ name }) => SESSIONS.delete(name)));
+      }
       await route.continue();
     });
     await click(place, "Log out during");

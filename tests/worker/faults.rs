@@ -78,6 +78,27 @@ on_d1_and_object! {
 }
 
 on_each_store! {
+    fn each_request_asks_the_store_as_little_as_can_be(store: Store) {
+        let worker = Worker::over_faulty_stores(store);
+        let mut visitor = Visitor::default();
+        let (load, create, update, delete) = match store {
+            Store::Kv => ("get", "put", "put", "get put delete"),
+            Store::D1 => ("select", "insert", "update", "delete"),
+            Store::Object => ("load", "create", "update", "delete"),
+        };
+        let asked = |visitor: &mut Visitor, path: &str| {
+            worker.order(&[]);
+            assert_eq!(visitor.get(&worker, path).status, 200);
+            worker.calls().into_iter().filter(|call| call != "stub").collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(asked(&mut visitor, "session"), "", "nothing for nothing");
+        assert_eq!(asked(&mut Visitor::with_cookie("webpy_session_id=forged"), "session"), "");
+        assert_eq!(asked(&mut visitor, "count"), create);
+        assert_eq!(asked(&mut visitor, "count"), format!("{load} {update}"));
+        assert_eq!(asked(&mut visitor, "session"), load);
+        assert_eq!(asked(&mut visitor, "reset"), format!("{load} {delete}"));
+    }
+
     fn a_store_that_hangs_is_a_503_and_not_a_hung_visitor(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["hang"]);

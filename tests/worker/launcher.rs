@@ -182,7 +182,9 @@ impl Worker {
             Store::D1 => (self.sql("SELECT session_id FROM sessions"), "session_id"),
             Store::Object => panic!("an object's name cannot be found out"),
         };
-        entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned()).collect()
+        let names = entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned());
+        // In KV a logout leaves a mark.
+        names.filter(|name| !name.starts_with("ended:")).collect()
     }
 
     /// Puts this text where the data of the only session is.

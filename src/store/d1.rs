@@ -1,5 +1,3 @@
-use std::fmt;
-
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
@@ -16,6 +14,7 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 ///
 /// The table comes from `migrations/`. D1 does not expire rows by itself:
 /// [`Sessions::delete_expired`](crate::Sessions::delete_expired), called by a cron trigger, does.
+#[derive(Debug)]
 pub struct D1Store {
     database: Database,
 }
@@ -23,6 +22,7 @@ pub struct D1Store {
 #[wasm_bindgen]
 extern "C" {
     /// The binding itself; worker's wrapper brings its own error type, and the parts that are not used.
+    #[derive(Debug)]
     type Database;
     #[wasm_bindgen(method, catch)]
     fn prepare(this: &Database, sql: &str) -> Result<Statement, JsValue>;
@@ -208,12 +208,6 @@ fn failed(message: &str) -> Error {
         );
     }
     Error::new(ErrorKind::Unavailable, format_args!("D1: {message}"))
-}
-
-impl fmt::Debug for D1Store {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("D1Store")
-    }
 }
 
 #[cfg(test)]

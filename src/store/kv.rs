@@ -1,5 +1,3 @@
-use std::fmt;
-
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
@@ -23,6 +21,7 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 /// A logout is final all the same, once it has reached a location: it leaves a mark under
 /// `ended:<record key>`, which is read together with the record, so that a writer who comes late writes
 /// in vain.
+#[derive(Debug)]
 pub struct KvStore {
     namespace: KvNamespace,
     /// `{ cacheTtl }`, made once.
@@ -33,6 +32,7 @@ pub struct KvStore {
 extern "C" {
     /// The binding itself. worker's `KvStore` wraps it in builders that serialise their options
     /// through serde, which costs the Worker 10 KB.
+    #[derive(Debug)]
     type KvNamespace;
 
     /// Of several keys, in one call: a `Map`.
@@ -131,10 +131,4 @@ impl Store for KvStore {
 
 fn name(prefix: &str, key: &RecordKey) -> String {
     [prefix, key.as_str()].concat()
-}
-
-impl fmt::Debug for KvStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("KvStore")
-    }
 }

@@ -1,7 +1,5 @@
 #![allow(missing_docs, reason = "#[durable_object] exports functions without documentation")]
 
-use std::fmt;
-
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
@@ -18,6 +16,7 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js};
 ///
 /// A Worker talks to its objects by `fetch`, for objects written in Rust have no RPC. The class is
 /// [`SessionObject`].
+#[derive(Debug)]
 pub struct ObjectStore {
     namespace: Namespace,
 }
@@ -40,6 +39,7 @@ const RECORD: &str = "record";
 
 #[wasm_bindgen]
 extern "C" {
+    #[derive(Debug)]
     type Namespace;
     #[wasm_bindgen(method, catch, js_name = getByName)]
     fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
@@ -134,16 +134,11 @@ fn failed(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
 }
 
-impl fmt::Debug for ObjectStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ObjectStore")
-    }
-}
-
 #[wasm_bindgen]
 extern "C" {
     /// An object's storage, with its synchronous half, which worker does not bind: between a read and
     /// a write of it no other message can come.
+    #[derive(Debug)]
     type Storage;
     #[wasm_bindgen(method, catch, getter)]
     fn kv(this: &Storage) -> Result<Values, JsValue>;
@@ -165,6 +160,7 @@ extern "C" {
 ///
 /// It is worker's `DurableObject` without its conversions of request and response.
 #[wasm_bindgen]
+#[derive(Debug)]
 pub struct SessionObject {
     storage: Storage,
 }
@@ -278,10 +274,4 @@ impl SessionObject {
 /// The answer that gives what is stored.
 fn found(stored: Option<String>) -> String {
     stored.map_or_else(|| NONE.to_owned(), |stored| format!("{RECORD}\n{stored}"))
-}
-
-impl fmt::Debug for SessionObject {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("SessionObject")
-    }
 }

@@ -1,18 +1,37 @@
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::task::Poll;
 
-use crate::platform::part_of;
+use crate::platform::{Sleep, part_of};
 use crate::record::Successor;
 use crate::store::{Answer, AnyStore};
 use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Updated};
 
-/// What sessions stand on, shared by all requests: the store, reached within a deadline, the
-/// platform, and the parameters.
-pub(crate) struct Backing {
-    store: Box<dyn AnyStore>,
+/// What sessions stand on, shared by all requests.
+pub(crate) struct Shared {
+    pub(crate) store: Box<dyn AnyStore>,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) parameters: SessionParameters,
+}
+
+/// What one request's session stands on: the store, reached within a deadline, the platform, and the
+/// parameters.
+pub(crate) struct Backing {
+    shared: Rc<Shared>,
+    /// The deadline that runs. It is left running from one call to the next, since setting and
+    /// clearing it would cost more than all our own work on a request.
+    timer: RefCell<Option<Sleep>>,
+}
+
+impl Deref for Backing {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 /// What a key leads to.
@@ -25,8 +44,8 @@ pub(crate) enum Loaded {
     Unreadable,
 }
 
-/// A store call that takes longer than this many milliseconds has failed: a visitor is told so, and
-/// not kept waiting by a store that hangs.
+/// A store call that takes longer than this many milliseconds, and at the latest twice as many, has
+/// failed: a visitor is told so, and not kept waiting by a store that hangs.
 pub(crate) const DEADLINE: u32 = 5000;
 
 /// How often a request is tried when others on its session keep winning the race to the store.
@@ -36,8 +55,8 @@ pub(crate) const ATTEMPTS: u32 = 30;
 const HOPS: u32 = 4;
 
 impl Backing {
-    pub(crate) fn new(store: Box<dyn AnyStore>, platform: Box<dyn Platform>, parameters: SessionParameters) -> Self {
-        Self { store, platform, parameters }
+    pub(crate) fn new(shared: &Rc<Shared>) -> Rc<Self> {
+        Rc::new(Self { shared: Rc::clone(shared), timer: RefCell::new(None) })
     }
 
     /// The record that `key` leads to: what is stored, past a change of id, and by the clock.
@@ -89,11 +108,6 @@ impl Backing {
         Ok(())
     }
 
-    /// Without a deadline: nobody waits for it.
-    pub(crate) async fn delete_expired(&self) -> Result<u64, Error> {
-        self.store.delete_expired(self.platform.now()).await
-    }
-
     pub(crate) fn log_unreadable(&self, key: &RecordKey, reason: &impl fmt::Display) {
         self.platform.log(format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"));
     }
@@ -116,12 +130,27 @@ impl Backing {
     }
 
     async fn within_deadline<T>(&self, mut answer: Answer<'_, T>) -> Result<T, Error> {
-        let mut deadline = self.platform.sleep(DEADLINE);
-        poll_fn(|context| match answer.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => deadline.as_mut().poll(context).map(|()| {
-                Err(Error::new(ErrorKind::Unavailable, format_args!("the store gave no answer within {DEADLINE} ms")))
-            }),
+        // Whether the timer that runs was set during this call. One that was set before would end it early.
+        let mut is_own = false;
+        poll_fn(|context| {
+            if let Poll::Ready(result) = answer.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            let mut timer = self.timer.borrow_mut();
+            loop {
+                let running = timer.get_or_insert_with(|| {
+                    is_own = true;
+                    self.platform.sleep(DEADLINE)
+                });
+                if running.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                *timer = None;
+                if is_own {
+                    let message = format_args!("the store gave no answer within {DEADLINE} ms");
+                    return Poll::Ready(Err(Error::new(ErrorKind::Unavailable, message)));
+                }
+            }
         })
         .await
     }

@@ -2,8 +2,6 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +12,7 @@ use worker::web_sys::{self, ResponseInit};
 use worker::{Env, Request, Response};
 
 use crate::parameters::Setting;
+use crate::platform::Sleep;
 use crate::{
     D1Store, Error, Incoming, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer, StoreKind, js,
 };
@@ -344,10 +343,10 @@ impl Platform for WorkerPlatform {
     }
 
     fn milliseconds(&self) -> u64 {
-        worker::Date::now().as_millis()
+        js::milliseconds()
     }
 
-    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    fn sleep(&self, milliseconds: u32) -> Sleep {
         Box::pin(worker::Delay::from(Duration::from_millis(milliseconds.into())))
     }
 

@@ -48,6 +48,12 @@ pub(crate) fn set(object: &JsValue, name: &str, value: impl Into<JsValue>) {
     drop(js_sys::Reflect::set(object, &JsValue::from_str(name), &value.into()));
 }
 
+/// Milliseconds since 1970-01-01 UTC. worker's `Date::now` makes a `Date` for it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and after 1970")]
+pub(crate) fn milliseconds() -> u64 {
+    js_sys::Date::now() as u64
+}
+
 /// A JavaScript number.
 pub(crate) fn number(value: u64) -> JsValue {
     JsValue::from_f64(float(value))

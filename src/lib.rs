@@ -76,7 +76,7 @@ mod js;
 pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
-pub use platform::{Platform, TestPlatform};
+pub use platform::{Platform, Sleep, TestPlatform};
 pub use record::{Record, Successor};
 pub use session::Session;
 pub use sessions::{Incoming, Outcome, Sessions};

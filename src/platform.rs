@@ -32,11 +32,14 @@ pub trait Platform {
     }
 
     /// Waits, without holding up other requests.
-    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+    fn sleep(&self, milliseconds: u32) -> Sleep;
 
     /// One line for the operator. It never holds an id, a cookie or a key.
     fn log(&self, line: fmt::Arguments<'_>);
 }
+
+/// A pause, which ends by itself, or when it is dropped.
+pub type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A random part of a pause: `random` 256ths of it.
 pub(crate) fn part_of(milliseconds: u32, random: u8) -> u32 {
@@ -93,7 +96,7 @@ impl Platform for TestPlatform {
         self.now.get()
     }
 
-    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    fn sleep(&self, milliseconds: u32) -> Sleep {
         self.slept.borrow_mut().push(milliseconds);
         Box::pin(std::future::ready(()))
     }

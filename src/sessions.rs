@@ -4,7 +4,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backing::{ATTEMPTS, Backing, Loaded};
+use crate::backing::{ATTEMPTS, Backing, Loaded, Shared};
 use crate::cookie::{self, Presented};
 use crate::session::{Committed, CookieChange, contended};
 use crate::timing::Stopwatch;
@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParam
 /// Worker's requests. A clone is another handle on the same sessions.
 #[derive(Clone)]
 pub struct Sessions {
-    backing: Rc<Backing>,
+    shared: Rc<Shared>,
     signer: Rc<Signer>,
 }
 
@@ -76,7 +76,7 @@ impl Sessions {
     ) -> Result<Self, Error> {
         parameters.check()?;
         Ok(Self {
-            backing: Rc::new(Backing::new(Box::new(store), Box::new(platform), parameters)),
+            shared: Rc::new(Shared { store: Box::new(store), platform: Box::new(platform), parameters }),
             signer: Rc::new(signer),
         })
     }
@@ -84,7 +84,7 @@ impl Sessions {
     /// The parameters that these sessions go by.
     #[must_use]
     pub fn parameters(&self) -> &SessionParameters {
-        &self.backing.parameters
+        &self.shared.parameters
     }
 
     /// The life of a request: finds the visitor's session, runs `handler` on it, and stores what changed.
@@ -112,13 +112,14 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let presented = self.presented(incoming);
-        let mut stopwatch = Stopwatch::started(&*self.backing.platform, self.parameters().server_timing);
+        let backing = Backing::new(&self.shared);
+        let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
         let mut timing = Timing::default();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                self.backing.back_off(attempt).await?;
+                backing.back_off(attempt).await?;
             }
-            let Some(mut session) = self.open::<T>(incoming, &presented).await? else {
+            let Some(mut session) = self.open::<T>(&backing, incoming, &presented).await? else {
                 return Ok(self.expired(incoming));
             };
             timing.attempts = timing.attempts.saturating_add(1);
@@ -167,7 +168,8 @@ impl Sessions {
     ///
     /// `Unavailable` when the store failed.
     pub async fn delete_expired(&self) -> Result<u64, Error> {
-        self.backing.delete_expired().await
+        // Without a deadline: nobody waits for it.
+        self.shared.store.delete_expired(self.shared.platform.now()).await
     }
 
     fn presented(&self, incoming: &Incoming<'_>) -> Presented {
@@ -178,29 +180,34 @@ impl Sessions {
     }
 
     /// The session that the cookie leads to, or a new one in memory; `None` to answer with the expiry reply.
-    async fn open<T>(&self, incoming: &Incoming<'_>, presented: &Presented) -> Result<Option<Session<T>>, Error>
+    async fn open<T>(
+        &self,
+        backing: &Rc<Backing>,
+        incoming: &Incoming<'_>,
+        presented: &Presented,
+    ) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
     {
         let Presented::Verified(id) = presented else {
-            return self.new_session(incoming, None);
+            return self.new_session(backing, incoming, None);
         };
         let key = id.record_key();
-        match self.backing.load(&key).await? {
+        match backing.load(&key).await? {
             Loaded::Record(_, record) if !self.admits(incoming, &record) => Ok(None),
             Loaded::Record(found, record) => match serde_json::from_str(&record.data) {
                 Ok(data) => {
                     let id = (found == key).then(|| id.clone());
-                    Ok(Some(Session::stored(&self.backing, id, found, record, data)))
+                    Ok(Some(Session::stored(backing, id, found, record, data)))
                 }
                 Err(error) => {
                     let reason = format_args!("its data is not the session's type: {error}");
-                    self.backing.log_unreadable(&found, &reason);
-                    self.new_session(incoming, Some(found))
+                    backing.log_unreadable(&found, &reason);
+                    self.new_session(backing, incoming, Some(found))
                 }
             },
             Loaded::Absent if !self.parameters().ignore_expiry => Ok(None),
-            Loaded::Absent | Loaded::Unreadable => self.new_session(incoming, Some(key)),
+            Loaded::Absent | Loaded::Unreadable => self.new_session(backing, incoming, Some(key)),
         }
     }
 
@@ -208,20 +215,25 @@ impl Sessions {
         self.parameters().ignore_change_ip || record.ip.as_deref() == incoming.ip
     }
 
-    fn new_session<T>(&self, incoming: &Incoming<'_>, presented: Option<RecordKey>) -> Result<Option<Session<T>>, Error>
+    fn new_session<T>(
+        &self,
+        backing: &Rc<Backing>,
+        incoming: &Incoming<'_>,
+        presented: Option<RecordKey>,
+    ) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize,
     {
         // An address is personal data: it is kept only where it is needed.
         let bound = !self.parameters().ignore_change_ip;
         let ip = incoming.ip.filter(|_| bound).map(str::to_owned);
-        Session::new(&self.backing, ip, presented).map(Some)
+        Session::new(backing, ip, presented).map(Some)
     }
 
     fn set_cookie<T>(&self, incoming: &Incoming<'_>, presented: &Presented, session: &Session<T>) -> Option<String> {
         match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
-                let lifetime = expires_at.saturating_sub(self.backing.platform.now());
+                let lifetime = expires_at.saturating_sub(self.shared.platform.now());
                 let parameters = self.parameters();
                 Some(cookie::set(parameters, &self.signer, id, lifetime, incoming.plain_loopback))
             }
@@ -245,6 +257,6 @@ impl Sessions {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Sessions").field("parameters", &self.backing.parameters).finish_non_exhaustive()
+        formatter.debug_struct("Sessions").field("parameters", &self.shared.parameters).finish_non_exhaustive()
     }
 }

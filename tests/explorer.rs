@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use edge_session::{
     Error, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
-    Store, Updated,
+    Sleep, Store, Updated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ impl Platform for Frozen {
         Ok(())
     }
 
-    fn sleep(&self, milliseconds: u32) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    fn sleep(&self, milliseconds: u32) -> Sleep {
         if milliseconds >= 5000 {
             // The store's deadline: here, no store hangs.
             Box::pin(std::future::pending())

@@ -6,8 +6,16 @@ mod support;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
 
-use edge_session::{Error, ErrorKind, Record, RecordKey, Session, SessionId, Store};
+use edge_session::{
+    Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionId,
+    SessionParameters, Sessions, Signer, Sleep, Store, Updated,
+};
+use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use support::{Interference, KEY, NOW, Reply, Rig, SpyStore, Visit, Visitor};
 
@@ -22,14 +30,14 @@ fn known(rig: &Rig) -> Visitor {
 /// The key under which this visitor's record is stored.
 fn key_of(visitor: &Visitor) -> RecordKey {
     let cookie = visitor.cookie.as_deref().unwrap();
-    match edge_session::cookie::read(cookie, "webpy_session_id", &edge_session::Signer::from_secret(KEY).unwrap()) {
+    match edge_session::cookie::read(cookie, "webpy_session_id", &Signer::from_secret(KEY).unwrap()) {
         edge_session::cookie::Presented::Verified(id) => id.record_key(),
         other => panic!("{other:?}"),
     }
 }
 
 fn stored(rig: &Rig, visitor: &Visitor) -> Option<Record> {
-    pollster::block_on(rig.store.inside.load(&key_of(visitor))).unwrap()
+    block_on(rig.store.inside.load(&key_of(visitor))).unwrap()
 }
 
 #[test]
@@ -625,7 +633,7 @@ fn expired_records_are_freed_and_live_ones_are_not() {
     let mut live = known(&rig);
     rig.platform.advance(50);
     assert_eq!(rig.store.inside.len(), 2);
-    assert_eq!(pollster::block_on(rig.sessions.delete_expired()).unwrap(), 1);
+    assert_eq!(block_on(rig.sessions.delete_expired()).unwrap(), 1);
     assert_eq!(rig.store.inside.len(), 1);
     assert_eq!(live.read(&rig), Reply::Ok(1));
 }
@@ -703,6 +711,78 @@ fn a_store_that_hangs_is_an_error_and_no_hung_visitor() {
     assert_eq!(visitor.read(&rig), Reply::Ok(1));
 }
 
+/// A platform whose pauses end when the test says so: those that have begun until then.
+#[derive(Clone, Default)]
+struct Bell {
+    rung: Rc<Cell<u32>>,
+}
+
+impl Platform for Bell {
+    fn now(&self) -> u64 {
+        NOW
+    }
+    fn sleep(&self, _milliseconds: u32) -> Sleep {
+        let (rung, before) = (Rc::clone(&self.rung), self.rung.get());
+        Box::pin(poll_fn(move |_| if rung.get() > before { Poll::Ready(()) } else { Poll::Pending }))
+    }
+    fn log(&self, _line: fmt::Arguments<'_>) {}
+}
+
+/// A store that answers at the second look.
+struct Unhurried(MemoryStore);
+
+async fn step_aside() {
+    let mut aside = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut aside, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Store for Unhurried {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        step_aside().await;
+        self.0.load(key).await
+    }
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        step_aside().await;
+        self.0.create(key, record).await
+    }
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        step_aside().await;
+        self.0.update(key, record).await
+    }
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        step_aside().await;
+        self.0.delete(key).await
+    }
+}
+
+#[test]
+fn a_handler_that_takes_longer_than_the_stores_deadline_is_saved_all_the_same() {
+    let bell = Bell::default();
+    let signer = Signer::from_secret(KEY).unwrap();
+    let store = Unhurried(MemoryStore::default());
+    let sessions = Sessions::new(store, bell.clone(), signer, SessionParameters::default()).unwrap();
+    let slow = async |session: &mut Session<Visit>| {
+        bell.rung.set(bell.rung.get() + 1);
+        support::count(session).await
+    };
+    let mut cookie = None;
+    for expected in [1, 2, 3] {
+        let incoming = Incoming { cookie: cookie.as_deref(), ..Incoming::default() };
+        let Ok(Outcome::Replied { reply, set_cookie, .. }) = block_on(sessions.run(&incoming, slow)) else {
+            panic!("saved");
+        };
+        assert_eq!(reply, expected);
+        cookie = set_cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned());
+    }
+}
+
 /// A store in which something else lies under every key.
 struct Garbage(SpyStore);
 
@@ -713,7 +793,7 @@ impl Store for Garbage {
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         self.0.create(key, record).await
     }
-    async fn update(&self, key: &RecordKey, record: &Record) -> Result<edge_session::Updated, Error> {
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.0.update(key, record).await
     }
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -730,7 +810,7 @@ fn an_unreadable_record_is_a_new_session_and_a_log_line() {
         sessions: edge_session::Sessions::new(
             Garbage(rig.store.clone()),
             rig.platform.clone(),
-            edge_session::Signer::from_secret(KEY).unwrap(),
+            Signer::from_secret(KEY).unwrap(),
             edge_session::SessionParameters::from_json(r#"{"ignore_expiry": false}"#).unwrap(),
         )
         .unwrap(),
@@ -822,7 +902,7 @@ fn an_id_drawn_twice_is_an_error_and_no_takeover() {
     let visitor = known(&rig);
     let record = stored(&rig, &visitor).unwrap();
     let record = Record { nonce: !record.nonce, ..record };
-    let error = pollster::block_on(rig.store.create(&key_of(&visitor), &record)).unwrap_err();
+    let error = block_on(rig.store.create(&key_of(&visitor), &record)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
     assert_eq!(error.status(), 503);
 }

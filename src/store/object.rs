@@ -254,7 +254,7 @@ impl SessionObject {
 
     /// At the end nothing is left, not even the alarm, and the object ceases to be.
     async fn expire(&self) -> Result<(), JsValue> {
-        let now = worker::Date::now().as_millis();
+        let now = js::milliseconds();
         match self.stored()?.map(|stored| Record::from_text(&stored)) {
             Some(Ok(record)) if record.expires_at > now / 1000 => self.wake_at(record.expires_at).await,
             Some(Err(_)) => self.wake(js::float(now) + LOOK_AGAIN).await,

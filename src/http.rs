@@ -201,7 +201,9 @@ impl Sessions {
         let request = request.raw();
         let headers = request.headers();
         let cookie = headers.get("Cookie").ok().flatten();
-        let ip = headers.get("CF-Connecting-IP").ok().flatten();
+        // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
+        let bound = !self.parameters().ignore_change_ip;
+        let ip = bound.then(|| headers.get("CF-Connecting-IP").ok().flatten()).flatten();
         let incoming = Incoming {
             cookie: cookie.as_deref(),
             ip: ip.as_deref(),
@@ -246,16 +248,28 @@ impl From<Error> for worker::Error {
     }
 }
 
-/// A plain-text response that no cache keeps.
+thread_local! {
+    /// Made once: each header costs as much as a signature.
+    static OK: ResponseInit = init(200);
+}
+
+/// A plain-text response that no cache keeps, and that nobody can show as a page.
 pub(crate) fn text(status: u16, body: &str) -> web_sys::Response {
+    let with = |init: &ResponseInit| web_sys::Response::new_with_opt_str_and_init(Some(body), init);
+    let response = if status == 200 { OK.with(with) } else { with(&init(status)) };
+    // Status and headers are our own and well formed, so that it does not fail.
+    response.unwrap_or_else(|_| web_sys::Response::error())
+}
+
+fn init(status: u16) -> ResponseInit {
+    let headers = js::options("Content-Type", "text/plain; charset=utf-8");
+    js::set(&headers, "Cache-Control", "no-store");
+    js::set(&headers, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    js::set(&headers, "X-Content-Type-Options", "nosniff");
     let init = ResponseInit::new();
     init.set_status(status);
-    let response = web_sys::Response::new_with_opt_str_and_init(Some(body), &init);
-    // Status and body are our own and well formed, so that it does not fail.
-    let response = response.unwrap_or_else(|_| web_sys::Response::error());
-    set(&response, "Content-Type", "text/plain; charset=utf-8");
-    set(&response, "Cache-Control", "no-store");
-    response
+    init.set_headers(&headers);
+    init
 }
 
 /// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.

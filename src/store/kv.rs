@@ -1,7 +1,7 @@
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
-use worker::js_sys::{Array, Map, Promise};
+use worker::js_sys::{Array, Map, Object, Promise};
 
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 
@@ -26,6 +26,8 @@ pub struct KvStore {
     namespace: KvNamespace,
     /// `{ cacheTtl }`, made once.
     read: JsValue,
+    /// What each `put` of a record sets its expiration in.
+    write: PutOptions,
 }
 
 #[wasm_bindgen]
@@ -40,10 +42,15 @@ extern "C" {
     fn get(this: &KvNamespace, keys: &Array, options: &JsValue) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(method, catch)]
-    fn put(this: &KvNamespace, key: &str, value: &str, options: &JsValue) -> Result<Promise, JsValue>;
+    fn put(this: &KvNamespace, key: &str, value: &str, options: &PutOptions) -> Result<Promise, JsValue>;
 
     #[wasm_bindgen(method, catch)]
     fn delete(this: &KvNamespace, key: &str) -> Result<Promise, JsValue>;
+
+    #[derive(Debug)]
+    type PutOptions;
+    #[wasm_bindgen(method, setter)]
+    fn set_expiration(this: &PutOptions, seconds: f64);
 }
 
 /// The least that KV takes, in seconds. Half of KV's own default, and so half the time for which a
@@ -72,13 +79,13 @@ impl KvStore {
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
         let namespace = js::binding(env, binding, "[[kv_namespaces]]")?;
-        Ok(Self { namespace, read: js::options("cacheTtl", CACHE_TTL) })
+        Ok(Self { namespace, read: js::options("cacheTtl", CACHE_TTL), write: Object::new().unchecked_into() })
     }
 
     async fn put(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         let expiration = record.expires_at.saturating_add(EXPIRATION_MARGIN);
-        let options = js::options("expiration", js::number(expiration));
-        let put = self.namespace.put(&name(SESSION, key), &record.to_text(), &options);
+        self.write.set_expiration(js::float(expiration));
+        let put = self.namespace.put(&name(SESSION, key), &record.to_text(), &self.write);
         settled(put).await.map(|_| ())
     }
 }
@@ -123,7 +130,7 @@ impl Store for KvStore {
         // As long as what a late writer stores would live: as long as this record from its last use.
         let life = record.as_ref().map_or(UNKNOWN_LIFE, |record| record.expires_at.saturating_sub(record.touched_at));
         let options = js::options("expirationTtl", js::number(life.saturating_add(EXPIRATION_MARGIN)));
-        settled(self.namespace.put(&name(ENDED, key), "", &options)).await?;
+        settled(self.namespace.put(&name(ENDED, key), "", options.unchecked_ref())).await?;
         settled(self.namespace.delete(&name(SESSION, key))).await?;
         Ok(record)
     }

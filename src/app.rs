@@ -2,17 +2,26 @@
 //! session, `GET /session` tells of it; a cron trigger frees the space of expired ones. Nothing below
 //! knows it.
 
+#![allow(unreachable_pub, reason = "the runtime calls what #[wasm_bindgen] exports")]
+
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
-use worker::{Context, Env, ScheduleContext, ScheduledEvent, event, web_sys};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::js_sys::Promise;
+use worker::{Env, web_sys};
 
 use crate::http::{WorkerPlatform, set, text};
-use crate::{Error, Platform, Record, Session, SessionParameters, Sessions};
+use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, js};
 
 mod compare;
 #[cfg(feature = "conformance")]
 mod test_routes;
+
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: rlsf::GlobalTlsf = rlsf::GlobalTlsf::new();
 
 /// web.py's `initializer={'count': 0}`.
 #[derive(Default, Serialize, Deserialize)]
@@ -27,10 +36,11 @@ enum Route {
     Session,
 }
 
-/// The runtime's own request and response, of which nothing need be converted.
-#[event(fetch)]
-async fn fetch(request: web_sys::Request, env: Env, _context: Context) -> Result<web_sys::Response, Infallible> {
-    Ok(answer(&request, &env).await)
+/// Called by the runtime. It is worker's `#[event(fetch)]` without its conversions, for the runtime's own
+/// request and response.
+#[wasm_bindgen]
+pub fn fetch(request: web_sys::Request, env: Env, _context: &JsValue) -> Promise {
+    js::promise(async move { Ok(answer(&request, &env).await.into()) })
 }
 
 async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
@@ -119,14 +129,17 @@ fn path_of(url: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or(path)
 }
 
-/// Nobody sees what a cron run returns, so it logs.
-#[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    match sweep(&env).await {
-        Ok(0) => {}
-        Ok(sessions) => worker::console_log!("edge-session: deleted {sessions} expired sessions"),
-        Err(error) => WorkerPlatform.log(format_args!("sweeping: {error}")),
-    }
+/// Called by the runtime, by the clock. Nobody sees what a cron run returns, so it logs.
+#[wasm_bindgen]
+pub fn scheduled(_event: &JsValue, env: Env, _context: &JsValue) -> Promise {
+    js::promise(async move {
+        match sweep(&env).await {
+            Ok(0) => {}
+            Ok(sessions) => worker::console_log!("edge-session: deleted {sessions} expired sessions"),
+            Err(error) => WorkerPlatform.log(format_args!("sweeping: {error}")),
+        }
+        Ok(JsValue::UNDEFINED)
+    })
 }
 
 async fn sweep(env: &Env) -> Result<u64, Error> {

@@ -1,10 +1,14 @@
 //! What JavaScript holds and throws.
 
 use std::time::Duration;
+#[cfg(feature = "object")]
+use std::{future::Future, pin::Pin};
 
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::Promise;
 use worker::wasm_bindgen_futures::JsFuture;
+#[cfg(feature = "object")]
+use worker::wasm_bindgen_futures::future_to_promise;
 use worker::{Env, js_sys};
 
 use crate::platform::part_of;
@@ -104,6 +108,14 @@ async fn pause(longest: u32) {
     // Without random bytes the pause is the longest.
     let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
     worker::Delay::from(Duration::from_millis(part_of(longest, random).into())).await;
+}
+
+/// A future as a promise, for what the runtime calls. Boxed, so that there is one such function and not
+/// one for each export.
+#[cfg(feature = "object")]
+pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    let future: Pin<Box<dyn Future<Output = _>>> = Box::pin(future);
+    future_to_promise(future)
 }
 
 /// What the call's promise came to, or what was thrown.

@@ -138,7 +138,7 @@ fn failed(message: &str) -> Error {
 extern "C" {
     /// An object's storage, with its synchronous half, which worker does not bind: between a read and
     /// a write of it no other message can come.
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     type Storage;
     #[wasm_bindgen(method, catch, getter)]
     fn kv(this: &Storage) -> Result<Values, JsValue>;
@@ -160,7 +160,7 @@ extern "C" {
 ///
 /// It is worker's `DurableObject` without its conversions of request and response.
 #[wasm_bindgen]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionObject {
     storage: Storage,
 }
@@ -172,7 +172,7 @@ const KEY: &str = "record";
 /// a newer release's record, after a rollback.
 const LOOK_AGAIN: f64 = 86_400_000.0;
 
-#[wasm_bindgen(wasm_bindgen_futures = worker::wasm_bindgen_futures, js_sys = worker::js_sys)]
+#[wasm_bindgen]
 impl SessionObject {
     /// Called by the runtime, with the object's state.
     #[wasm_bindgen(constructor)]
@@ -183,18 +183,23 @@ impl SessionObject {
     }
 
     /// Called by the runtime, with a message.
-    pub async fn fetch(&self, request: web_sys::Request) -> Result<web_sys::Response, JsValue> {
-        let message = js::settled(request.text()).await?.as_string().unwrap_or_default();
-        Ok(match self.answer(&message).await {
-            Ok(answer) => http::text(200, &answer),
-            // An `Err` would reach the Worker as an exception, with a stack for a message.
-            Err(thrown) => http::text(500, &js::thrown(&thrown)),
+    pub fn fetch(&self, request: web_sys::Request) -> Promise {
+        let object = self.clone();
+        js::promise(async move {
+            let message = js::settled(request.text()).await?.as_string().unwrap_or_default();
+            let response = match object.answer(&message).await {
+                Ok(answer) => http::text(200, &answer),
+                // An `Err` would reach the Worker as an exception, with a stack for a message.
+                Err(thrown) => http::text(500, &js::thrown(&thrown)),
+            };
+            Ok(response.into())
         })
     }
 
     /// Called by the runtime, when the alarm is due.
-    pub async fn alarm(&self) -> Result<(), JsValue> {
-        self.expire().await
+    pub fn alarm(&self) -> Promise {
+        let object = self.clone();
+        js::promise(async move { object.expire().await.map(|()| JsValue::UNDEFINED) })
     }
 }
 

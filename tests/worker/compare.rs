@@ -54,9 +54,11 @@ fn with_variable(value: &Value) -> Worker {
 
 #[test]
 fn the_stores_are_compared_only_where_that_is_asked_for() {
-    let worker = with_variable(&json!(false));
-    assert_eq!(Visitor::default().get(&worker, "kv/count").brief(), (404, "not found\n"));
-    assert_eq!(Visitor::default().count(&worker), 1);
+    for off in [json!(false), json!(null)] {
+        let worker = with_variable(&off);
+        assert_eq!(Visitor::default().get(&worker, "kv/count").brief(), (404, "not found\n"), "{off}");
+        assert_eq!(Visitor::default().count(&worker), 1);
+    }
 }
 
 #[test]

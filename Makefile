@@ -35,6 +35,8 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (README.md, Deploy)'
+	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'
+	@echo 'make bench-core   what the core costs, natively'
 	@echo 'make screenshot   the picture of the page in README.md'
 	@echo 'make setup    only install what is missing'
 	@echo 'make clean    remove what was built; the tools stay'
@@ -165,6 +167,22 @@ test-page: build
 .PHONY: screenshot
 screenshot: build
 	CHROME="$$(sh scripts/chromium)" && export CHROME && node tests/page/screenshot.mjs
+
+# Measure. wrk makes the load; the peers and their versions are those of bench/package-lock.json.
+
+.PHONY: bench bench-core
+bench: build $(CONFORMANCE) bench/node_modules/.package-lock.json
+	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk: apt-get install wrk' >&2; exit 1; }
+	sh scripts/build-worker target/bench/constant '' bench/constant
+	node bench/run.mjs
+
+# The core's own work, natively.
+bench-core:
+	cargo bench --no-default-features --bench core
+
+bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.json | need-npm
+	npm ci --prefix bench --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: clean
 clean:

@@ -12,14 +12,14 @@ export const texts = {
     spans: (load, handler, save, all) => `Load ${load} ms, handler ${handler} ms, save ${save} ms; there and back ${all} ms.`,
     attempts: (n) => `It took ${n} attempts: other requests were faster.`,
     untold: (all) => `There and back ${all} ms. (The server says no more: server_timing is off.)`,
-    offline: "No answer. Either you are offline or the server is; nothing was lost here.",
+    offline: "No answer: either you are offline or the server is. What arrived there was done all the same.",
     late: "No answer within 15 seconds.",
     busy: "The store did not answer in time (503). Nothing was changed, as far as the server knows.",
     broken: "The server is out of order (500). Its operator finds the reason in its log.",
     odd: (status) => `The server answered ${status}, which this page does not know.`,
     retry: "Try again",
-    isNew: "new: nothing is stored", isKnown: "known", never: "never", over: "now", ago: (t) => `${t} ago`, bytes: (n) => `${n} bytes`,
-    running: "Twenty requests are under way…", racing: "Seven counts and one logout are under way…",
+    isNew: "new: nothing is stored", isKnown: "known", never: "never", over: "now", ago: (t) => `${t} ago`, left: (t) => `in ${t}`, bytes: (n) => `${n} bytes`,
+    running: "Twenty counts are under way…", racing: "Seven counts and one logout are under way…",
     outcome: (answered, due, real) => `${answered} of 20 were answered. Due: ${due}. Stored: ${real}.`,
     exact: "No update was lost.",
     lost: (n) => `${n} ${n === 1 ? "update was" : "updates were"} lost: whoever was told the same number overwrote another.`,
@@ -27,22 +27,25 @@ export const texts = {
     refused: (n) => `${n} refused (no answer, or an error): those visitors know that nothing was counted.`,
     slowest: (ms) => `The slowest took ${ms} ms.`,
     each: "Every reply", none: "refused",
-    plot: "Each dot is a reply: to the right, when it came; upwards, the number that it told. A number told more than once has a ring for each time.",
     dead: "The old cookie is dead: the logout was final.",
     alive: (n) => `The old cookie came back to life, at number ${n}: a request that was under way undid the logout.`,
-    unsure: "The logout itself was refused, so this race shows nothing. Try again.",
+    unsure: "The logout itself was refused, so that this shows nothing. Try again.",
   },
   zh: {
+    title: "edge-session：看看会话做了什么",
+    tagline: "用 Rust 编写的 Cloudflare Workers 服务器端会话：把 web.py 的会话计数器带到边缘。",
     lead: "会话（session）让服务器在两次请求之间记住同一位访客。这里记住的是一个数字：数字存放在服务器上，浏览器里只有一个带签名的 id，放在脚本读不到的 cookie 中。",
     counter: "你的数字", count: "计数", reset: "重置",
     hint: "每点一次就是一个请求：服务器载入你的会话，加一，先保存，再回答。",
-    seen: "服务器知道的关于你的信息", state: "会话", store: "存放在", created: "开始于", used: "最近一次记录的使用", idle: "若不使用，距结束还有",
-    absolute: "无论如何，距结束还有", size: "数据大小",
+    seen: "服务器知道的关于你的信息", state: "会话", store: "存放在", created: "开始于", used: "最近一次记录的使用", idle: "若不使用，结束于",
+    absolute: "无论如何，结束于", size: "数据大小",
+    noted: "会话的使用只是偶尔记录，因为每次记录都是一次写入：在不使用即结束的时间的十分之一内，最多记录一次。",
     compare: "三种存储，并排比较",
-    compareLead: "同一个计数器，放在三个地方。同时发出二十个请求，或者在其他请求进行中登出，看看哪种存储会遗忘。这里没有预设的结果：显示的都是你的浏览器刚刚测到的。",
-    twentyAll: "各发 20 个并发请求", logoutAll: "各做一次请求中的登出", twenty: "20 个并发", logout: "请求中登出",
+    compareLead: "同一个计数器，放在三个地方。同时计数二十次，或者在七次计数进行中登出，看看哪种存储会遗忘。这里没有预设的结果：显示的都是你的浏览器刚刚测到的。",
+    twentyAll: "三种存储：同时计数 20 次", logoutAll: "三种存储：计数中登出", twenty: "同时计数 20 次", logout: "计数中登出",
+    plot: "图中每个点是一个回答：横向是到达的时间，纵向是它给出的数字。重复给出的数字，每次是一个圆环。虚线是应有的数字。",
     off: "此处关闭了比较（wrangler.toml 中的 compare_stores）。",
-    kv: "处处都有缓存副本：读得最快。两个并发请求可能丢掉其中一个的修改；在别处，登出最多 60 秒后才可见。适合读远多于写的会话。",
+    kv: "处处都有缓存副本：读得最快。两个并发请求可能丢掉其中一个的修改；登出要过最多 60 秒才处处可知。适合读远多于写的会话。",
     d1: "位于一处的 SQL 数据库。精确：修改不会丢失，登出立即生效。适合访客集中在一个地区，或需要查询会话数据的场合。",
     object: "每个会话一个小对象，靠近它的访客。与 D1 一样精确，却不集中在一处。适合访客遍布世界的场合。",
     found: { loaded: "找到了你的会话", new: "没有找到会话" },
@@ -54,13 +57,13 @@ export const texts = {
     spans: (load, handler, save, all) => `载入 ${load} 毫秒，处理 ${handler} 毫秒，保存 ${save} 毫秒；往返 ${all} 毫秒。`,
     attempts: (n) => `一共尝试了 ${n} 次：其他请求更快。`,
     untold: (all) => `往返 ${all} 毫秒。（server_timing 已关闭，服务器没有提供更多信息。）`,
-    offline: "没有回答：可能是你离线了，也可能是服务器离线了；这里什么都没有丢失。",
+    offline: "没有回答：可能是你离线了，也可能是服务器离线了。已经到达的请求仍会被执行。",
     late: "15 秒内没有回答。",
     busy: "存储没有及时回答（503）。据服务器所知，什么都没有改变。",
     broken: "服务器出了故障（500），运维人员可在日志中找到原因。",
     odd: (status) => `服务器回答了 ${status}，本页不认识这个状态。`,
     retry: "再试一次",
-    isNew: "新的：没有存储任何内容", isKnown: "已知", never: "永不", over: "现在", ago: (t) => `${t} 前`, bytes: (n) => `${n} 字节`,
+    isNew: "新的：没有存储任何内容", isKnown: "已知", never: "永不", over: "现在", ago: (t) => `${t} 前`, left: (t) => `${t} 后`, bytes: (n) => `${n} 字节`,
     running: "二十个请求正在进行……", racing: "七次计数和一次登出正在进行……",
     outcome: (answered, due, real) => `20 个请求中有 ${answered} 个得到回答。应为 ${due}，实际存储 ${real}。`,
     exact: "没有丢失任何更新。",
@@ -69,10 +72,9 @@ export const texts = {
     refused: (n) => `${n} 个被拒绝（没有回答或出错）：这些访客知道没有计数。`,
     slowest: (ms) => `最慢的用了 ${ms} 毫秒。`,
     each: "每个回答", none: "被拒绝",
-    plot: "每个点是一个回答：横向是到达的时间，纵向是它给出的数字。重复给出的数字，每次是一个圆环。",
     dead: "旧 cookie 已失效：登出是彻底的。",
     alive: (n) => `旧 cookie 复活了，数字是 ${n}：进行中的请求撤销了登出。`,
-    unsure: "登出请求本身被拒绝，这次比赛说明不了什么。请再试一次。",
+    unsure: "登出请求本身被拒绝，这一次说明不了什么。请再试一次。",
   },
 };
 
@@ -160,6 +162,8 @@ function whatWasDone({ ms, timing }) {
 const main = counter($("#counter"));
 const stores = $$("[data-path]", $("#compare")).map((article) => {
   article.append($("#store").content.cloneNode(true));
+  // Three buttons of each name are on the page: whose this one is, is said after it.
+  for (const button of $$("button", article)) button.setAttribute("aria-describedby", $("h3", article).id);
   return counter(article);
 });
 
@@ -189,6 +193,8 @@ function showNumber(counter, text) {
 }
 
 function showTrouble(counter, reply, again) {
+  // What was said before is not of this.
+  for (const name of ["did", "outcome"]) if (part(counter, name)) tell(part(counter, name), () => "");
   const retry = () => {
     const button = document.createElement("button");
     button.type = "button";
@@ -208,6 +214,7 @@ function act(counter, name) {
     const reply = await ask(`${counter.path}/${name}`);
     if (reply.status !== 200) return showTrouble(counter, reply, () => act(counter, name));
     clearTrouble(counter);
+    if (part(counter, "outcome")) tell(part(counter, "outcome"), () => "");
     showNumber(counter, name === "count" ? reply.body : "0");
     tell(part(counter, "did"), () => whatWasDone(reply));
     if (counter === main) await lookAtFacts();
@@ -232,7 +239,7 @@ async function lookAtFacts() {
 function showFacts() {
   if (!facts) return;
   const now = Date.now() / 1000 + ahead;
-  const left = (time) => (time === null ? say.never : time <= now ? say.over : duration(time - now));
+  const left = (time) => (time === null ? say.never : time <= now ? say.over : say.left(duration(time - now)));
   const shown = facts.new
     ? { state: say.isNew }
     : {
@@ -320,7 +327,7 @@ async function twenty(counter, before, again) {
     lost > 0 ? paragraph(say.lost(lost), "bad") : paragraph(lost < 0 ? say.more(-lost) : say.exact, "good"),
     answered < 20 ? paragraph(say.refused(20 - answered), "bad") : "",
     plot(replies, before, due),
-    paragraph(`${say.slowest(Math.max(...replies.map(({ ms }) => ms)))} ${say.plot}`),
+    paragraph(say.slowest(Math.max(...replies.map(({ ms }) => ms)))),
     list(replies),
   ]);
 }
@@ -360,21 +367,21 @@ function list(replies) {
 }
 
 function plot(replies, before, due) {
-  const [width, height, left, bottom, top] = [300, 130, 34, 112, 12];
+  const [width, height, left, right, bottom, top] = [300, 140, 34, 282, 114, 16];
   const latest = Math.max(1, ...replies.map(({ at }) => at));
   const highest = Math.max(due, ...replies.map(({ number }) => number ?? 0));
-  const x = (at) => left + (at / latest) * (width - left - 10);
-  const y = (number) => bottom - ((number - before) / Math.max(1, highest - before)) * (bottom - top);
+  const x = (at) => left + 16 + (at / latest) * (right - left - 16);
+  const y = (number) => bottom - 12 - ((number - before) / Math.max(1, highest - before)) * (bottom - 12 - top);
   const timesTold = (told) => replies.filter(({ number }) => number === told).length;
   // The second time that a number was told lies around the first.
-  const radius = (reply) => 3.5 + 2.5 * replies.filter(({ number }) => number === reply.number).indexOf(reply);
+  const radius = (reply) => Math.min(13.5, 3.5 + 2 * replies.filter(({ number }) => number === reply.number).indexOf(reply));
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": say.plot });
   svg.append(
     shape("path", { class: "axis", fill: "none", d: `M${left} ${top}V${bottom}H${width}` }),
     shape("path", { class: "due", d: `M${left} ${y(due)}H${width}` }),
     shape("text", { x: left - 4, y: y(due) + 3, "text-anchor": "end" }, due),
-    shape("text", { x: left - 4, y: bottom, "text-anchor": "end" }, before),
-    shape("text", { x: width, y: height - 4, "text-anchor": "end" }, `${latest} ms`),
+    shape("text", { x: left - 4, y: y(before) + 3, "text-anchor": "end" }, before),
+    shape("text", { x: right + 8, y: height - 10, "text-anchor": "end" }, `${latest} ms`),
     ...replies.map((reply) => {
       const { number, at } = reply;
       if (number === null) return shape("path", { class: "refused", d: `M${x(at) - 3} ${bottom - 3}l6 6m0-6l-6 6` });

@@ -9,7 +9,7 @@ await page.waitForSelector("html[data-ready]");
 const counter = page.locator("#counter:not([data-busy])");
 for (let clicks = 0; clicks < 3; clicks += 1) await page.locator("#counter").getByRole("button", { name: "Count" }).click();
 await counter.waitFor();
-await page.getByRole("button", { name: "20 at once, at each" }).click();
+await page.getByRole("button", { name: "All three: 20 counts at once" }).click();
 await page.locator('article[data-path="/object"] svg').waitFor({ timeout: 60_000 });
 await page.evaluate(() => document.activeElement.blur());
 await page.screenshot({ path: "docs/page.png", fullPage: true });

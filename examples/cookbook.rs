@@ -1,9 +1,9 @@
 //! The parts of docs/cookbook.md and README.md that are no program by themselves.
 #![allow(clippy::arithmetic_side_effects, reason = "a count of visits does not overflow")]
 
-use edge_session::{Error, Session, Sessions};
+use edge_session::Session;
 use serde::{Deserialize, Serialize};
-use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
+use worker::{Context, Env, Request, Response, Result, event};
 
 #[derive(Serialize, Deserialize)]
 struct Shop {
@@ -51,15 +51,4 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         _ => Response::error("not found", 404),
     })
     .await
-}
-
-#[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    if let Err(error) = sweep(&env).await {
-        worker::console_error!("sweeping: {error}");
-    }
-}
-
-async fn sweep(env: &Env) -> std::result::Result<u64, Error> {
-    Sessions::from_env(env)?.delete_expired().await
 }

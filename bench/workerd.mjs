@@ -29,7 +29,7 @@ export function built(folder) {
 }
 
 export const weight = (modules, kind) =>
-  modules.filter((module) => module.kind === kind).reduce((sum, { file }) => sum + gzipSync(readFileSync(file), { level: 9 }).length, 0);
+  modules.filter((module) => module.kind === kind).reduce((sum, { file }) => sum + gzipSync(readFileSync(file), { level: 9, memLevel: 9 }).length, 0);
 
 async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {

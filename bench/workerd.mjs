@@ -99,12 +99,13 @@ export async function start({ name, modules, parameters, core = 0, flags = [] })
     }
   }
   const startUp = performance.now() - began;
+  // Killed, for with its inspector open it does not end when asked to, and it has nothing to keep.
   const stop = async () => {
-    await new Promise((done) => server.once("exit", done).kill());
+    await new Promise((done) => server.once("exit", done).kill("SIGKILL"));
     rmSync(disk, { recursive: true });
   };
   process.setMaxListeners(0);
-  process.once("exit", () => server.kill());
+  process.once("exit", () => server.kill("SIGKILL"));
   const migrate = async () => {
     for (const sql of readFileSync(`${root}/migrations/0001_sessions.sql`, "utf8").replaceAll(/^--.*$/gm, "").split(";")) {
       if (sql.trim()) await fetch(`${d1}/query`, { method: "POST", body: JSON.stringify({ sql: sql.trim() }) });

@@ -186,6 +186,7 @@ function inTurn(counter, work) {
 
 function showNumber(counter, text) {
   const number = part(counter, "number");
+  if (number.textContent === text) return;
   number.textContent = text;
   number.classList.remove("new");
   void number.offsetWidth; // So that the same animation runs again.
@@ -217,24 +218,40 @@ function act(counter, name) {
     if (part(counter, "outcome")) tell(part(counter, "outcome"), () => "");
     showNumber(counter, name === "count" ? reply.body : "0");
     tell(part(counter, "did"), () => whatWasDone(reply));
-    if (counter === main) await lookAtFacts();
+    if (counter === main) await look(main);
   });
 }
 
 // The session, seen.
 
-let facts = null;
-// The server's clock less ours, in seconds.
-let ahead = 0;
+// What the server says of it. Undefined, and told, when it says nothing.
+async function sessionOf(counter, again) {
+  const reply = await ask(`${counter.path}/session`);
+  if (reply.status === 404 && counter !== main) return showNothingToCompare();
+  if (reply.status !== 200) return showTrouble(counter, reply, again);
+  return JSON.parse(reply.body);
+}
 
-async function lookAtFacts() {
-  const reply = await ask("/session");
-  if (reply.status !== 200) return showTrouble(main, reply, () => inTurn(main, lookAtFacts));
-  clearTrouble(main);
-  facts = JSON.parse(reply.body);
+function showNothingToCompare() {
+  $("#off").hidden = false;
+  for (const part of $$(".stores, [data-scripted]", $("#compare"))) part.hidden = true;
+}
+
+// Shows the number that is stored and, of the counter above, what else the server knows.
+async function look(counter) {
+  const session = await sessionOf(counter, () => inTurn(counter, () => look(counter)));
+  if (!session) return;
+  clearTrouble(counter);
+  showNumber(counter, String(session.count ?? 0));
+  if (counter !== main) return;
+  facts = session;
   ahead = facts.now - Date.now() / 1000;
   showFacts();
 }
+
+let facts = null;
+// The server's clock less ours, in seconds.
+let ahead = 0;
 
 function showFacts() {
   if (!facts) return;
@@ -267,34 +284,14 @@ function duration(seconds) {
 
 const KEEP = "?keep_cookie";
 
-// The number that is stored, and null when there is no session. Undefined, and told, when the store does not say.
-async function stored(counter, again) {
-  const reply = await ask(`${counter.path}/session`);
-  if (reply.status !== 200) return showTrouble(counter, reply, again);
-  return JSON.parse(reply.body).count ?? null;
-}
-
 // The number of a session to race on. Undefined, and told, when there is none to be had.
 async function started(counter, again) {
-  const before = await stored(counter, again);
-  if (before !== null) return before;
+  const session = await sessionOf(counter, again);
+  if (!session) return;
+  if (!session.new) return session.count;
   const reply = await ask(`${counter.path}/count`);
   if (reply.status !== 200) return showTrouble(counter, reply, again);
   return Number(reply.body);
-}
-
-// Shows the number that is stored, or that there is nothing to compare.
-async function look(counter) {
-  const reply = await ask(`${counter.path}/session`);
-  if (reply.status === 404) {
-    $("#off").hidden = false;
-    for (const part of $$(".stores, [data-scripted]")) part.hidden = true;
-  } else if (reply.status === 200) {
-    clearTrouble(counter);
-    showNumber(counter, String(JSON.parse(reply.body).count ?? 0));
-  } else {
-    showTrouble(counter, reply, () => inTurn(counter, () => look(counter)));
-  }
 }
 
 function race(counter, name) {
@@ -315,15 +312,16 @@ async function twenty(counter, before, again) {
     const number = reply.status === 200 ? Number(reply.body) : null;
     return { number, at: Math.round(performance.now() - began), ms: reply.ms };
   }));
-  const real = await stored(counter, again);
-  if (real === undefined) return tell(outcome, () => "");
+  const session = await sessionOf(counter, again);
+  if (!session) return;
+  const real = session.count ?? 0;
   const answered = replies.filter((reply) => reply.number !== null).length;
   const due = before + answered;
   const lost = due - real;
-  showNumber(counter, String(real ?? 0));
+  showNumber(counter, String(real));
   tell(part(counter, "did"), () => "");
   tell(outcome, () => [
-    paragraph(say.outcome(answered, due, real ?? 0)),
+    paragraph(say.outcome(answered, due, real)),
     lost > 0 ? paragraph(say.lost(lost), "bad") : paragraph(lost < 0 ? say.more(-lost) : say.exact, "good"),
     answered < 20 ? paragraph(say.refused(20 - answered), "bad") : "",
     plot(replies, before, due),
@@ -337,17 +335,17 @@ async function logout(counter, before, again) {
   tell(outcome, () => say.racing);
   const paths = ["count", "count", "count", "reset", "count", "count", "count", "count"];
   const replies = await Promise.all(paths.map((path) => ask(`${counter.path}/${path}${KEEP}`)));
-  const after = await stored(counter, again);
+  const session = await sessionOf(counter, again);
   // Whatever the old cookie is worth, it has served.
   await ask(`${counter.path}/reset`);
-  if (after === undefined) return tell(outcome, () => "");
+  if (!session) return;
   showNumber(counter, "0");
   tell(part(counter, "did"), () => "");
   const refused = replies.filter(({ status }) => status !== 200).length;
   tell(outcome, () => [
     replies[paths.indexOf("reset")].status !== 200
       ? paragraph(say.unsure, "bad")
-      : after === null ? paragraph(say.dead, "good") : paragraph(say.alive(after), "bad"),
+      : session.new ? paragraph(say.dead, "good") : paragraph(say.alive(session.count), "bad"),
     refused ? paragraph(say.refused(refused)) : "",
   ]);
 }
@@ -428,8 +426,6 @@ for (const button of $$("[data-scripted] [data-race]")) {
 const preferred = navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in texts);
 speak(remembered() in texts ? remembered() : (preferred ?? "en"));
 
-await inTurn(main, lookAtFacts);
-if (facts) showNumber(main, String(facts.count ?? 0));
-for (const counter of stores) await inTurn(counter, () => look(counter));
+for (const counter of [main, ...stores]) await inTurn(counter, () => look(counter));
 setInterval(showFacts, 1000);
 document.documentElement.dataset.ready = "";

@@ -142,6 +142,17 @@ describe("trouble", () => {
     assert.equal(await trouble.textContent(), "");
   });
 
+  test("a page that could not ask at first shows the number after a retry", async () => {
+    const { page, main } = await visit();
+    await click(main, "Count");
+    await page.route("**/session", (route) => route.fulfill({ status: 503 }), { times: 1 });
+    await page.reload();
+    await page.waitForSelector("html[data-ready]");
+    assert.equal(await number(main), "–");
+    await main.getByRole("button", { name: "Try again" }).click();
+    await main.locator("[data-number]", { hasText: "1" }).waitFor();
+  });
+
   for (const [status, message] of [[503, /^The store did not answer in time/], [500, /^The server is out of order/], [418, /^The server answered 418/]]) {
     test(`a ${status} is a message and a retry`, async () => {
       const { page, main } = await visit();
@@ -169,6 +180,8 @@ describe("trouble", () => {
     await page.waitForSelector("html[data-ready]");
     assert.ok(await page.locator("#off").isVisible());
     assert.ok(await page.locator(".stores").isHidden());
+    assert.ok(await main.locator("[data-number]").isVisible(), "the counter above stays");
+    assert.ok(await page.locator('[data-fact="state"]').isVisible());
     await click(main, "Count");
     assert.equal(await number(main), "1");
   });

@@ -13,7 +13,7 @@ use worker::js_sys::Promise;
 use worker::{Env, web_sys};
 
 use crate::http::{WorkerPlatform, set, text};
-use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, js};
+use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, StoreKind, js};
 
 mod compare;
 #[cfg(feature = "conformance")]
@@ -68,15 +68,12 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
         }
     }
     let sessions = match store {
-        None => Sessions::from_env(env),
-        Some(store) => match compare::sessions(env, store) {
-            Ok(None) => return text(404, "not found\n"),
-            Ok(Some(sessions)) => Ok(sessions),
-            Err(error) => Err(error),
-        },
+        None => Sessions::from_env(env).map(Some),
+        Some(store) => compare::sessions(env, store),
     };
     let sessions = match sessions {
-        Ok(sessions) => sessions,
+        Ok(Some(sessions)) => sessions,
+        Ok(None) => return text(404, "not found\n"),
         Err(error) => return error.into_response(),
     };
     let handler = async |session: &mut Session<Visit>| {
@@ -111,11 +108,9 @@ fn facts(session: &Session<Visit>, parameters: &SessionParameters) -> String {
         return format!(r#"{{"store":"{store}","now":{now},"new":true}}"#);
     };
     let Record { created_at, touched_at, .. } = record;
-    let idle = touched_at.saturating_add(parameters.timeout);
-    let absolute = match parameters.absolute_timeout {
-        Some(seconds) => created_at.saturating_add(seconds).to_string(),
-        None => "null".to_owned(),
-    };
+    let idle = parameters.idle_expires_at(*touched_at);
+    let absolute = parameters.absolute_expires_at(*created_at);
+    let absolute = absolute.map_or_else(|| "null".to_owned(), |time| time.to_string());
     let (bytes, count) = (record.data.len(), session.count);
     format!(
         r#"{{"store":"{store}","now":{now},"new":false,"created_at":{created_at},"last_used_at":{touched_at},"idle_expires_at":{idle},"absolute_expires_at":{absolute},"bytes":{bytes},"count":{count}}}"#
@@ -143,6 +138,11 @@ pub fn scheduled(_event: &JsValue, env: Env, _context: &JsValue) -> Promise {
 }
 
 async fn sweep(env: &Env) -> Result<u64, Error> {
-    let swept = Sessions::from_env(env)?.delete_expired().await?;
+    let sessions = Sessions::from_env(env)?;
+    let swept = sessions.delete_expired().await?;
+    // The comparison's sessions lie in the same table of D1.
+    if sessions.parameters().store == StoreKind::D1 {
+        return Ok(swept);
+    }
     Ok(swept.saturating_add(compare::sweep(env).await?))
 }

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -152,9 +153,17 @@ impl Sessions {
     /// `Misconfigured`; the message names what is wrong and how to repair it. A missing table of
     /// parameters is *not* an error: each parameter has its default.
     pub fn from_env(env: &Env) -> Result<Self, Error> {
-        SESSIONS.with(|known| match known.get() {
+        Self::kept(&SESSIONS, || Self::from_env_with(env, |_| {}))
+    }
+
+    /// What is in `place`, or what `read` puts there, if it does not fail.
+    pub(crate) fn kept(
+        place: &'static LocalKey<OnceCell<Self>>,
+        read: impl FnOnce() -> Result<Self, Error>,
+    ) -> Result<Self, Error> {
+        place.with(|place| match place.get() {
             Some(sessions) => Ok(sessions.clone()),
-            None => Self::from_env_with(env, |_| {}).map(|sessions| known.get_or_init(|| sessions).clone()),
+            None => read().map(|sessions| place.get_or_init(|| sessions).clone()),
         })
     }
 

@@ -103,6 +103,8 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Kv, Self::D1, Self::Object];
+
     /// The store's name, as it stands in the parameters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -268,11 +270,18 @@ impl SessionParameters {
 
     /// When a session that began and was used at these times ends.
     pub(crate) fn expires_at(&self, created_at: u64, touched_at: u64) -> u64 {
-        let idle = touched_at.saturating_add(self.timeout);
-        match self.absolute_timeout {
-            None => idle,
-            Some(seconds) => idle.min(created_at.saturating_add(seconds)),
-        }
+        let idle = self.idle_expires_at(touched_at);
+        self.absolute_expires_at(created_at).map_or(idle, |absolute| idle.min(absolute))
+    }
+
+    /// When a session that was last used at this time ends, if it is not used again.
+    pub(crate) fn idle_expires_at(&self, touched_at: u64) -> u64 {
+        touched_at.saturating_add(self.timeout)
+    }
+
+    /// When a session that began at this time ends in any case.
+    pub(crate) fn absolute_expires_at(&self, created_at: u64) -> Option<u64> {
+        self.absolute_timeout.map(|seconds| created_at.saturating_add(seconds))
     }
 
     /// Whether a record has ended: by the time stored in it, or by timeouts that were shortened since.
@@ -359,10 +368,10 @@ impl Given<'_> {
     }
 
     fn store(&self) -> Result<StoreKind, Error> {
-        [("kv", StoreKind::Kv), ("d1", StoreKind::D1), ("object", StoreKind::Object)]
+        StoreKind::ALL
             .into_iter()
-            .find(|(name, _)| self.is(name))
-            .map_or_else(|| self.refuse("\"kv\", \"d1\" or \"object\""), |(_, store)| Ok(store))
+            .find(|store| self.is(store.as_str()))
+            .map_or_else(|| self.refuse("\"kv\", \"d1\" or \"object\""), Ok)
     }
 
     fn is(&self, name: &str) -> bool {

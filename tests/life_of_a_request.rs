@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
-    Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionId,
-    SessionParameters, Sessions, Signer, Sleep, Store, Updated,
+    Error, ErrorKind, Incoming, Outcome, Platform, Record, RecordKey, Session, SessionId, SessionParameters, Sessions,
+    Signer, Sleep, Store, Updated,
 };
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -728,45 +728,12 @@ impl Platform for Bell {
     fn log(&self, _line: fmt::Arguments<'_>) {}
 }
 
-/// A store that answers at the second look.
-struct Unhurried(MemoryStore);
-
-async fn step_aside() {
-    let mut aside = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut aside, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-impl Store for Unhurried {
-    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        step_aside().await;
-        self.0.load(key).await
-    }
-    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        step_aside().await;
-        self.0.create(key, record).await
-    }
-    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        step_aside().await;
-        self.0.update(key, record).await
-    }
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        step_aside().await;
-        self.0.delete(key).await
-    }
-}
-
 #[test]
 fn a_handler_that_takes_longer_than_the_stores_deadline_is_saved_all_the_same() {
     let bell = Bell::default();
     let signer = Signer::from_secret(KEY).unwrap();
-    let store = Unhurried(MemoryStore::default());
+    let store = SpyStore::default();
+    store.take_your_time();
     let sessions = Sessions::new(store, bell.clone(), signer, SessionParameters::default()).unwrap();
     let slow = async |session: &mut Session<Visit>| {
         bell.rung.set(bell.rung.get() + 1);

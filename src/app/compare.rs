@@ -9,7 +9,7 @@ use crate::{Error, Sessions, StoreKind, js};
 
 /// The store that a path names, and the path below.
 pub(super) fn store_of(path: &str) -> (Option<StoreKind>, &str) {
-    [StoreKind::Kv, StoreKind::D1, StoreKind::Object]
+    StoreKind::ALL
         .into_iter()
         .find_map(|store| {
             let below = path.strip_prefix('/')?.strip_prefix(store.as_str())?;
@@ -38,11 +38,7 @@ pub(super) fn sessions(env: &Env, store: StoreKind) -> Result<Option<Sessions>, 
         StoreKind::D1 => &D1,
         StoreKind::Object => &OBJECT,
     };
-    kept.with(|kept| match kept.get() {
-        Some(sessions) => Ok(sessions.clone()),
-        None => read(env, store).map(|sessions| kept.get_or_init(|| sessions).clone()),
-    })
-    .map(Some)
+    Sessions::kept(kept, || read(env, store)).map(Some)
 }
 
 /// Whether the reply is to leave the browser's cookie as it is: `?keep_cookie`. For the page's races, which

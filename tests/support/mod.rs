@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use edge_session::{
     Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
@@ -22,6 +24,7 @@ pub struct SpyStore {
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
+    unhurried: Rc<Cell<bool>>,
 }
 
 /// What another request does between our load and our update.
@@ -52,6 +55,11 @@ impl SpyStore {
         *self.slow.borrow_mut() = Some((platform.clone(), seconds));
     }
 
+    /// Makes each call answer at the second look.
+    pub fn take_your_time(&self) {
+        self.unhurried.set(true);
+    }
+
     /// Another request gets in before the next update; with several, one before each.
     pub fn interfere(&self, interferences: &[Interference]) {
         *self.before_update.borrow_mut() = interferences.to_vec();
@@ -62,6 +70,9 @@ impl SpyStore {
         if let Some((platform, seconds)) = &*self.slow.borrow() {
             platform.advance(*seconds);
         }
+        if self.unhurried.get() {
+            step_aside().await;
+        }
         if self.hanging.get() == call {
             std::future::pending::<()>().await;
         }
@@ -70,6 +81,19 @@ impl SpyStore {
         }
         Ok(())
     }
+}
+
+/// Lets another go first.
+async fn step_aside() {
+    let mut aside = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut aside, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Store for SpyStore {

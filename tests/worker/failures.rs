@@ -3,15 +3,7 @@
 use serde_json::json;
 
 use crate::launcher::{KEY, Store, Worker};
-use crate::visitor::{Reply, Visitor};
-
-fn is_unavailable(reply: &Reply) {
-    assert_eq!(reply.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
-    assert_eq!(reply.header("retry-after"), Some("1"));
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
-    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-    assert_eq!(reply.set_cookie(), None);
-}
+use crate::visitor::Visitor;
 
 on_each_store! {
     /// With the Worker's instance the objects' halves in it are gone; what they know is stored.
@@ -61,7 +53,7 @@ fn a_d1_without_its_table_is_a_503_and_the_log_names_the_command() {
     let parameters = json!({"session_parameters": {"store": "d1"}});
     let worker = Worker::start(Store::D1, &parameters, Some(KEY), false);
     let mut visitor = Visitor::default();
-    is_unavailable(&visitor.get(&worker, "count"));
+    visitor.get(&worker, "count").is_unavailable();
     let log = worker.log();
     assert!(log.contains("npx wrangler d1 migrations apply DB --remote"), "{log}");
     worker.migrate();
@@ -74,8 +66,8 @@ fn a_store_that_fails_on_load_loses_nothing() {
     let mut visitor = Visitor::default();
     assert_eq!(visitor.count(&worker), 1);
     worker.sql("ALTER TABLE sessions RENAME TO elsewhere");
-    is_unavailable(&visitor.get(&worker, "count"));
-    is_unavailable(&visitor.get(&worker, "reset"));
+    visitor.get(&worker, "count").is_unavailable();
+    visitor.get(&worker, "reset").is_unavailable();
     worker.sql("ALTER TABLE elsewhere RENAME TO sessions");
     assert_eq!(visitor.count(&worker), 2);
 }
@@ -90,9 +82,9 @@ fn a_store_that_fails_on_save_loses_nothing() {
             "CREATE TRIGGER fail_{name} BEFORE {event} ON sessions BEGIN SELECT RAISE(ABORT, 'rack 7 is on fire'); END"
         ));
     }
-    is_unavailable(&visitor.get(&worker, "count"));
-    is_unavailable(&visitor.get(&worker, "reset"));
-    is_unavailable(&Visitor::default().get(&worker, "count"));
+    visitor.get(&worker, "count").is_unavailable();
+    visitor.get(&worker, "reset").is_unavailable();
+    Visitor::default().get(&worker, "count").is_unavailable();
     assert!(worker.log().contains("D1_ERROR: rack 7 is on fire"), "{}", worker.log());
     for name in ["u", "i", "d"] {
         worker.sql(&format!("DROP TRIGGER fail_{name}"));

@@ -20,12 +20,6 @@ fn with_faults(worker: &Worker, visitor: &mut Visitor, path: &str, faults: &[&st
     (reply, calls)
 }
 
-/// Status 503, which asks to come again and takes no cookie away.
-fn is_unavailable(reply: &Reply) {
-    assert_eq!(reply.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
-    assert_eq!((reply.header("retry-after"), reply.set_cookie()), (Some("1"), None));
-}
-
 on_d1_and_object! {
     fn a_write_whose_answer_is_lost_is_recognised(store: Store) {
         let worker = Worker::over_faulty_stores(store);
@@ -42,7 +36,7 @@ on_d1_and_object! {
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["passing", "passing"]);
         assert_eq!((reply.brief(), calls), ((200, "2"), 4), "loaded at the third attempt, and saved");
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["passing", "passing", "passing"]);
-        is_unavailable(&reply);
+        reply.is_unavailable();
         assert_eq!(calls, 3);
         assert_eq!(visitor.count(&worker), 3, "and nothing is lost");
     }
@@ -51,7 +45,7 @@ on_d1_and_object! {
         let (worker, mut visitor) = counted_to_one(store);
         for (faults, expected) in [(&["overloaded"][..], 1), (&["none", "overloaded"], 2)] {
             let (reply, calls) = with_faults(&worker, &mut visitor, "count", faults);
-            is_unavailable(&reply);
+            reply.is_unavailable();
             assert_eq!(calls, expected);
         }
         assert!(worker.log().contains("overloaded"), "{}", worker.log());
@@ -62,7 +56,7 @@ on_d1_and_object! {
     fn a_logout_whose_answer_is_lost_is_not_called_done(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, calls) = with_faults(&worker, &mut visitor, "reset", &["none", "lost"]);
-        is_unavailable(&reply);
+        reply.is_unavailable();
         assert_eq!(calls, 3);
         assert_eq!(visitor.get(&worker, "reset").brief(), (200, ""), "and can be done again");
         assert_eq!(visitor.cookie, None);
@@ -102,7 +96,7 @@ on_each_store! {
     fn a_store_that_hangs_is_a_503_and_not_a_hung_visitor(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["hang"]);
-        is_unavailable(&reply);
+        reply.is_unavailable();
         assert!(worker.log().contains("no answer within 5000 ms"), "{}", worker.log());
         assert_eq!(visitor.count(&worker), 2);
     }
@@ -111,10 +105,10 @@ on_each_store! {
         let (worker, mut visitor) = counted_to_one(store);
         for path in ["count", "reset"] {
             for faults in [&["overloaded"][..], &["none", "overloaded"]] {
-                is_unavailable(&with_faults(&worker, &mut visitor, path, faults).0);
+                with_faults(&worker, &mut visitor, path, faults).0.is_unavailable();
             }
         }
-        is_unavailable(&with_faults(&worker, &mut Visitor::default(), "count", &["overloaded"]).0);
+        with_faults(&worker, &mut Visitor::default(), "count", &["overloaded"]).0.is_unavailable();
         assert_eq!(visitor.count(&worker), 2);
     }
 }
@@ -143,7 +137,7 @@ fn an_object_of_another_release_is_a_503_and_loses_nothing() {
         ("reset", &["none", ""]),
         ("reset", &["none", "done"]),
     ] {
-        is_unavailable(&with_faults(&worker, &mut visitor, path, faults).0);
+        with_faults(&worker, &mut visitor, path, faults).0.is_unavailable();
     }
     assert!(worker.log().contains("object: this object does not speak edge-session/1"), "{}", worker.log());
     assert_eq!(visitor.count(&worker), 2);

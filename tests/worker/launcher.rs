@@ -83,20 +83,29 @@ impl Worker {
 
     /// A Worker whose stores fail on [order](Self::order).
     pub fn over_faulty_stores(store: Store) -> Self {
-        let url = send(&json!({
-            "command": "start", "config": "tests/worker/over-faulty-stores.toml", "dist": "dist",
-            "vars": { "session_parameters": { "store": store.name() } }, "secrets": { "SECRET_KEY": KEY },
-            "migrate": true, "faulty": true,
-        }));
-        Self { url: url.as_str().unwrap().to_owned(), store, launched: true }
+        let vars = json!({ "session_parameters": { "store": store.name() } });
+        Self::launched(
+            store,
+            json!({
+                "config": "tests/worker/over-faulty-stores.toml", "dist": "dist", "vars": vars,
+                "secrets": { "SECRET_KEY": KEY }, "migrate": true, "faulty": true,
+            }),
+        )
     }
 
     fn of(config: &str, dist: &str, store: Store, vars: &Value, secret: Option<&str>, migrate: bool) -> Self {
         let secrets = secret.map_or(json!({}), |secret| json!({ "SECRET_KEY": secret }));
-        let url = send(&json!({
-            "command": "start", "config": config, "dist": dist, "vars": vars, "secrets": secrets, "migrate": migrate,
-        }));
-        Self { url: url.as_str().unwrap().to_owned(), store, launched: true }
+        Self::launched(
+            store,
+            json!({
+                "config": config, "dist": dist, "vars": vars, "secrets": secrets, "migrate": migrate,
+            }),
+        )
+    }
+
+    fn launched(store: Store, mut command: Value) -> Self {
+        command["command"] = "start".into();
+        Self { url: send(&command).as_str().unwrap().to_owned(), store, launched: true }
     }
 
     /// What the Worker logged so far.

@@ -38,6 +38,15 @@ impl Reply {
         self.headers.iter().map(|(name, value)| format!("{}: {value}\n", capitalised(name))).collect()
     }
 
+    /// Asserts that it is a 503 as we mean it: it asks to come again, and takes no cookie away.
+    pub fn is_unavailable(&self) {
+        assert_eq!(self.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
+        assert_eq!(self.header("retry-after"), Some("1"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_eq!(self.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(self.set_cookie(), None);
+    }
+
     /// Status and body.
     pub fn brief(&self) -> (u16, &str) {
         (self.status, &self.body)

@@ -1,7 +1,7 @@
 //! The documents' transcripts are what the Worker prints.
 
 use crate::launcher::{Store, Worker};
-use crate::visitor::Visitor;
+use crate::visitor::{Visitor, without_times};
 
 /// Runs the transcript's curl commands, so far as it uses curl: a jar, a cookie, `-i` and a method.
 fn run(worker: &Worker, jar: &mut Visitor, command: &str) -> String {
@@ -43,6 +43,7 @@ on_each_store! {
             for entry in transcript.split("$ curl ").skip(1) {
                 let (command, expected) = entry.split_once('\n').unwrap();
                 let printed = run(&worker, &mut jar, command);
+                let (printed, expected) = (without_times(&printed), without_times(expected));
                 assert_eq!(printed.trim_end(), expected.trim_end(), "curl {command}");
                 commands += 1;
             }

@@ -33,7 +33,7 @@ export default {
   fetch(request, env, context) {
     const response = called(() => worker.fetch(request, env, context));
     // A visitor who goes away must not cut off the save of their session.
-    context.waitUntil(response);
+    if (response instanceof Promise) context.waitUntil(response);
     return response;
   },
   scheduled(event, env, context) {

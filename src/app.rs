@@ -4,16 +4,16 @@
 
 #![allow(unreachable_pub, reason = "the runtime calls what #[wasm_bindgen] exports")]
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::js_sys::Promise;
 use worker::{Env, web_sys};
 
-use crate::http::{WorkerPlatform, set, text};
-use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, StoreKind, js};
+use crate::http::{HttpRequest, WorkerPlatform, json, set, text};
+use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, StoreKind, task};
 
 mod compare;
 #[cfg(feature = "conformance")]
@@ -39,15 +39,32 @@ enum Route {
 /// Called by the runtime. It is worker's `#[event(fetch)]` without its conversions, for the runtime's own
 /// request and response.
 #[wasm_bindgen]
-pub fn fetch(request: web_sys::Request, env: Env, _context: &JsValue) -> Promise {
-    js::promise(async move { Ok(answer(&request, &env).await.into()) })
+pub fn fetch(request: web_sys::Request, env: Env, _context: &JsValue) -> JsValue {
+    let url = request.url();
+    task::run(async move { Ok(answer(&Asked { request, url }, &env).await.into()) })
 }
 
-async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
-    let url = request.url();
-    let path = path_of(&url);
+/// A request whose URL has been asked for.
+struct Asked {
+    request: web_sys::Request,
+    url: String,
+}
+
+impl HttpRequest for Asked {
+    fn raw(&self) -> &web_sys::Request {
+        &self.request
+    }
+
+    fn url(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.url)
+    }
+}
+
+async fn answer(request: &Asked, env: &Env) -> web_sys::Response {
+    let Asked { request: raw, url } = request;
+    let path = path_of(url);
     #[cfg(feature = "conformance")]
-    if let Some(response) = test_routes::answer(request, path, env).await {
+    if let Some(response) = test_routes::answer(raw, path, env).await {
         return response;
     }
     let (store, path) = compare::store_of(path);
@@ -57,7 +74,7 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
         "/session" => Route::Session,
         _ => return text(404, "not found\n"),
     };
-    match request.method().as_str() {
+    match raw.method().as_str() {
         "GET" => {}
         // A look at the headers counts no visit and ends no session.
         "HEAD" => return text(200, ""),
@@ -86,15 +103,11 @@ async fn answer(request: &web_sys::Request, env: &Env) -> web_sys::Response {
                 session.kill();
                 text(200, "")
             }
-            Route::Session => {
-                let response = text(200, &facts(session, sessions.parameters()));
-                set(&response, "Content-Type", "application/json");
-                response
-            }
+            Route::Session => json(&facts(session, sessions.parameters())),
         })
     };
     let Ok(response) = sessions.serve(request, handler).await;
-    if store.is_some() && compare::keeps_cookie(&url) {
+    if store.is_some() && compare::keeps_cookie(url) {
         drop(response.headers().delete("Set-Cookie"));
     }
     response
@@ -126,8 +139,8 @@ fn path_of(url: &str) -> &str {
 
 /// Called by the runtime, by the clock. Nobody sees what a cron run returns, so it logs.
 #[wasm_bindgen]
-pub fn scheduled(_event: &JsValue, env: Env, _context: &JsValue) -> Promise {
-    js::promise(async move {
+pub fn scheduled(_event: &JsValue, env: Env, _context: &JsValue) -> JsValue {
+    task::run(async move {
         match sweep(&env).await {
             Ok(0) => {}
             Ok(sessions) => worker::console_log!("edge-session: deleted {sessions} expired sessions"),

@@ -1,19 +1,20 @@
 //! Sessions for a Worker's requests: where `Sessions` meets `worker`.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::thread::LocalKey;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Array, JSON, Object};
-use worker::web_sys::{self, ResponseInit};
-use worker::{Env, Request, Response};
+use worker::{Env, Request, Response, web_sys};
 
 use crate::parameters::Setting;
 use crate::platform::Sleep;
+use crate::promise::Settled;
 use crate::{
     D1Store, Error, Incoming, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer, StoreKind, js,
 };
@@ -74,6 +75,11 @@ where
 pub trait HttpRequest {
     /// The runtime's request.
     fn raw(&self) -> &web_sys::Request;
+
+    /// Its URL, as the runtime wrote it.
+    fn url(&self) -> Cow<'_, str> {
+        self.raw().url().into()
+    }
 }
 
 impl HttpRequest for Request {
@@ -207,17 +213,14 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
         R: HttpResponse,
     {
+        let url = request.url();
         let request = request.raw();
-        let headers = request.headers();
-        let cookie = headers.get("Cookie").ok().flatten();
+        let cookie = cookie(request);
         // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
         let bound = !self.parameters().ignore_change_ip;
-        let ip = bound.then(|| headers.get("CF-Connecting-IP").ok().flatten()).flatten();
-        let incoming = Incoming {
-            cookie: cookie.as_deref(),
-            ip: ip.as_deref(),
-            plain_loopback: is_plain_loopback(&request.url()),
-        };
+        let ip = bound.then(|| address(request)).flatten();
+        let incoming =
+            Incoming { cookie: cookie.as_deref(), ip: ip.as_deref(), plain_loopback: is_plain_loopback(&url) };
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = self.parameters().server_timing.then(|| timing.to_string());
@@ -257,28 +260,23 @@ impl From<Error> for worker::Error {
     }
 }
 
-thread_local! {
-    /// Made once: each header costs as much as a signature.
-    static OK: ResponseInit = init(200);
-}
+#[wasm_bindgen(module = "/src/http.js")]
+extern "C" {
+    fn cookie(request: &web_sys::Request) -> Option<String>;
+    fn address(request: &web_sys::Request) -> Option<String>;
 
-/// A plain-text response that no cache keeps, and that nobody can show as a page.
-pub(crate) fn text(status: u16, body: &str) -> web_sys::Response {
-    let with = |init: &ResponseInit| web_sys::Response::new_with_opt_str_and_init(Some(body), init);
-    let response = if status == 200 { OK.with(with) } else { with(&init(status)) };
-    // Status and headers are our own and well formed, so that it does not fail.
-    response.unwrap_or_else(|_| web_sys::Response::error())
-}
+    /// A plain-text response that no cache keeps, and that nobody can show as a page.
+    pub(crate) fn text(status: u16, body: &str) -> web_sys::Response;
 
-fn init(status: u16) -> ResponseInit {
-    let headers = js::options("Content-Type", "text/plain; charset=utf-8");
-    js::set(&headers, "Cache-Control", "no-store");
-    js::set(&headers, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
-    js::set(&headers, "X-Content-Type-Options", "nosniff");
-    let init = ResponseInit::new();
-    init.set_status(status);
-    init.set_headers(&headers);
-    init
+    /// The same for JSON.
+    pub(crate) fn json(body: &str) -> web_sys::Response;
+
+    #[wasm_bindgen(catch, js_name = addSessionHeaders)]
+    fn add_session_headers(
+        headers: &web_sys::Headers,
+        set_cookie: Option<&str>,
+        timing: Option<&str>,
+    ) -> Result<(), JsValue>;
 }
 
 /// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.
@@ -287,18 +285,7 @@ pub(crate) fn set(response: &web_sys::Response, name: &str, value: &str) {
 }
 
 fn with_session_headers<R: HttpResponse>(response: R, set_cookie: Option<&str>, timing: Option<&str>) -> R {
-    response.with_headers(|headers| {
-        headers.append("Vary", "Cookie")?;
-        if set_cookie.is_some() || !headers.has("Cache-Control")? {
-            headers.set("Cache-Control", "private, no-store")?;
-        }
-        for (name, value) in [("Set-Cookie", set_cookie), ("Server-Timing", timing)] {
-            if let Some(value) = value {
-                headers.append(name, value)?;
-            }
-        }
-        Ok(())
-    })
+    response.with_headers(|headers| add_session_headers(headers, set_cookie, timing))
 }
 
 /// Whether a request came by plain http to a loopback address. `url` is as the runtime wrote it: the
@@ -370,7 +357,7 @@ impl Platform for WorkerPlatform {
     }
 
     fn sleep(&self, milliseconds: u32) -> Sleep {
-        Box::pin(worker::Delay::from(Duration::from_millis(milliseconds.into())))
+        Box::pin(async move { drop(Settled::after(milliseconds).await) })
     }
 
     fn log(&self, line: fmt::Arguments<'_>) {

@@ -1,17 +1,10 @@
 //! What JavaScript holds and throws.
 
-use std::time::Duration;
-#[cfg(feature = "object")]
-use std::{future::Future, pin::Pin};
-
 use wasm_bindgen::{JsCast, JsValue};
-use worker::js_sys::Promise;
-use worker::wasm_bindgen_futures::JsFuture;
-#[cfg(feature = "object")]
-use worker::wasm_bindgen_futures::future_to_promise;
 use worker::{Env, js_sys};
 
 use crate::platform::part_of;
+use crate::promise::Settled;
 use crate::{Error, ErrorKind};
 
 /// The variable, secret or binding `name`, if the environment has it.
@@ -38,18 +31,6 @@ pub(crate) fn thrown(value: &JsValue) -> String {
         Some(error) => String::from(error.message()),
         None => value.as_string().unwrap_or_else(|| "an error without a message".to_owned()),
     }
-}
-
-/// An object of one property, for a call's options.
-pub(crate) fn options(name: &str, value: impl Into<JsValue>) -> JsValue {
-    let object = js_sys::Object::new().into();
-    set(&object, name, value);
-    object
-}
-
-/// Sets a property of a plain object, which cannot fail.
-pub(crate) fn set(object: &JsValue, name: &str, value: impl Into<JsValue>) {
-    drop(js_sys::Reflect::set(object, &JsValue::from_str(name), &value.into()));
 }
 
 /// Milliseconds since 1970-01-01 UTC. worker's `Date::now` makes a `Date` for it.
@@ -107,18 +88,5 @@ async fn pause(longest: u32) {
     let mut random = [0; 1];
     // Without random bytes the pause is the longest.
     let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
-    worker::Delay::from(Duration::from_millis(part_of(longest, random).into())).await;
-}
-
-/// A future as a promise, for what the runtime calls. Boxed, so that there is one such function and not
-/// one for each export.
-#[cfg(feature = "object")]
-pub(crate) fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
-    let future: Pin<Box<dyn Future<Output = _>>> = Box::pin(future);
-    future_to_promise(future)
-}
-
-/// What the call's promise came to, or what was thrown.
-pub(crate) async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
-    JsFuture::from(call?).await
+    drop(Settled::after(part_of(longest, random)).await);
 }

@@ -72,6 +72,10 @@ mod app;
 mod http;
 #[cfg(feature = "worker")]
 mod js;
+#[cfg(feature = "worker")]
+mod promise;
+#[cfg(feature = "object")]
+mod task;
 
 pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};

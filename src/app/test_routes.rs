@@ -1,10 +1,15 @@
 //! Routes that only the tests' build has.
 
+use std::future::poll_fn;
+use std::mem;
+use std::task::Poll;
+
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Env, Request, Response, js_sys, web_sys};
 
 use super::Visit;
 use crate::http::{HttpResponse, WorkerPlatform, text};
+use crate::promise::Settled;
 use crate::store::conformance::{Abilities, check};
 use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind, js};
 
@@ -13,6 +18,8 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
     let answer = match path {
         "/conformance" => Ok(conformance(env).await),
         "/panic" => panics(),
+        "/panic-in-the-handler" => crate::serve(request, env, async |_: &mut Session<Visit>| panics()).await,
+        "/yield" => yields(request, env).await,
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await,
@@ -26,6 +33,30 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
 #[expect(clippy::panic, reason = "for that")]
 fn panics() -> worker::Result<web_sys::Response> {
     panic!("as it was asked to")
+}
+
+/// Lets others go first, before the session is loaded and after it: a task that is woken while it runs.
+async fn yields(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    let step_aside = async || {
+        for _ in 0..3 {
+            let mut been = false;
+            poll_fn(|context| {
+                if mem::replace(&mut been, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    };
+    step_aside().await;
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        step_aside().await;
+        session.count = session.count.saturating_add(1);
+        Ok(text(200, &session.count.to_string()))
+    })
+    .await
 }
 
 /// Runs the store conformance suite on the configured store.
@@ -76,7 +107,7 @@ async fn fetched<R: HttpResponse>(
         session.count = session.count.saturating_add(1);
         let objects: JsValue = js::binding(env, "SESSION_OBJECTS", "[[durable_objects.bindings]]")?;
         let object = method(&objects, "getByName", "nobody")?;
-        let fetched = js::settled(method(&object, "fetch", "https://session/").map(JsCast::unchecked_into)).await?;
+        let fetched = Settled::of(method(&object, "fetch", "https://session/")?.unchecked_ref()).await?;
         Ok(convert(fetched.unchecked_into()))
     })
     .await

@@ -4,6 +4,7 @@ use worker::Env;
 use worker::js_sys::{Array, Promise};
 
 use crate::js::{self, Answered};
+use crate::promise::Settled;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in D1, web.py's `DBStore`: the table `sessions`, one row per session.
@@ -19,19 +20,13 @@ pub struct D1Store {
     database: Database,
 }
 
-#[wasm_bindgen]
+#[wasm_bindgen(module = "/src/store/d1.js")]
 extern "C" {
     /// The binding itself; worker's wrapper brings its own error type, and the parts that are not used.
     #[derive(Debug)]
     type Database;
-    #[wasm_bindgen(method, catch)]
-    fn prepare(this: &Database, sql: &str) -> Result<Statement, JsValue>;
-
-    type Statement;
-    #[wasm_bindgen(method, catch, variadic)]
-    fn bind(this: &Statement, values: &[JsValue]) -> Result<Statement, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    fn raw(this: &Statement) -> Result<Promise, JsValue>;
+    /// The rows that the statement answers, each an array of its columns.
+    fn rows(database: &Database, sql: &str, values: &[JsValue]) -> Promise;
 }
 
 /// The columns of a record, in the order in which [`record`] reads them and [`values`] gives them.
@@ -66,7 +61,7 @@ impl D1Store {
     /// A statement whose answer was lost is sent again: it recognises its own write, or does the
     /// same thing twice to the same end. D1 itself repeats only reads.
     async fn answered(&self, sql: &str, values: &[JsValue]) -> Result<Answered, Error> {
-        let send = async || js::settled(self.database.prepare(sql)?.bind(values)?.raw()).await;
+        let send = async || Settled::of(&rows(&self.database, sql, values)).await;
         let answered = js::retried(send, |thrown| is_retryable(&js::thrown(thrown))).await;
         answered.map_err(|thrown| failed(&js::thrown(&thrown)))
     }

@@ -1,8 +1,9 @@
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
-use worker::js_sys::{Array, Map, Object, Promise};
+use worker::js_sys::Promise;
 
+use crate::promise::Settled;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 
 /// Records in Workers KV, web.py's `DiskStore`: one value per session, under `session:<record key>`,
@@ -24,38 +25,20 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, js};
 #[derive(Debug)]
 pub struct KvStore {
     namespace: KvNamespace,
-    /// `{ cacheTtl }`, made once.
-    read: JsValue,
-    /// What each `put` of a record sets its expiration in.
-    write: PutOptions,
 }
 
-#[wasm_bindgen]
+#[wasm_bindgen(module = "/src/store/kv.js")]
 extern "C" {
     /// The binding itself. worker's `KvStore` wraps it in builders that serialise their options
     /// through serde, which costs the Worker 10 KB.
     #[derive(Debug)]
     type KvNamespace;
-
-    /// Of several keys, in one call: a `Map`.
-    #[wasm_bindgen(method, catch)]
-    fn get(this: &KvNamespace, keys: &Array, options: &JsValue) -> Result<Promise, JsValue>;
-
-    #[wasm_bindgen(method, catch)]
-    fn put(this: &KvNamespace, key: &str, value: &str, options: &PutOptions) -> Result<Promise, JsValue>;
-
-    #[wasm_bindgen(method, catch)]
-    fn delete(this: &KvNamespace, key: &str) -> Result<Promise, JsValue>;
-
-    #[derive(Debug)]
-    type PutOptions;
-    #[wasm_bindgen(method, setter)]
-    fn set_expiration(this: &PutOptions, seconds: f64);
+    /// A record's text, or null when there is none, or a mark of its end.
+    fn load(namespace: &KvNamespace, key: &str) -> Promise;
+    fn put(namespace: &KvNamespace, key: &str, text: &str, expiration: f64) -> Promise;
+    /// Leaves the mark, for so many seconds, and deletes.
+    fn end(namespace: &KvNamespace, key: &str, expiration_ttl: f64) -> Promise;
 }
-
-/// The least that KV takes, in seconds. Half of KV's own default, and so half the time for which a
-/// location may go on showing an old session.
-const CACHE_TTL: u32 = 30;
 
 /// KV refuses an expiration less than 60 seconds ahead. A record is only ever stored before its
 /// time is over, so twice that beyond its end always suffices, without asking a clock.
@@ -65,11 +48,6 @@ const EXPIRATION_MARGIN: u64 = 120;
 /// would live: 30 days.
 const UNKNOWN_LIFE: u64 = 30 * 24 * 60 * 60;
 
-/// What a session is stored under, and what says that it has ended. The prefixes keep sessions apart
-/// from what else the namespace holds, and let an operator list them.
-const SESSION: &str = "session:";
-const ENDED: &str = "ended:";
-
 impl KvStore {
     /// A store in the KV namespace that the environment binds to this name. The namespace may hold
     /// other things beside.
@@ -78,33 +56,25 @@ impl KvStore {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let namespace = js::binding(env, binding, "[[kv_namespaces]]")?;
-        Ok(Self { namespace, read: js::options("cacheTtl", CACHE_TTL), write: Object::new().unchecked_into() })
+        Ok(Self { namespace: js::binding(env, binding, "[[kv_namespaces]]")? })
     }
 
     async fn put(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         let expiration = record.expires_at.saturating_add(EXPIRATION_MARGIN);
-        self.write.set_expiration(js::float(expiration));
-        let put = self.namespace.put(&name(SESSION, key), &record.to_text(), &self.write);
-        settled(put).await.map(|_| ())
+        settled(put(&self.namespace, key.as_str(), &record.to_text(), js::float(expiration))).await.map(|_| ())
     }
 }
 
-async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, Error> {
-    js::settled(call)
+async fn settled(call: Promise) -> Result<JsValue, Error> {
+    Settled::of(&call)
         .await
         .map_err(|thrown| Error::new(ErrorKind::Unavailable, format_args!("KV: {}", js::thrown(&thrown))))
 }
 
 impl Store for KvStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let (session, ended) = (JsValue::from(name(SESSION, key)), JsValue::from(name(ENDED, key)));
-        let found = settled(self.namespace.get(&Array::of2(&session, &ended), &self.read)).await?;
-        let found: Map = found.unchecked_into();
-        if found.get(&ended).is_string() {
-            return Ok(None);
-        }
-        found.get(&session).as_string().map(|text| Record::from_text(&text)).transpose()
+        let found = settled(load(&self.namespace, key.as_str())).await?;
+        found.as_string().map(|text| Record::from_text(&text)).transpose()
     }
 
     /// Overwrites a used key: KV cannot insert only. It does not look first either, for KV would
@@ -129,13 +99,8 @@ impl Store for KvStore {
         };
         // As long as what a late writer stores would live: as long as this record from its last use.
         let life = record.as_ref().map_or(UNKNOWN_LIFE, |record| record.expires_at.saturating_sub(record.touched_at));
-        let options = js::options("expirationTtl", js::number(life.saturating_add(EXPIRATION_MARGIN)));
-        settled(self.namespace.put(&name(ENDED, key), "", options.unchecked_ref())).await?;
-        settled(self.namespace.delete(&name(SESSION, key))).await?;
+        let life = js::float(life.saturating_add(EXPIRATION_MARGIN));
+        settled(end(&self.namespace, key.as_str(), life)).await?;
         Ok(record)
     }
-}
-
-fn name(prefix: &str, key: &RecordKey) -> String {
-    [prefix, key.as_str()].concat()
 }

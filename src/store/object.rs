@@ -5,8 +5,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
 use worker::{Env, web_sys};
 
+use crate::promise::Settled;
 use crate::record::Verdict;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js, task};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -37,16 +38,12 @@ const DUPLICATE: &str = "duplicate";
 const NONE: &str = "none";
 const RECORD: &str = "record";
 
-#[wasm_bindgen]
+#[wasm_bindgen(module = "/src/store/object.js")]
 extern "C" {
     #[derive(Debug)]
     type Namespace;
-    #[wasm_bindgen(method, catch, js_name = getByName)]
-    fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
-
-    type Stub;
-    #[wasm_bindgen(method, catch)]
-    fn fetch(this: &Stub, url: &str, init: &JsValue) -> Result<Promise, JsValue>;
+    /// The object's answer, as text.
+    fn ask(namespace: &Namespace, name: &str, message: &str) -> Promise;
 }
 
 impl ObjectStore {
@@ -65,14 +62,8 @@ impl ObjectStore {
     /// one is broken; a repeated write is recognised. An overloaded object is left alone.
     async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answer, Error> {
         let text = record.map(Record::to_text).unwrap_or_default();
-        let init = js::options("body", format!("{PROTOCOL} {act}\n{text}"));
-        js::set(&init, "method", "POST");
-        let send = async || {
-            let stub = self.namespace.get_by_name(key.as_str())?;
-            let response: web_sys::Response =
-                js::settled(stub.fetch("https://session/", &init)).await?.unchecked_into();
-            js::settled(response.text()).await
-        };
+        let message = format!("{PROTOCOL} {act}\n{text}");
+        let send = async || Settled::of(&ask(&self.namespace, key.as_str(), &message)).await;
         let passes = |thrown: &JsValue| {
             let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
             is("retryable") && !is("overloaded")
@@ -183,10 +174,10 @@ impl SessionObject {
     }
 
     /// Called by the runtime, with a message.
-    pub fn fetch(&self, request: web_sys::Request) -> Promise {
+    pub fn fetch(&self, request: web_sys::Request) -> JsValue {
         let object = self.clone();
-        js::promise(async move {
-            let message = js::settled(request.text()).await?.as_string().unwrap_or_default();
+        task::run(async move {
+            let message = Settled::of(&request.text()?).await?.as_string().unwrap_or_default();
             let response = match object.answer(&message).await {
                 Ok(answer) => http::text(200, &answer),
                 // An `Err` would reach the Worker as an exception, with a stack for a message.
@@ -197,9 +188,9 @@ impl SessionObject {
     }
 
     /// Called by the runtime, when the alarm is due.
-    pub fn alarm(&self) -> Promise {
+    pub fn alarm(&self) -> JsValue {
         let object = self.clone();
-        js::promise(async move { object.expire().await.map(|()| JsValue::UNDEFINED) })
+        task::run(async move { object.expire().await.map(|()| JsValue::UNDEFINED) })
     }
 }
 
@@ -215,7 +206,7 @@ impl SessionObject {
             (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
             (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record, text),
             (DELETE, _) => {
-                js::settled(self.storage.delete_all()).await?;
+                Settled::of(&self.storage.delete_all()?).await?;
                 Ok(found(stored))
             }
             (other, _) => Ok(format!("this object does not know how to {other}")),
@@ -263,7 +254,7 @@ impl SessionObject {
         match self.stored()?.map(|stored| Record::from_text(&stored)) {
             Some(Ok(record)) if record.expires_at > now / 1000 => self.wake_at(record.expires_at).await,
             Some(Err(_)) => self.wake(js::float(now) + LOOK_AGAIN).await,
-            Some(Ok(_)) | None => js::settled(self.storage.delete_all()).await.map(|_| ()),
+            Some(Ok(_)) | None => Settled::of(&self.storage.delete_all()?).await.map(|_| ()),
         }
     }
 
@@ -272,7 +263,7 @@ impl SessionObject {
     }
 
     async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
-        js::settled(self.storage.set_alarm(milliseconds)).await.map(|_| ())
+        Settled::of(&self.storage.set_alarm(milliseconds)?).await.map(|_| ())
     }
 }
 

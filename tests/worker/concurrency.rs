@@ -32,6 +32,17 @@ on_each_store! {
     }
 }
 
+on_each_store! {
+    /// Woken while it runs, at the first poll and after a promise has settled.
+    fn a_request_that_lets_others_go_first_goes_on(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        for expected in ["1", "2"] {
+            assert_eq!(visitor.get(&worker, "yield").brief(), (200, expected));
+        }
+    }
+}
+
 on_d1_and_object! {
     /// 200 requests, 50 in flight.
     fn parallel_counts_are_all_counted(store: Store) {

@@ -12,7 +12,9 @@ on_each_store! {
         let mut visitor = Visitor::default();
         for expected in [1, 3, 5] {
             assert_eq!(visitor.count(&worker), expected);
-            assert_eq!(visitor.get(&worker, "panic").status, 500);
+            // At once, or when a promise has settled.
+            let panic = if expected == 3 { "panic-in-the-handler" } else { "panic" };
+            assert_eq!(visitor.get(&worker, panic).status, 500);
             assert_eq!(visitor.count(&worker), expected + 1);
         }
         let log = worker.log();

@@ -4,26 +4,54 @@
 export const cookie = (request) => request.headers.get("Cookie");
 export const address = (request) => request.headers.get("CF-Connecting-IP");
 
-// Made once: a header costs as much as a signature.
-const init = (status, type) => ({
-  status,
-  headers: {
+// Made once and copied for each response: to make one header costs as much as a signature. They are a session's reply's
+// already, for our few texts are for nobody else's eyes anyway.
+const init = (type) => ({
+  status: 200,
+  headers: new Headers({
     "Content-Type": type,
-    "Cache-Control": "no-store",
+    "Cache-Control": "private, no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Vary": "Cookie",
     "X-Content-Type-Options": "nosniff",
-  },
+  }),
 });
-const TEXT = init(200, "text/plain; charset=utf-8");
-const JSON = init(200, "application/json");
+const AS_TEXT = init("text/plain; charset=utf-8");
+const AS_JSON = init("application/json");
+const OWN = Symbol("made here");
 
-export const text = (status, body) => new Response(body, status === 200 ? TEXT : { ...TEXT, status });
-export const json = (body) => new Response(body, JSON);
+function own(body, init) {
+  const response = new Response(body, init);
+  response[OWN] = true;
+  return response;
+}
 
-// Throws where the headers cannot be changed.
+export const text = (status, body) => own(body, status === 200 ? AS_TEXT : { ...AS_TEXT, status });
+export const json = (body) => own(body, AS_JSON);
+
 export function addSessionHeaders(headers, setCookie, timing) {
   headers.append("Vary", "Cookie");
   if (setCookie !== undefined || !headers.has("Cache-Control")) headers.set("Cache-Control", "private, no-store");
+  addOwnHeaders(headers, setCookie, timing);
+}
+
+function addOwnHeaders(headers, setCookie, timing) {
   if (setCookie !== undefined) headers.append("Set-Cookie", setCookie);
   if (timing !== undefined) headers.append("Server-Timing", timing);
+}
+
+// A response that was fetched is copied, for its headers cannot be changed.
+export function withSessionHeaders(response, setCookie, timing) {
+  if (response[OWN]) {
+    if (setCookie !== undefined || timing !== undefined) addOwnHeaders(response.headers, setCookie, timing);
+    return response;
+  }
+  try {
+    addSessionHeaders(response.headers, setCookie, timing);
+    return response;
+  } catch {
+    const copy = new Response(response.body, response);
+    addSessionHeaders(copy.headers, setCookie, timing);
+    return copy;
+  }
 }

@@ -99,9 +99,9 @@ pub trait HttpResponse: Sized {
     /// The runtime's response as one of these.
     fn from_raw(response: web_sys::Response) -> Self;
 
-    /// This response with its headers changed.
+    /// This response with the session's headers: `Vary`, `Cache-Control`, and these two.
     #[must_use]
-    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self;
+    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self;
 }
 
 impl HttpResponse for Response {
@@ -110,9 +110,9 @@ impl HttpResponse for Response {
     }
 
     /// The headers of a response that was fetched cannot be changed; those of their copy can.
-    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self {
+    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self {
         let headers = self.headers().clone();
-        drop(change(&headers.0));
+        add_session_headers(&headers.0, set_cookie, server_timing);
         self.with_headers(headers)
     }
 }
@@ -122,16 +122,8 @@ impl HttpResponse for web_sys::Response {
         response
     }
 
-    /// A response that was fetched is copied for it.
-    fn with_headers(self, change: impl Fn(&web_sys::Headers) -> Result<(), JsValue>) -> Self {
-        if change(&self.headers()).is_ok() {
-            return self;
-        }
-        // A response has all that an init needs: status, status text and headers.
-        let copy = Self::new_with_opt_readable_stream_and_init(self.body().as_ref(), self.unchecked_ref());
-        let copy = copy.unwrap_or(self);
-        drop(change(&copy.headers()));
-        copy
+    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self {
+        with_session_headers(&self, set_cookie, server_timing)
     }
 }
 
@@ -224,10 +216,10 @@ impl Sessions {
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = self.parameters().server_timing.then(|| timing.to_string());
-                Ok(with_session_headers(reply, set_cookie.as_deref(), timing.as_deref()))
+                Ok(reply.with_session_headers(set_cookie.as_deref(), timing.as_deref()))
             }
             Ok(Outcome::Expired { message, set_cookie }) => {
-                Ok(with_session_headers(R::from_raw(text(401, &message)), Some(&set_cookie), None))
+                Ok(R::from_raw(text(401, &message)).with_session_headers(Some(&set_cookie), None))
             }
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(error.into_response()),
@@ -271,21 +263,20 @@ extern "C" {
     /// The same for JSON.
     pub(crate) fn json(body: &str) -> web_sys::Response;
 
-    #[wasm_bindgen(catch, js_name = addSessionHeaders)]
-    fn add_session_headers(
-        headers: &web_sys::Headers,
+    #[wasm_bindgen(js_name = addSessionHeaders)]
+    fn add_session_headers(headers: &web_sys::Headers, set_cookie: Option<&str>, server_timing: Option<&str>);
+
+    #[wasm_bindgen(js_name = withSessionHeaders)]
+    fn with_session_headers(
+        response: &web_sys::Response,
         set_cookie: Option<&str>,
-        timing: Option<&str>,
-    ) -> Result<(), JsValue>;
+        server_timing: Option<&str>,
+    ) -> web_sys::Response;
 }
 
 /// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.
 pub(crate) fn set(response: &web_sys::Response, name: &str, value: &str) {
     drop(response.headers().set(name, value));
-}
-
-fn with_session_headers<R: HttpResponse>(response: R, set_cookie: Option<&str>, timing: Option<&str>) -> R {
-    response.with_headers(|headers| add_session_headers(headers, set_cookie, timing))
 }
 
 /// Whether a request came by plain http to a loopback address. `url` is as the runtime wrote it: the

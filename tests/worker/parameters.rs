@@ -146,7 +146,7 @@ fn is_out_of_order(worker: &Worker, expected: &str) {
         let body = "This service is out of order. Its operator finds the reason in its log.\n";
         assert_eq!(reply.brief(), (500, body), "{expected}");
         assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.header("cache-control"), Some("private, no-store"));
         assert_eq!(reply.set_cookie(), None);
     }
     let log = worker.log();

@@ -42,7 +42,7 @@ impl Reply {
     pub fn is_unavailable(&self) {
         assert_eq!(self.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
         assert_eq!(self.header("retry-after"), Some("1"));
-        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_eq!(self.header("cache-control"), Some("private, no-store"));
         assert_eq!(self.header("content-type"), Some("text/plain; charset=utf-8"));
         assert_eq!(self.set_cookie(), None);
     }

@@ -1,5 +1,5 @@
 // Where the processor's time goes: V8's profile of one contestant under load, by function, self time first.
-// node bench/profile.mjs FOLDER STORE [PATH]: a build of this Worker (with its functions' names, if it kept them).
+// npx node bench/profile.mjs FOLDER STORE [PATH]: a build of this Worker (with its functions' names, if it kept them).
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { built, bundled, start } from "./workerd.mjs";

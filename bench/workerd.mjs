@@ -112,7 +112,7 @@ export async function start({ name, modules, parameters, core = 0, flags = [] })
     }
   };
   if (parameters) await migrate();
-  return { name, origin, kv, d1, pid: server.pid, startUp, stop };
+  return { name, origin, kv, d1, disk, pid: server.pid, startUp, stop };
 }
 
 const ticks = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));

@@ -32,10 +32,10 @@ export const json = (body) => own(body, AS_JSON);
 export function addSessionHeaders(headers, setCookie, timing) {
   headers.append("Vary", "Cookie");
   if (setCookie !== undefined || !headers.has("Cache-Control")) headers.set("Cache-Control", "private, no-store");
-  addOwnHeaders(headers, setCookie, timing);
+  addOfThisRequest(headers, setCookie, timing);
 }
 
-function addOwnHeaders(headers, setCookie, timing) {
+function addOfThisRequest(headers, setCookie, timing) {
   if (setCookie !== undefined) headers.append("Set-Cookie", setCookie);
   if (timing !== undefined) headers.append("Server-Timing", timing);
 }
@@ -43,7 +43,7 @@ function addOwnHeaders(headers, setCookie, timing) {
 // A response that was fetched is copied, for its headers cannot be changed.
 export function withSessionHeaders(response, setCookie, timing) {
   if (response[OWN]) {
-    if (setCookie !== undefined || timing !== undefined) addOwnHeaders(response.headers, setCookie, timing);
+    if (setCookie !== undefined || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
     return response;
   }
   try {

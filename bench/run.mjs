@@ -15,6 +15,7 @@ const SESSIONS = 64;
 const edge = (store, extra = {}) => ({ name: `edge-session, ${store}`, modules: built("build"), parameters: { store, ...extra }, read: "/session" });
 const contestants = [
   { name: "the floor", modules: bundled("floor"), read: "/read" },
+  { name: "edge-session's calls, in JavaScript", modules: bundled("calls"), read: "/read" },
   { name: "React Router", modules: bundled("react-router"), read: "/read" },
   { name: "hono-sessions", modules: bundled("hono-sessions"), read: "/read" },
   { name: "iron-session", modules: bundled("iron-session"), read: "/read" },

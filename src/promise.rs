@@ -124,3 +124,26 @@ impl<T> Numbered<T> {
         Some(self.all.swap_remove(place).1)
     }
 }
+
+/// How many are waited for.
+#[cfg(all(feature = "app", feature = "conformance"))]
+pub(crate) fn awaited() -> usize {
+    AWAITED.with_borrow(|all| all.all.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_leads_to_its_own_until_that_is_removed() {
+        let mut numbered = Numbered::new();
+        let [a, b, c] = ["a", "b", "c"].map(|thing| numbered.insert(thing));
+        assert_eq!(numbered.remove(a), Some("a"));
+        assert_eq!(numbered.remove(a), None);
+        assert_eq!(numbered.get_mut(a), None);
+        let d = numbered.insert("d");
+        assert!(![a, b, c].contains(&d), "a number is not given again");
+        assert_eq!([b, c, d].map(|number| numbered.get_mut(number).copied()), [Some("b"), Some("c"), Some("d")]);
+    }
+}

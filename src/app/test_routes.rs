@@ -9,7 +9,7 @@ use worker::{Env, Request, Response, js_sys, web_sys};
 
 use super::Visit;
 use crate::http::{HttpResponse, WorkerPlatform, text};
-use crate::promise::Settled;
+use crate::promise::{self, Settled};
 use crate::store::conformance::{Abilities, check};
 use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind, js};
 
@@ -20,6 +20,7 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         "/panic" => panics(),
         "/panic-in-the-handler" => crate::serve(request, env, async |_: &mut Session<Visit>| panics()).await,
         "/yield" => yields(request, env).await,
+        "/awaited" => Ok(text(200, &promise::awaited().to_string())),
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await,

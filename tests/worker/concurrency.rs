@@ -43,6 +43,18 @@ on_each_store! {
     }
 }
 
+on_each_store! {
+    /// Neither what was waited for nor the deadlines that were not.
+    fn requests_leave_nothing_behind(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        for expected in 1..=20 {
+            assert_eq!(visitor.count(&worker), expected);
+        }
+        assert_eq!(visitor.get(&worker, "awaited").brief(), (200, "0"));
+    }
+}
+
 on_d1_and_object! {
     /// 200 requests, 50 in flight.
     fn parallel_counts_are_all_counted(store: Store) {

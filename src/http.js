@@ -40,7 +40,6 @@ function addOfThisRequest(headers, setCookie, timing) {
   if (timing !== undefined) headers.append("Server-Timing", timing);
 }
 
-// A response that was fetched is copied, for its headers cannot be changed.
 export function withSessionHeaders(response, setCookie, timing) {
   if (response[OWN]) {
     if (setCookie !== undefined || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
@@ -50,8 +49,18 @@ export function withSessionHeaders(response, setCookie, timing) {
     addSessionHeaders(response.headers, setCookie, timing);
     return response;
   } catch {
+    return copied(response, setCookie, timing);
+  }
+}
+
+// The headers of a response that was fetched cannot be changed; those of its copy can.
+function copied(response, setCookie, timing) {
+  try {
     const copy = new Response(response.body, response);
     addSessionHeaders(copy.headers, setCookie, timing);
     return copy;
+  } catch (error) {
+    console.error(`edge-session: a response goes without its session's headers: ${error}`);
+    return response;
   }
 }

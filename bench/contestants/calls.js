@@ -1,5 +1,5 @@
 // What edge-session asks of the runtime, and nothing that it does itself: the floor with a logout's mark read beside the
-// session, a deadline, and the headers of a session's reply. So much of its cost is what it promises.
+// session, a deadline, and the headers of a session's reply (but no `waitUntil`). So much of its cost is what it promises.
 const READ = { cacheTtl: 30 };
 const headers = new Headers({
   "Content-Type": "text/plain; charset=utf-8",

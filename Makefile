@@ -24,7 +24,7 @@ NPM_STAMP := node_modules/.package-lock.json
 WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
 WASM_TARGET := .tools/wasm-target
 TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WASM_TARGET)
-SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock $(wildcard scripts/*)
+SOURCES := $(shell find src -type f) Cargo.toml Cargo.lock $(wildcard scripts/*)
 
 # The wasm may weigh this much, gzipped, in bytes: 90 KiB.
 WASM_LIMIT := 92160

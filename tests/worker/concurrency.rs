@@ -32,6 +32,20 @@ on_each_store! {
     }
 }
 
+#[test]
+fn a_writer_who_comes_after_the_logout_writes_in_vain() {
+    // On KV, whose update does not look at what is there. D1's and an object's inserts nothing.
+    let worker = Worker::with(Store::Kv, json!({}));
+    let mut visitor = Visitor::default();
+    assert_eq!(visitor.count(&worker), 1);
+    let mut late = visitor.clone();
+    let key = &worker.keys()[0];
+    let record = worker.kv_get(key);
+    assert_eq!(visitor.get(&worker, "reset").status, 200);
+    worker.kv_put(key, record);
+    assert_eq!(late.count(&worker), 1, "the session stays ended");
+}
+
 on_each_store! {
     /// Woken while it runs, at the first poll and after a promise has settled.
     fn a_request_that_lets_others_go_first_goes_on(store: Store) {

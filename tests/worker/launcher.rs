@@ -133,7 +133,7 @@ impl Worker {
                     for time in [&mut record.created_at, &mut record.touched_at, &mut record.expires_at] {
                         *time -= seconds;
                     }
-                    self.command(json!({ "command": "kvPut", "key": key, "value": record.to_text() }));
+                    self.kv_put(&key, record.to_text().into());
                 }
             }
             Store::D1 => {
@@ -148,6 +148,10 @@ impl Worker {
 
     pub fn kv_get(&self, key: &str) -> Value {
         self.command(json!({ "command": "kvGet", "key": key }))
+    }
+
+    pub fn kv_put(&self, key: &str, value: Value) {
+        self.command(json!({ "command": "kvPut", "key": key, "value": value }));
     }
 
     pub fn kv_keys(&self) -> Value {
@@ -201,7 +205,7 @@ impl Worker {
         match self.store {
             Store::Kv => {
                 for key in self.keys() {
-                    self.command(json!({ "command": "kvPut", "key": key, "value": text }));
+                    self.kv_put(&key, text.into());
                 }
             }
             Store::D1 => {

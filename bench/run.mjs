@@ -158,22 +158,19 @@ async function contention() {
 // More sessions in the store, and more data in a session.
 async function growth() {
   const sessions = [];
-  const fill = {
-    kv: (server, many) => fetch(`${server.kv}/fill?n=${many}`),
-    d1: (server, many) => fetch(`${server.d1}/fill?n=${many}`),
+  const fill = async (server, many) => {
+    if (server.name !== "object") return fetch(`${server[server.name]}/fill?n=${many}`);
     // An object that nobody has asked for a while is a file, and here one file under many names.
-    object: async (server, many) => {
-      await visit(server, "/count");
-      const folder = `${server.disk}/session`;
-      const file = readdirSync(folder).find((name) => /^[0-9a-f]{64}\.sqlite$/.test(name));
-      for (let n = 0; n < many; n += 1) linkSync(`${folder}/${file}`, `${folder}/${String(n).padStart(64, "0")}.sqlite`);
-    },
+    await visit(server, "/count");
+    const folder = `${server.disk}/session`;
+    const file = readdirSync(folder).find((name) => /^[0-9a-f]{64}\.sqlite$/.test(name));
+    for (let n = 0; n < many; n += 1) linkSync(`${folder}/${file}`, `${folder}/${String(n).padStart(64, "0")}.sqlite`);
   };
   for (const store of ["kv", "d1", "object"]) {
     const row = [store];
     for (const many of [1, 1000, 100_000]) {
       const server = { ...(await start(edge(store))), name: store };
-      await fill[store](server, many);
+      await fill(server, many);
       const file = cookieFile("grown", await warmCookies(server));
       load(server, "/count", file, { duration: warmUp });
       row.push(show(median([1, 2, 3].map(() => load(server, "/count", file).cpu)), 0));

@@ -32,7 +32,8 @@ addEventListener("error", (event) => note(event.error));
 export default {
   fetch(request, env, context) {
     const response = called(() => worker.fetch(request, env, context));
-    // A visitor who goes away must not cut off the save of their session.
+    // A visitor who goes away must not cut off the save of their session, as the platform otherwise may. (A workerd by
+    // itself goes on in any case, so that no test here shows it.)
     if (response instanceof Promise) context.waitUntil(response);
     return response;
   },

@@ -13,12 +13,19 @@ use crate::promise::{self, Settled};
 use crate::store::conformance::{Abilities, check};
 use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind, js};
 
+/// In milliseconds: longer than a test waits.
+const TEN_MINUTES: u32 = 600_000;
+
 /// The answer, if the path is one of these.
 pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) -> Option<web_sys::Response> {
     let answer = match path {
         "/conformance" => Ok(conformance(env).await),
         "/panic" => panics(),
         "/panic-in-the-handler" => crate::serve(request, env, async |_: &mut Session<Visit>| panics()).await,
+        "/pause" => {
+            drop(Settled::after(TEN_MINUTES).await);
+            Ok(text(200, ""))
+        }
         "/yield" => yields(request, env).await,
         "/awaited" => Ok(text(200, &promise::awaited().to_string())),
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),

@@ -1,5 +1,7 @@
 //! Stores that fail, records that cannot be read.
 
+use std::thread;
+
 use serde_json::json;
 
 use crate::launcher::{KEY, Store, Worker};
@@ -21,6 +23,23 @@ on_each_store! {
         assert!(log.contains("Rust panic: ") && log.contains("as it was asked to"), "{log}");
         assert_eq!(log.matches("a new instance after a panic").count(), 3, "{log}");
     }
+}
+
+#[test]
+fn a_panic_is_told_to_every_request_that_is_under_way() {
+    let worker = &Worker::with_conformance(Store::Kv);
+    let mut visitor = Visitor::default();
+    // At once, or when a promise has settled.
+    for panic in ["panic", "panic-in-the-handler"] {
+        assert_eq!(visitor.count(worker), if panic == "panic" { 1 } else { 2 });
+        thread::scope(|scope| {
+            let other = scope.spawn(|| Visitor::default().get(worker, "pause").status);
+            while visitor.get(worker, "awaited").body == "0" {}
+            assert_eq!(visitor.get(worker, panic).status, 500);
+            assert_eq!(other.join().unwrap(), 500, "it does not wait for ever");
+        });
+    }
+    assert_eq!(visitor.count(worker), 3);
 }
 
 on_kv_and_d1! {

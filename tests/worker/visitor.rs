@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::launcher::Worker;
 
@@ -84,8 +85,13 @@ impl Visitor {
     }
 
     fn send(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Result<Reply, ureq::Error> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // No answer is a failure, not a test that never ends.
+            .timeout_global(Some(Duration::from_secs(60)))
+            .build()
+            .into();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", worker.url));
         if let Some(cookie) = &self.cookie {
             request = request.header("Cookie", ureq::http::HeaderValue::from_bytes(cookie.as_bytes()).unwrap());

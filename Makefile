@@ -26,8 +26,8 @@ WASM_TARGET := .tools/wasm-target
 TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WASM_TARGET)
 SOURCES := $(shell find src -type f) Cargo.toml Cargo.lock $(wildcard scripts/*)
 
-# The wasm may weigh this much, gzipped, in bytes: 90 KiB.
-WASM_LIMIT := 92160
+# The wasm may weigh this much, gzipped, in bytes: 84 KiB. Without what scripts/linker leaves out it would not do.
+WASM_LIMIT := 86016
 
 .PHONY: help
 help:

@@ -1,29 +1,27 @@
 // The Worker's entry: what worker-build's shim does, without a class and two proxies for each request.
 //
-// After a panic or another trap the instance's memory is not to be trusted. The next call makes a new instance, and
-// an object whose half in it is gone a new half; what an object knows is in its storage. Whoever else was waiting for
-// the old instance would wait for ever: they are told at once.
+// After a panic or another trap the instance's memory is not to be trusted: wasm-bindgen makes a new instance at the next
+// call, and an object whose half in it is gone gets a new half; what an object knows is in its storage. Whoever else was
+// waiting for the old instance would wait for ever: they are told at once. (Their promises are other requests', which the
+// runtime allows since 2024-10-14, `handle_cross_request_promise_resolution`.)
 import * as worker from "./index.js";
 
 Error.stackTraceLimit = 100;
 
-// The panic hook sets `criticalError`, and each instance raises `instanceId`.
+// Each instance raises its `instanceId`.
 const state = worker.__worker_init_state();
+let instance = state.instanceId;
 
-// How to tell those who wait for the instance.
+// How to tell those who wait for the instance. A request that the platform breaks off leaves its entry behind, until the
+// instance ends.
 const waiting = new Set();
 
 function called(call) {
-  if (state.criticalError) {
-    console.log("edge-session: a new instance after a panic");
-    worker.__wbg_reset_state();
-    state.criticalError = false;
-  }
   let answer;
   try {
     answer = call();
   } catch (error) {
-    note(error);
+    failed(error);
     throw error;
   }
   return answer instanceof Promise ? awaited(answer) : answer;
@@ -40,16 +38,18 @@ function awaited(answer) {
   });
 }
 
-// A trap: of a panic, or of a stack that overflowed.
-function note(error) {
-  if (!(error instanceof WebAssembly.RuntimeError)) return;
-  state.criticalError = true;
+// Something went wrong; whether the instance died of it shows when it is called.
+function failed(error) {
+  worker.__worker_init_state();
+  if (state.instanceId === instance) return;
+  instance = state.instanceId;
+  console.log("edge-session: a new instance after a panic");
   for (const reject of waiting) reject(error);
   waiting.clear();
 }
-// Of a timer's call, and of a settled promise's.
-addEventListener("error", (event) => note(event.error));
-addEventListener("unhandledrejection", (event) => note(event.reason));
+// In a timer's call, and in a settled promise's.
+addEventListener("error", (event) => failed(event.error));
+addEventListener("unhandledrejection", (event) => failed(event.reason));
 
 export default {
   fetch(request, env, context) {

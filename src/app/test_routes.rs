@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::mem;
 use std::task::Poll;
 
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Env, Request, Response, js_sys, web_sys};
 
@@ -22,6 +23,11 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         "/conformance" => Ok(conformance(env).await),
         "/panic" => panics(),
         "/panic-in-the-handler" => crate::serve(request, env, async |_: &mut Session<Visit>| panics()).await,
+        "/uncaught" => Ok(text(200, &decoded("%"))),
+        "/unhandled" => {
+            drop(js_sys::Promise::reject(&"nobody handles it".into()));
+            Ok(text(200, ""))
+        }
         "/pause" => {
             drop(Settled::after(TEN_MINUTES).await);
             Ok(text(200, ""))
@@ -35,6 +41,13 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         _ => stored(path.strip_prefix("/stored/")?, env).await,
     };
     Some(answer.unwrap_or_else(|error| text(500, &error.to_string())))
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// What it throws nobody catches: the instance ends by something that is no trap.
+    #[wasm_bindgen(js_name = decodeURIComponent)]
+    fn decoded(text: &str) -> String;
 }
 
 /// What no request of ours does, for the tests of what becomes of the Worker then.

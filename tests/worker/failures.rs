@@ -26,20 +26,23 @@ on_each_store! {
 }
 
 #[test]
-fn a_panic_is_told_to_every_request_that_is_under_way() {
+fn the_end_of_an_instance_is_told_to_every_request_that_is_under_way() {
     let worker = &Worker::with_conformance(Store::Kv);
     let mut visitor = Visitor::default();
-    // At once, or when a promise has settled.
-    for panic in ["panic", "panic-in-the-handler"] {
-        assert_eq!(visitor.count(worker), if panic == "panic" { 1 } else { 2 });
+    // At once; when a promise has settled; by an exception that is no trap.
+    for (end, expected) in ["panic", "panic-in-the-handler", "uncaught"].into_iter().zip(1..) {
         thread::scope(|scope| {
             let other = scope.spawn(|| Visitor::default().get(worker, "pause").status);
-            while visitor.get(worker, "awaited").body == "0" {}
-            assert_eq!(visitor.get(worker, panic).status, 500);
+            let under_way = |visitor: &mut Visitor| visitor.get(worker, "awaited").brief() == (200, "1");
+            while !under_way(&mut visitor) && !other.is_finished() {}
+            assert_eq!(visitor.get(worker, "unhandled").status, 200);
+            assert_eq!(visitor.count(worker), expected);
+            assert!(!other.is_finished(), "an error that the instance survives is not told");
+            assert_eq!(visitor.get(worker, end).status, 500);
             assert_eq!(other.join().unwrap(), 500, "it does not wait for ever");
         });
     }
-    assert_eq!(visitor.count(worker), 3);
+    assert_eq!(visitor.count(worker), 4);
 }
 
 on_kv_and_d1! {

@@ -219,7 +219,7 @@ impl Sessions {
                 Ok(reply.with_session_headers(set_cookie.as_deref(), timing.as_deref()))
             }
             Ok(Outcome::Expired { message, set_cookie }) => {
-                Ok(R::from_raw(text(401, &message)).with_session_headers(Some(&set_cookie), None))
+                Ok(R::from_raw(text(401, &message).with_session_headers(Some(&set_cookie), None)))
             }
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(error.into_response()),

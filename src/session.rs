@@ -115,7 +115,11 @@ impl<T> Session<T> {
 
 impl<T: Serialize> Session<T> {
     /// Commits at once, for handlers with effects outside the session: what follows a `save` that
-    /// went through runs once.
+    /// went through runs once. (On KV, which cannot tell who was first, once for each request that met.)
+    ///
+    /// What was saved stays, also when the handler fails after it; but an `Err` carries no cookie. After
+    /// the `save` of a new session, or of a new id, answer with a reply that says what went wrong, or the
+    /// visitor never learns of the id.
     ///
     /// A new session is stored even if nothing in it was changed, and a killed one deleted. Without
     /// a call, the session is saved when the handler is done, if it changed.

@@ -36,7 +36,7 @@ const PUBLISHED_KEYS: [&str; 1] = ["fLjUfxqXtfNoIldA0A0J"];
 
 /// The commands that repair any refused key, in a deployment and on a developer's machine.
 const REPAIR: &str = "make a new one with `openssl rand -hex 32 | npx wrangler secret put SECRET_KEY` \
-     for the deployed Worker, or with `rm -f .dev.vars && make dev` locally";
+     for the deployed Worker, or put what `openssl rand -hex 32` prints behind `SECRET_KEY=` in .dev.vars locally";
 
 impl Signer {
     /// Keys from the secret's text: one, or several separated by commas, the one that signs first.

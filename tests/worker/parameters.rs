@@ -41,6 +41,20 @@ on_kv_and_d1! {
     }
 }
 
+#[test]
+fn the_401_of_a_worker_with_worker_s_own_response_is_the_same() {
+    let worker = Worker::with_conformance_and(Store::Kv, json!({"ignore_expiry": false}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let mut late = visitor.clone();
+    visitor.get(&worker, "reset");
+    let reply = late.get(&worker, "fetched-by-worker");
+    assert_eq!(reply.brief(), (401, "Session expired"));
+    assert_eq!(reply.header("vary"), Some("Cookie"));
+    assert_eq!(reply.header("cache-control"), Some("private, no-store"));
+    assert!(reply.set_cookie().unwrap().contains("Max-Age=0"));
+}
+
 on_each_store! {
     fn ignore_change_ip_false_admits_only_the_creators_address(store: Store) {
         let worker = Worker::with(store, json!({"ignore_change_ip": false}));

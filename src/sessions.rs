@@ -133,7 +133,8 @@ impl Sessions {
             if !lost_in_save {
                 match answer {
                     Ok(reply) => {
-                        let committed = session.commit(false).await?;
+                        let committed = session.commit(false).await;
+                        let committed = committed.inspect_err(|_| self.log_untold(&presented, &session))?;
                         timing.save = timing.save.saturating_add(stopwatch.lap());
                         timing.effect = session.effect();
                         match committed {
@@ -145,6 +146,7 @@ impl Sessions {
                         }
                     }
                     Err(error) => {
+                        self.log_untold(&presented, &session);
                         return match session.refusal() {
                             // The handler failed because its save did.
                             Some(refusal) => Err(refusal.clone()),
@@ -155,6 +157,7 @@ impl Sessions {
             }
             if session.was_saved() {
                 // Part of the handler's work is stored: to run it again would do that part twice.
+                self.log_untold(&presented, &session);
                 break;
             }
         }
@@ -240,6 +243,18 @@ impl Sessions {
             // A cookie that was not sent needs no taking away.
             CookieChange::Expire if *presented != Presented::Nothing => Some(self.expired_cookie(incoming)),
             CookieChange::Expire | CookieChange::Keep => None,
+        }
+    }
+
+    /// A request that fails has no reply of ours, and so no cookie. If it has stored the session under a new
+    /// id before, its visitor does not learn of that id: the operator at least is told.
+    fn log_untold<T>(&self, presented: &Presented, session: &Session<T>) {
+        let CookieChange::Set { id, .. } = session.cookie_change() else { return };
+        if *presented != Presented::Verified(id.clone()) {
+            let key = id.record_key();
+            self.shared.platform.log(format_args!(
+                "{key:?} was saved under a new id by a request that failed after it: its visitor has not been told the id"
+            ));
         }
     }
 

@@ -537,6 +537,50 @@ fn a_handler_that_fails_gets_no_new_id() {
     assert_eq!(visitor.read(&rig), Reply::Ok(1));
 }
 
+/// An error has no reply of ours to carry the cookie.
+#[test]
+fn a_failure_after_the_save_of_a_new_id_is_logged() {
+    enum Failure {
+        Handler,
+        Store,
+        Race,
+    }
+    for begin in [known, |_: &Rig| Visitor::default()] {
+        for failure in [Failure::Handler, Failure::Store, Failure::Race] {
+            let rig = Rig::new();
+            let mut visitor = begin(&rig);
+            let spy = rig.store.clone();
+            let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+                session.cycle_id();
+                session.save().await?;
+                session.count += 1;
+                match failure {
+                    Failure::Handler => return Err(Error::new(ErrorKind::Unavailable, "no")),
+                    Failure::Store => spy.fail("update"),
+                    Failure::Race => spy.interfere(&[Interference::Update(r#"{"count":10}"#)]),
+                }
+                Ok(())
+            });
+            assert_ne!(reply, Reply::Ok(()));
+            let log = rig.platform.logged().join("\n");
+            assert!(log.contains("its visitor has not been told the id"), "{log}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_after_a_save_under_the_visitors_own_id_is_the_handlers_matter() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        session.save().await?;
+        Err::<(), _>(Error::new(ErrorKind::Unavailable, "no"))
+    });
+    assert_eq!(visitor.read(&rig), Reply::Ok(2), "what was saved stays");
+    assert!(rig.platform.logged().is_empty());
+}
+
 // Time.
 
 #[test]

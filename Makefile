@@ -26,8 +26,8 @@ WASM_TARGET := .tools/wasm-target
 TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WASM_TARGET)
 SOURCES := $(shell find src -type f) Cargo.toml Cargo.lock $(wildcard scripts/*)
 
-# The wasm may weigh this much, gzipped, in bytes: 84 KiB. Without what scripts/linker leaves out it would not do.
-WASM_LIMIT := 86016
+# The wasm may weigh this much, gzipped, in bytes: 106 KiB. 9 KB of it read numbers exactly (serde_json's float_roundtrip).
+WASM_LIMIT := 108544
 
 .PHONY: help
 help:
@@ -117,9 +117,11 @@ $(CONFORMANCE): dist/index.js tests/worker/conformance.toml
 	$(WRANGLER) deploy --dry-run --config tests/worker/conformance.toml --outdir $(CURDIR)/$(@D)
 	@test -f $@
 
-# The deployment comes first: on the first one it creates the database that the migration is for.
-# In between, /count answers 503 and the log says why.
+# The migration comes first, for the Worker names the columns that it adds, and one that is deployed does not mind them. The
+# very first deployment creates the database, so that its table comes after; in between, /count answers 503 and the log
+# says why.
 deploy: $(TOOLS)
+	@$(WRANGLER) d1 migrations apply DB --remote || echo '==> no database to migrate yet: after the deployment, then'
 	$(WRANGLER) deploy $(if $(SECRETS_FILE),--secrets-file $(SECRETS_FILE))
 	$(WRANGLER) d1 migrations apply DB --remote
 
@@ -137,10 +139,13 @@ lint: $(WASM_TARGET)
 	cargo clippy --lib --target wasm32-unknown-unknown -- -D warnings
 	cargo clippy --all-features --lib --target wasm32-unknown-unknown -- -D warnings
 
+# All but those that drive a Worker.
+CORE_TESTS := $(filter-out worker,$(basename $(notdir $(wildcard tests/*.rs))))
+
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
-	cargo test --no-default-features --features conformance --lib --test cookie_properties --test documents --test explorer --test life_of_a_request --test store_conformance --test timing
+	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
 
 test-docs:
 	@echo '==> the documentation'

@@ -1,15 +1,16 @@
 //! The sweep for D1, which a cron trigger calls: a module of README.md's and docs/cookbook.md's Worker.
 
-use edge_session::{Error, Sessions};
+use edge_session::{Error, Sessions, Swept};
 use worker::{Env, ScheduleContext, ScheduledEvent, event};
 
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    if let Err(error) = sweep(&env).await {
-        worker::console_error!("sweeping: {error}");
+    match sweep(&env).await {
+        Ok(swept) => worker::console_log!("deleted {} expired sessions, {} are left", swept.deleted, swept.left),
+        Err(error) => worker::console_error!("sweeping: {error}"),
     }
 }
 
-async fn sweep(env: &Env) -> Result<u64, Error> {
+async fn sweep(env: &Env) -> Result<Swept, Error> {
     Sessions::from_env(env)?.delete_expired().await
 }

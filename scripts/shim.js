@@ -43,7 +43,7 @@ function failed(error) {
   worker.__worker_init_state();
   if (state.instanceId === instance) return;
   instance = state.instanceId;
-  console.log("edge-session: a new instance after a panic");
+  console.log("edge-session: new_instance: after a panic or another trap");
   for (const reject of waiting) reject(error);
   waiting.clear();
 }

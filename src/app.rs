@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Env, web_sys};
 
 use crate::http::{HttpRequest, WorkerPlatform, json, set, text};
-use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, StoreKind, task};
+use crate::{Error, Platform, Record, Session, SessionParameters, Sessions, StoreKind, Swept, task};
 
 mod compare;
 #[cfg(feature = "conformance")]
@@ -142,20 +142,24 @@ fn path_of(url: &str) -> &str {
 pub fn scheduled(_event: &JsValue, env: Env, _context: &JsValue) -> JsValue {
     task::run(async move {
         match sweep(&env).await {
-            Ok(0) => {}
-            Ok(sessions) => worker::console_log!("edge-session: deleted {sessions} expired sessions"),
-            Err(error) => WorkerPlatform.log(format_args!("sweeping: {error}")),
+            Ok(Swept { deleted: 0, left: 0 }) => {}
+            Ok(Swept { deleted, left }) => {
+                worker::console_log!(
+                    "edge-session: swept: deleted {deleted} expired sessions, {left} are left for the next time"
+                );
+            }
+            Err(error) => WorkerPlatform.log(format_args!("{}: the sweep failed: {error}", error.kind().as_str())),
         }
         Ok(JsValue::UNDEFINED)
     })
 }
 
-async fn sweep(env: &Env) -> Result<u64, Error> {
+async fn sweep(env: &Env) -> Result<Swept, Error> {
     let sessions = Sessions::from_env(env)?;
     let swept = sessions.delete_expired().await?;
     // The comparison's sessions lie in the same table of D1.
     if sessions.parameters().store == StoreKind::D1 {
         return Ok(swept);
     }
-    Ok(swept.saturating_add(compare::sweep(env).await?))
+    Ok(swept.and(compare::sweep(env).await?))
 }

@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
 
+use crate::log::{self, Event, Said};
+use crate::nesting::Nesting;
 use crate::platform::{Sleep, part_of};
-use crate::record::Successor;
 use crate::store::{Answer, AnyStore};
 use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Updated};
 
@@ -15,6 +16,24 @@ pub(crate) struct Shared {
     pub(crate) store: Box<dyn AnyStore>,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) parameters: SessionParameters,
+    pub(crate) said: Said,
+    pub(crate) nesting: Nesting,
+}
+
+impl Shared {
+    pub(crate) fn log(&self, event: Event, sentence: fmt::Arguments<'_>) {
+        log::log(&*self.platform, event, sentence);
+    }
+
+    /// Once in the life of an isolate, or once for a key if there is one.
+    pub(crate) fn log_once(&self, event: Event, key: Option<&RecordKey>, sentence: fmt::Arguments<'_>) {
+        log::log_once(&*self.platform, &self.said, event, key, sentence);
+    }
+
+    /// Whether an event that is said once has been said.
+    pub(crate) fn has_said(&self, event: Event) -> bool {
+        self.said.has(event, None)
+    }
 }
 
 /// What one request's session stands on: the store, reached within a deadline, the platform, and the
@@ -36,8 +55,12 @@ impl Deref for Backing {
 
 /// What a key leads to.
 pub(crate) enum Loaded {
-    /// A live record, under this key: another one than was asked for, if the id was changed.
-    Record(RecordKey, Record),
+    /// A live record.
+    Live(Record),
+    /// The id was changed a moment ago: a request of the same page is late.
+    Retired,
+    /// The id was changed long ago: who comes with it may be a thief, whose logout ends nothing.
+    Former,
     /// No record, or one whose time is over.
     Absent,
     /// Something that is no record; it has been logged.
@@ -51,41 +74,39 @@ pub(crate) const DEADLINE: u32 = 5000;
 /// How often a request is tried when others on its session keep winning the race to the store.
 pub(crate) const ATTEMPTS: u32 = 30;
 
-/// How many changes of id within their grace are followed.
-const HOPS: u32 = 4;
-
 impl Backing {
     pub(crate) fn new(shared: &Rc<Shared>) -> Rc<Self> {
         Rc::new(Self { shared: Rc::clone(shared), timer: RefCell::new(None) })
     }
 
-    /// The record that `key` leads to: what is stored, past a change of id, and by the clock.
+    /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
     pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let now = self.platform.now();
-        let mut key = key.clone();
-        for _ in 0..HOPS {
-            let record = match self.within_deadline(self.store.load(&key)).await {
-                Ok(Some(record)) => record,
-                Ok(None) => return Ok(Loaded::Absent),
-                Err(error) if error.kind() == ErrorKind::Unreadable => {
-                    self.log_unreadable(&key, &error);
-                    return Ok(Loaded::Unreadable);
-                }
-                Err(error) => return Err(error),
-            };
-            match &record.successor {
-                Some(Successor { key: next, until }) if now < *until => key = next.clone(),
-                Some(_) => {
-                    self.platform.log(format_args!(
-                        "{key:?} was used after its id had been changed: possibly a stolen cookie; it gets nothing"
-                    ));
-                    return Ok(Loaded::Absent);
-                }
-                None if self.parameters.has_expired(&record, now) => return Ok(Loaded::Absent),
-                None => return Ok(Loaded::Record(key, record)),
+        let loaded = self.within_deadline(self.store.load(key)).await;
+        let record = match loaded {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Loaded::Absent),
+            Err(error) if error.kind() == ErrorKind::Unreadable => {
+                self.log_unreadable(key, &error);
+                return Ok(Loaded::Unreadable);
             }
-        }
-        Ok(Loaded::Absent)
+            Err(error) => return Err(error),
+        };
+        Ok(match &record.successor {
+            Some(successor) if now < successor.until => Loaded::Retired,
+            Some(_) => {
+                self.log_once(
+                    Event::RetiredIdUsed,
+                    Some(key),
+                    format_args!(
+                        "{key:?} was used after its id had been changed: possibly a stolen cookie; it gets nothing"
+                    ),
+                );
+                Loaded::Former
+            }
+            None if self.parameters.has_expired(&record, now) => Loaded::Absent,
+            None => Loaded::Live(record),
+        })
     }
 
     pub(crate) async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
@@ -96,20 +117,35 @@ impl Backing {
         self.within_deadline(self.store.update(key, record)).await
     }
 
-    /// Deletes the session under `key`, and where it has moved to since it was loaded. What moved
-    /// longer ago is another's: the one who comes with the old id then may be a thief.
-    pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
-        let now = self.platform.now();
+    pub(crate) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.within_deadline(self.store.touch(key, record)).await
+    }
+
+    pub(crate) async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        self.within_deadline(self.store.change_id(from, retired, to, moved)).await
+    }
+
+    /// Deletes what is under `key`, and, if it `follows`, the session where it has moved to, however often.
+    pub(crate) async fn delete(&self, key: &RecordKey, follows: bool) -> Result<(), Error> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
             let record = self.within_deadline(self.store.delete(&key)).await?;
-            next = record.and_then(|record| record.successor).filter(|moved| now < moved.until).map(|moved| moved.key);
+            next = record.and_then(|record| record.successor).filter(|_| follows).map(|successor| successor.key);
         }
         Ok(())
     }
 
     pub(crate) fn log_unreadable(&self, key: &RecordKey, reason: &impl fmt::Display) {
-        self.platform.log(format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"));
+        self.log(
+            Event::Unreadable,
+            format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"),
+        );
     }
 
     /// A number that no other write has.

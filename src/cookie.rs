@@ -2,7 +2,8 @@
 //!
 //! Its value is `<id>.<mac>`: 32 hexadecimal digits of session id, a dot, and 64 of signature.
 
-use crate::{SameSite, SessionId, SessionParameters, Signer};
+use crate::connection::Connection;
+use crate::{RecordKey, SameSite, SessionId, SessionParameters, Signer};
 
 /// What a request's cookies say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,14 +12,40 @@ pub enum Presented {
     Nothing,
     /// Cookies of our name, and not one that we signed: a forgery, or a key that is gone.
     Forged,
-    /// A cookie that we signed.
-    Verified(SessionId),
+    /// Cookies that we signed: one, or up to three in the header's order.
+    Signed(Vec<SignedId>),
+}
+
+/// A session id from a cookie that we signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedId {
+    /// The id.
+    pub id: SessionId,
+    /// What its session is stored under.
+    pub key: RecordKey,
+    /// Whether the key that signs now has signed it, rather than one that is being retired.
+    pub is_current: bool,
+}
+
+/// How many signed cookies of our name are looked at: each may cost a store call.
+const MOST: usize = 3;
+
+impl Presented {
+    /// The ids that we signed, each once.
+    #[must_use]
+    pub fn ids(&self) -> &[SignedId] {
+        match self {
+            Self::Signed(ids) => ids,
+            Self::Nothing | Self::Forged => &[],
+        }
+    }
 }
 
 /// Reads a `Cookie` header (RFC 6265, section 5.4).
 ///
-/// Of several cookies of our name the first that verifies counts: a neighbouring site may have set
-/// the others, and their order is not to be relied on (RFC 6265, section 4.2.2).
+/// Of several cookies of our name those that verify count: a neighbouring site may have set the others, and their
+/// order is not to be relied on (RFC 6265, section 4.2.2). Several that verify come from another `cookie_path` or
+/// `cookie_domain`, under which an earlier release set them.
 ///
 /// ```
 /// use edge_session::{Signer, cookie};
@@ -26,7 +53,7 @@ pub enum Presented {
 /// let signer = Signer::from_secret("0123456789abcdef0123456789abcdef")?;
 /// let ours = signer.sign("sid", "000102030405060708090a0b0c0d0e0f");
 /// let header = format!("prefs={{\"theme\":\"dark\"}}; sid=junk; sid={ours}");
-/// assert!(matches!(cookie::read(&header, "sid", &signer), cookie::Presented::Verified(_)));
+/// assert_eq!(cookie::read(&header, "sid", &signer).ids().len(), 1);
 /// assert_eq!(cookie::read("sid=junk", "sid", &signer), cookie::Presented::Forged);
 /// assert_eq!(cookie::read("SID=junk", "sid", &signer), cookie::Presented::Nothing);
 /// # Ok::<(), edge_session::Error>(())
@@ -34,14 +61,38 @@ pub enum Presented {
 #[must_use]
 pub fn read(header: &str, name: &str, signer: &Signer) -> Presented {
     let mut presented = Presented::Nothing;
+    let mut ids: Vec<SignedId> = Vec::new();
     for value in values(header, name) {
-        let verified = signer.verify(name, value).and_then(SessionId::from_verified);
-        match verified {
-            Some(id) => return Presented::Verified(id),
-            None => presented = Presented::Forged,
+        presented = Presented::Forged;
+        let Some((text, is_current)) = signer.verify_by(name, value) else { continue };
+        let Some(id) = SessionId::from_verified(text) else { continue };
+        if let Some(known) = ids.iter_mut().find(|known| known.id == id) {
+            known.is_current |= is_current;
+        } else if ids.len() < MOST {
+            ids.push(SignedId { key: id.record_key(), id, is_current });
         }
     }
-    presented
+    if ids.is_empty() { presented } else { Presented::Signed(ids) }
+}
+
+/// What says that this browser was told of an expiry: a cookie of another name, for a minute. While it is there, a
+/// dead session's cookie that we cannot take away, since it was set for another path or domain, does not lock its
+/// visitor out.
+pub(crate) fn was_told(header: &str, name: &str) -> bool {
+    values(header, &told_name(name)).next().is_some()
+}
+
+fn told_name(name: &str) -> String {
+    format!("{name}.told")
+}
+
+/// For how many seconds it counts.
+const TOLD_FOR: u32 = 60;
+
+/// A `Set-Cookie` header that notes it.
+pub(crate) fn told(parameters: &SessionParameters, connection: &Connection<'_>) -> String {
+    let name = told_name(&parameters.cookie_name);
+    format!("{name}=1; Max-Age={TOLD_FOR}{}", attributes(parameters, connection))
 }
 
 /// The values of the cookies called `name`, in the header's order.
@@ -70,26 +121,28 @@ pub(crate) fn set(
     signer: &Signer,
     id: &SessionId,
     lifetime: u64,
-    plain_loopback: bool,
+    connection: &Connection<'_>,
 ) -> String {
     let mut header = format!("{}={}", parameters.cookie_name, signer.sign(&parameters.cookie_name, &id.expose()));
     if parameters.persistent {
         header += &format!("; Max-Age={lifetime}");
     }
-    header + &attributes(parameters, plain_loopback)
+    header + &attributes(parameters, connection)
 }
 
 /// A `Set-Cookie` header that takes the cookie away. A browser does that only when name, domain and
 /// path are those that it was set with.
-pub(crate) fn expire(parameters: &SessionParameters, plain_loopback: bool) -> String {
+pub(crate) fn expire(parameters: &SessionParameters, connection: &Connection<'_>) -> String {
     let name = &parameters.cookie_name;
     let gone = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
-    format!("{name}=; {gone}{}", attributes(parameters, plain_loopback))
+    format!("{name}=; {gone}{}", attributes(parameters, connection))
 }
 
-fn attributes(parameters: &SessionParameters, plain_loopback: bool) -> String {
+fn attributes(parameters: &SessionParameters, connection: &Connection<'_>) -> String {
+    let on_loopback = matches!(connection, Connection::Loopback);
     let mut text = String::new();
-    if let Some(domain) = &parameters.cookie_domain {
+    // A loopback host is in no domain, and a browser would drop the cookie.
+    if let Some(domain) = parameters.cookie_domain.as_deref().filter(|_| !on_loopback) {
         text += "; Domain=";
         text += domain;
     }
@@ -98,7 +151,7 @@ fn attributes(parameters: &SessionParameters, plain_loopback: bool) -> String {
     }
     text += "; Path=";
     text += &parameters.cookie_path;
-    if parameters.secure && !(plain_loopback && may_be_insecure(parameters)) {
+    if parameters.secure && !(on_loopback && may_be_insecure(parameters)) {
         text += "; Secure";
     }
     text += "; SameSite=";
@@ -109,7 +162,27 @@ fn attributes(parameters: &SessionParameters, plain_loopback: bool) -> String {
 /// Over plain http on loopback, Safari and Python's clients drop a `Secure` cookie, so there it goes
 /// without, unless every browser would refuse it without.
 fn may_be_insecure(parameters: &SessionParameters) -> bool {
-    parameters.samesite != SameSite::None && !parameters.has_prefix("__Host-") && !parameters.has_prefix("__Secure-")
+    parameters.samesite != SameSite::None
+        && !["__Host-", "__Secure-", "__Http-"].iter().any(|prefix| parameters.has_prefix(prefix))
+}
+
+/// Why the visitor's client will drop a cookie that these parameters make, and how to mend it; `None` if it will not.
+pub(crate) fn objection(parameters: &SessionParameters, connection: &Connection<'_>) -> Option<String> {
+    if let Connection::Plain { host } = connection
+        && parameters.secure
+    {
+        return Some(format!(
+            "the cookie is `Secure`, and this request came by plain http to {host}: use https (`wrangler dev \
+             --local-protocol https`), or http://localhost"
+        ));
+    }
+    let (Connection::Plain { host } | Connection::Secure { host: Some(host) }) = connection else { return None };
+    let domain = parameters.cookie_domain.as_deref()?;
+    let domain = domain.strip_prefix('.').unwrap_or(domain).to_ascii_lowercase();
+    let covers = host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    (!covers).then(|| {
+        format!("`cookie_domain` is {domain}, and this request came to {host}, which is not in it: leave it out, or use a host in it")
+    })
 }
 
 #[cfg(test)]
@@ -127,9 +200,11 @@ mod tests {
         SessionParameters::from_json(json).unwrap()
     }
 
-    fn set_with(json: &str, plain_loopback: bool) -> String {
+    const SECURE: Connection<'_> = Connection::Secure { host: None };
+
+    fn set_with(json: &str, connection: &Connection<'_>) -> String {
         let id = SessionId::from_verified(ID).unwrap();
-        let header = set(&parameters(json), &signer(), &id, 60, plain_loopback);
+        let header = set(&parameters(json), &signer(), &id, 60, connection);
         let (value, attributes) = header.split_once("; ").unwrap();
         assert!(value.contains(&format!("={ID}.")), "{value}");
         attributes.to_owned()
@@ -139,17 +214,66 @@ mod tests {
     fn the_cookie_is_pinned() {
         let id = SessionId::from_verified(ID).unwrap();
         assert_eq!(
-            set(&SessionParameters::default(), &signer(), &id, 60, false),
+            set(&SessionParameters::default(), &signer(), &id, 60, &SECURE),
             format!("webpy_session_id={ID}.{MAC}; HttpOnly; Path=/; Secure; SameSite=Lax")
         );
         assert_eq!(
-            expire(&SessionParameters::default(), false),
+            expire(&SessionParameters::default(), &SECURE),
             "webpy_session_id=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Path=/; Secure; SameSite=Lax"
         );
         assert_eq!(
-            read(&format!("webpy_session_id={ID}.{MAC}"), "webpy_session_id", &signer()),
-            Presented::Verified(id)
+            told(&SessionParameters::default(), &SECURE),
+            "webpy_session_id.told=1; Max-Age=60; HttpOnly; Path=/; Secure; SameSite=Lax"
         );
+        let key = id.record_key();
+        assert_eq!(
+            read(&format!("webpy_session_id={ID}.{MAC}"), "webpy_session_id", &signer()),
+            Presented::Signed(vec![SignedId { id, key, is_current: true }])
+        );
+    }
+
+    #[test]
+    fn up_to_three_signed_cookies_are_read_in_their_order_and_each_id_once() {
+        let ids: Vec<String> = (0..5).map(|n| format!("{n:032x}")).collect();
+        let value = |id: &str, signer: &Signer| format!("sid={}", signer.sign("sid", id));
+        let header = |values: &[String]| values.join("; ");
+        let read = |header: &str| -> Vec<(String, bool)> {
+            let rotated =
+                Signer::from_secret("second-key-123456789abcdef012345,first-key-0123456789abcdef012345").unwrap();
+            read(header, "sid", &rotated).ids().iter().map(|signed| (signed.id.expose(), signed.is_current)).collect()
+        };
+        let all: Vec<String> = ids.iter().map(|id| value(id, &signer())).collect();
+        let found = read(&header(&all));
+        assert_eq!(found, [(ids[0].clone(), false), (ids[1].clone(), false), (ids[2].clone(), false)]);
+        let second = Signer::from_secret("second-key-123456789abcdef012345").unwrap();
+        let both = [value(&ids[0], &signer()), "sid=junk".to_owned(), value(&ids[0], &second)];
+        assert_eq!(read(&header(&both)), [(ids[0].clone(), true)], "one id, signed by either key");
+    }
+
+    #[test]
+    fn the_operator_is_told_why_a_client_drops_the_cookie() {
+        let plain = |host| Connection::Plain { host };
+        let secure = |host| Connection::Secure { host: Some(host) };
+        for (json, connection, expected) in [
+            ("{}", plain("192.168.1.5"), "plain http to 192.168.1.5"),
+            (r#"{"cookie_domain": "Example.com"}"#, secure("shop.workers.dev"), "`cookie_domain` is example.com"),
+            (r#"{"cookie_domain": "example.com"}"#, secure("badexample.com"), "`cookie_domain` is example.com"),
+            (r#"{"cookie_domain": "example.com", "secure": false}"#, plain("10.0.0.1"), "`cookie_domain`"),
+        ] {
+            let objection = objection(&parameters(json), &connection).unwrap();
+            assert!(objection.contains(expected), "{objection}");
+        }
+        for (json, connection) in [
+            ("{}", secure("example.com")),
+            ("{}", SECURE),
+            ("{}", Connection::Loopback),
+            (r#"{"secure": false}"#, plain("192.168.1.5")),
+            (r#"{"cookie_domain": ".example.com"}"#, secure("example.com")),
+            (r#"{"cookie_domain": "example.com"}"#, secure("a.example.com")),
+            (r#"{"cookie_domain": "example.com"}"#, Connection::Loopback),
+        ] {
+            assert_eq!(objection(&parameters(json), &connection), None, "{json} {connection:?}");
+        }
     }
 
     #[test]
@@ -163,7 +287,7 @@ mod tests {
             (r#"{"secure": false}"#, "HttpOnly; Path=/; SameSite=Lax"),
             (r#"{"persistent": true}"#, "Max-Age=60; HttpOnly; Path=/; Secure; SameSite=Lax"),
         ] {
-            assert_eq!(set_with(json, false), expected, "{json}");
+            assert_eq!(set_with(json, &SECURE), expected, "{json}");
         }
     }
 
@@ -174,8 +298,10 @@ mod tests {
             (r#"{"samesite": "None"}"#, "HttpOnly; Path=/; Secure; SameSite=None"),
             (r#"{"cookie_name": "__Host-sid"}"#, "HttpOnly; Path=/; Secure; SameSite=Lax"),
             (r#"{"cookie_name": "__secure-sid"}"#, "HttpOnly; Path=/; Secure; SameSite=Lax"),
+            (r#"{"cookie_name": "__Http-sid"}"#, "HttpOnly; Path=/; Secure; SameSite=Lax"),
+            (r#"{"cookie_domain": "example.com"}"#, "HttpOnly; Path=/; SameSite=Lax"),
         ] {
-            assert_eq!(set_with(json, true), expected, "{json}");
+            assert_eq!(set_with(json, &Connection::Loopback), expected, "{json}");
         }
     }
 
@@ -183,10 +309,10 @@ mod tests {
     fn an_expired_cookie_has_the_attributes_that_it_was_set_with() {
         let json =
             r#"{"cookie_domain": "example.com", "cookie_path": "/app", "samesite": "Strict", "httponly": false}"#;
-        for plain_loopback in [false, true] {
-            let expired = expire(&parameters(json), plain_loopback);
+        for connection in [SECURE, Connection::Loopback, Connection::Plain { host: "a" }] {
+            let expired = expire(&parameters(json), &connection);
             let attributes = expired.split_once("GMT; ").unwrap().1;
-            assert_eq!(attributes, set_with(json, plain_loopback));
+            assert_eq!(attributes, set_with(json, &connection));
         }
     }
 }

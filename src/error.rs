@@ -1,16 +1,20 @@
 use std::fmt;
+use std::sync::Arc;
 
 /// What went wrong in the session layer, in one line for the operator's log.
 ///
 /// One type for the whole crate: a caller has three things to do with it (log it, answer with it,
 /// or try again), and [`Error::kind`] says which. The text may name tables, bindings and settings,
-/// so it belongs into the log and never into a reply.
+/// so it belongs into the log and never into a reply. It never holds a visitor's data.
 ///
 /// An absent, expired, forged or unreadable session is *not* an error: it is a new session.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    /// Shared by all copies of an error that a session gave its handler, so that the session can tell
+    /// whether the handler still has one: see [`is_held_elsewhere`](Self::is_held_elsewhere).
+    copies: Option<Arc<()>>,
 }
 
 /// What can be done about an [`Error`].
@@ -19,7 +23,8 @@ pub struct Error {
 pub enum ErrorKind {
     /// A parameter, key or binding is missing or impossible. The message names the repair.
     Misconfigured,
-    /// The store, or the source of random bytes, did not do its work this time.
+    /// The store, or the source of random bytes, did not do its work this time. A write may have been
+    /// stored all the same, when only its answer was lost.
     Unavailable,
     /// Other requests on the same session won every race; nothing of this one was saved.
     Contended,
@@ -27,8 +32,32 @@ pub enum ErrorKind {
     Duplicate,
     /// A stored record is not one of ours, or its data is not the session's type.
     Unreadable,
-    /// The session's data has no JSON form, so that it cannot be saved.
+    /// The session's data has no JSON form that could be read again, so that it cannot be saved.
     Unserializable,
+    /// The session's data is larger than `max_data` allows.
+    TooLarge,
+    /// The session ended while the request was under way, so that what was to be saved is lost.
+    Ended,
+    /// A handler ran a second handler on its own session, so that the two could only race each other.
+    Nested,
+}
+
+impl ErrorKind {
+    /// The word that begins the log line of such an error: `unavailable`, for instance.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Misconfigured => "misconfigured",
+            Self::Unavailable => "unavailable",
+            Self::Contended => "contended",
+            Self::Duplicate => "duplicate",
+            Self::Unreadable => "unreadable",
+            Self::Unserializable => "unserializable",
+            Self::TooLarge => "too_large",
+            Self::Ended => "ended",
+            Self::Nested => "nested",
+        }
+    }
 }
 
 /// A message longer than this many characters is cut: it may hold a platform's stack trace.
@@ -49,8 +78,8 @@ impl Error {
     #[cold]
     fn of(kind: ErrorKind, message: &dyn fmt::Display) -> Self {
         let text = message.to_string();
-        let line = text.chars().take(MESSAGE_LIMIT).map(|c| if c.is_ascii_control() { ' ' } else { c });
-        Self { kind, message: line.collect() }
+        let line = text.chars().take(MESSAGE_LIMIT).map(|c| if ends_line(c) { ' ' } else { c });
+        Self { kind, message: line.collect(), copies: None }
     }
 
     pub(crate) fn misconfigured(message: impl fmt::Display) -> Self {
@@ -61,6 +90,43 @@ impl Error {
         Self::of(ErrorKind::Unreadable, &message)
     }
 
+    /// Data that could not be parsed as the session's type. serde's own message would quote the data.
+    pub(crate) fn data_unreadable(error: &serde_json::Error) -> Self {
+        Self::unreadable(format_args!("its data is not of the session's type: {}", Place(error)))
+    }
+
+    /// The same for data that was about to be stored.
+    pub(crate) fn data_would_be_lost(error: &serde_json::Error) -> Self {
+        let message = format_args!(
+            "the session's data was not saved, for it could not be read again: {}; \
+             a number that is NaN or infinite, for instance, becomes null in JSON",
+            Place(error)
+        );
+        Self::of(ErrorKind::Unserializable, &message)
+    }
+
+    /// When other requests keep winning.
+    pub(crate) fn contended() -> Self {
+        Self::of(ErrorKind::Contended, &"other requests on the same session were faster")
+    }
+
+    /// When the session of a handler that asks for a save is no more.
+    pub(crate) fn ended() -> Self {
+        Self::of(ErrorKind::Ended, &"the session ended while the request was under way; nothing was saved")
+    }
+
+    /// Makes this and all its copies known to each other.
+    pub(crate) fn traced(mut self) -> Self {
+        self.copies.get_or_insert_default();
+        self
+    }
+
+    /// Whether somebody has a copy of this error, or has wrapped one: a handler that returns it, and not one that
+    /// has dropped it and gone on.
+    pub(crate) fn is_held_elsewhere(&self) -> bool {
+        self.copies.as_ref().is_some_and(|copies| Arc::strong_count(copies) > 1)
+    }
+
     /// What can be done about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -68,13 +134,37 @@ impl Error {
     }
 
     /// The status that a reply should carry: 503 when the same request may work a moment later,
-    /// 500 when somebody has to repair something first.
+    /// 401 when the session has ended, 500 when somebody has to repair something first.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.kind {
             ErrorKind::Unavailable | ErrorKind::Contended | ErrorKind::Duplicate => 503,
-            ErrorKind::Misconfigured | ErrorKind::Unreadable | ErrorKind::Unserializable => 500,
+            ErrorKind::Ended => 401,
+            ErrorKind::Misconfigured
+            | ErrorKind::Unreadable
+            | ErrorKind::Unserializable
+            | ErrorKind::TooLarge
+            | ErrorKind::Nested => 500,
         }
+    }
+}
+
+/// What would begin a new line in some log viewer, or control a terminal.
+fn ends_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Where JSON is wrong and in what way, without a word of the JSON.
+struct Place<'a>(&'a serde_json::Error);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.0.classify() {
+            serde_json::error::Category::Data => "a value of the wrong kind, or one that is missing,",
+            serde_json::error::Category::Eof => "an early end",
+            serde_json::error::Category::Syntax | serde_json::error::Category::Io => "no JSON",
+        };
+        write!(formatter, "{what} at line {} column {}", self.0.line(), self.0.column())
     }
 }
 
@@ -92,10 +182,34 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_of_bounded_length() {
-        let stack = format!("D1_ERROR: no\n    at frame\n{}", "x ".repeat(10_000));
+        let stack = format!("D1_ERROR: no\n    at frame\u{2028}\u{85}\n{}", "x ".repeat(10_000));
         let message = Error::new(ErrorKind::Unavailable, stack).to_string();
-        assert!(message.starts_with("D1_ERROR: no     at frame x x"), "{message}");
-        assert!(!message.contains('\n'));
-        assert_eq!(message.len(), MESSAGE_LIMIT);
+        assert!(message.starts_with("D1_ERROR: no     at frame   x x"), "{message}");
+        assert_eq!(message.chars().count(), MESSAGE_LIMIT);
+    }
+
+    #[test]
+    fn an_error_knows_whether_a_copy_of_it_is_still_held() {
+        let kept = Error::contended().traced();
+        assert!(!kept.is_held_elsewhere());
+        let copy = kept.clone();
+        assert!(kept.is_held_elsewhere());
+        let wrapped: Box<dyn std::error::Error> = Box::new(copy);
+        assert!(kept.is_held_elsewhere());
+        drop(wrapped);
+        assert!(!kept.is_held_elsewhere());
+    }
+
+    #[test]
+    fn what_is_said_of_unreadable_data_quotes_none_of_it() {
+        #[derive(Debug, serde::Deserialize)]
+        enum Level {
+            Low,
+        }
+        let text = r#""x\nedge-session: misconfigured: forged line""#;
+        let error = serde_json::from_str::<Level>(text).map(|Level::Low| ()).unwrap_err();
+        assert!(error.to_string().contains("forged"), "serde's own message quotes it: {error}");
+        let message = Error::data_unreadable(&error).to_string();
+        assert!(!message.contains("forged") && message.contains("line 1 column"), "{message}");
     }
 }

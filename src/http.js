@@ -29,20 +29,24 @@ function own(body, init) {
 export const text = (status, body) => own(body, status === 200 ? AS_TEXT : { ...AS_TEXT, status });
 export const json = (body) => own(body, AS_JSON);
 
+// A reply that depends on the session is kept by no cache but the visitor's own, and by none if it sets a cookie. The
+// cookies stand in lines.
 export function addSessionHeaders(headers, setCookie, timing) {
-  headers.append("Vary", "Cookie");
-  if (setCookie !== undefined || !headers.has("Cache-Control")) headers.set("Cache-Control", "private, no-store");
+  const varies = (headers.get("Vary") ?? "").toLowerCase().split(",").map((name) => name.trim());
+  if (!varies.includes("cookie") && !varies.includes("*")) headers.append("Vary", "Cookie");
+  const isPrivate = /\b(private|no-store)\b/i.test(headers.get("Cache-Control") ?? "");
+  if (setCookie !== "" || !isPrivate) headers.set("Cache-Control", "private, no-store");
   addOfThisRequest(headers, setCookie, timing);
 }
 
 function addOfThisRequest(headers, setCookie, timing) {
-  if (setCookie !== undefined) headers.append("Set-Cookie", setCookie);
+  if (setCookie !== "") for (const line of setCookie.split("\n")) headers.append("Set-Cookie", line);
   if (timing !== undefined) headers.append("Server-Timing", timing);
 }
 
 export function withSessionHeaders(response, setCookie, timing) {
   if (response[OWN]) {
-    if (setCookie !== undefined || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
+    if (setCookie !== "" || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
     return response;
   }
   try {
@@ -60,7 +64,7 @@ function copied(response, setCookie, timing) {
     addSessionHeaders(copy.headers, setCookie, timing);
     return copy;
   } catch (error) {
-    console.error(`edge-session: a response goes without its session's headers: ${error}`);
+    console.error(`edge-session: headers_lost: a response goes without its session's headers: ${error}`);
     return response;
   }
 }

@@ -12,6 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Array, JSON, Object};
 use worker::{Env, Request, Response, web_sys};
 
+use crate::connection::Connection;
 use crate::parameters::Setting;
 use crate::platform::Sleep;
 use crate::promise::Settled;
@@ -99,9 +100,10 @@ pub trait HttpResponse: Sized {
     /// The runtime's response as one of these.
     fn from_raw(response: web_sys::Response) -> Self;
 
-    /// This response with the session's headers: `Vary`, `Cache-Control`, and these two.
+    /// This response with the session's headers: `Vary`, `Cache-Control`, and these: `Set-Cookie`, as often as there are
+    /// some, and `Server-Timing`.
     #[must_use]
-    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self;
+    fn with_session_headers(self, set_cookie: &[String], server_timing: Option<&str>) -> Self;
 }
 
 impl HttpResponse for Response {
@@ -110,9 +112,9 @@ impl HttpResponse for Response {
     }
 
     /// The headers of a response that was fetched cannot be changed; those of their copy can.
-    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self {
+    fn with_session_headers(self, set_cookie: &[String], server_timing: Option<&str>) -> Self {
         let headers = self.headers().clone();
-        add_session_headers(&headers.0, set_cookie, server_timing);
+        add_session_headers(&headers.0, &set_cookie.join("\n"), server_timing);
         self.with_headers(headers)
     }
 }
@@ -122,8 +124,8 @@ impl HttpResponse for web_sys::Response {
         response
     }
 
-    fn with_session_headers(self, set_cookie: Option<&str>, server_timing: Option<&str>) -> Self {
-        with_session_headers(&self, set_cookie, server_timing)
+    fn with_session_headers(self, set_cookie: &[String], server_timing: Option<&str>) -> Self {
+        with_session_headers(&self, &set_cookie.join("\n"), server_timing)
     }
 }
 
@@ -174,28 +176,23 @@ impl Sessions {
     ///
     /// `Misconfigured`, as [`from_env`](Self::from_env).
     pub fn from_env_with(env: &Env, change: impl FnOnce(&mut SessionParameters)) -> Result<Self, Error> {
-        let mut parameters = match js::variable(env, PARAMETERS) {
-            None => SessionParameters::default(),
-            Some(table) => SessionParameters::from_settings(settings(table)?)?,
-        };
+        let mut parameters = SessionParameters::from_env(env, PARAMETERS)?;
         change(&mut parameters);
-        let secret = js::variable(env, SECRET).and_then(|secret| secret.as_string());
-        let signer = Signer::from_secret(&secret.ok_or_else(Signer::missing)?)?;
-        in_store(env, signer, parameters)
+        in_store(env, Signer::from_env(env, SECRET)?, parameters)
     }
 
     /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
     /// cookie, if there is one to set, and with `Cache-Control: private, no-store` and
-    /// `Vary: Cookie`, for it depends on who asked. (A `Cache-Control` of the handler's own stays, if
-    /// no cookie is set.)
+    /// `Vary: Cookie`, for it depends on who asked. (A `Cache-Control` of the handler's own stays if it says `private` or
+    /// `no-store`, and no cookie is set.)
     ///
     /// What goes wrong with the session is no `Err`: it is logged and answered 503 with
     /// `Retry-After`, or 500 when only the operator can repair it, and the visitor's cookie stays as
-    /// it is.
+    /// it is. A session that ended while the handler ran, and whose `save` said so, is answered 401.
     ///
     /// # Errors
     ///
-    /// Those of `handler`, and no others. Nothing was stored then.
+    /// Those of `handler`, and no others. Nothing was stored then, but for what it saved itself.
     pub async fn serve<T, R, E>(
         &self,
         request: &impl HttpRequest,
@@ -209,21 +206,47 @@ impl Sessions {
         let request = request.raw();
         let cookie = cookie(request);
         // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
-        let bound = !self.parameters().ignore_change_ip;
-        let ip = bound.then(|| address(request)).flatten();
-        let incoming =
-            Incoming { cookie: cookie.as_deref(), ip: ip.as_deref(), plain_loopback: is_plain_loopback(&url) };
+        let asks_for_ip = !self.parameters().ignore_change_ip || Connection::asks_for_ip(&url);
+        let ip = asks_for_ip.then(|| address(request)).flatten();
+        let incoming = Incoming { cookie: cookie.as_deref(), ip: ip.as_deref(), url: Some(&url) };
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = self.parameters().server_timing.then(|| timing.to_string());
-                Ok(reply.with_session_headers(set_cookie.as_deref(), timing.as_deref()))
+                Ok(reply.with_session_headers(&set_cookie, timing.as_deref()))
             }
             Ok(Outcome::Expired { message, set_cookie }) => {
-                Ok(R::from_raw(text(401, &message).with_session_headers(Some(&set_cookie), None)))
+                Ok(R::from_raw(text(401, &message).with_session_headers(&set_cookie, None)))
             }
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(error.into_response()),
         }
+    }
+}
+
+impl SessionParameters {
+    /// The parameters in a table of the environment, `[vars.<name>]` in `wrangler.toml`.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`, as [`from_json`](Self::from_json). A missing table is *not* an error: each parameter has its
+    /// default.
+    pub fn from_env(env: &Env, name: &str) -> Result<Self, Error> {
+        match js::variable(env, name) {
+            None => Ok(Self::default()),
+            Some(table) => Self::from_settings(settings(table)?),
+        }
+    }
+}
+
+impl Signer {
+    /// The keys in a secret of the environment.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`, as [`from_secret`](Self::from_secret), or if there is no such secret, or it is bound as an object.
+    pub fn from_env(env: &Env, name: &str) -> Result<Self, Error> {
+        let secret = js::variable(env, name).ok_or_else(Self::missing)?;
+        Self::from_secret(&secret.as_string().ok_or_else(Self::bound_as_an_object)?)
     }
 }
 
@@ -232,23 +255,32 @@ impl Error {
     /// 503, and not a word of the message.
     #[must_use]
     pub fn into_response<R: HttpResponse>(self) -> R {
-        WorkerPlatform.log(format_args!("{self}"));
+        WorkerPlatform.log(format_args!("{}: {self}", self.kind().as_str()));
         let status = self.status();
-        R::from_raw(if status == 503 {
-            let response = text(status, "Service unavailable. Please try again in a moment.\n");
-            set(&response, "Retry-After", "1");
-            response
-        } else {
-            text(status, "This service is out of order. Its operator finds the reason in its log.\n")
+        R::from_raw(match status {
+            503 => {
+                let response = text(status, "Service unavailable. Please try again in a moment.\n");
+                set(&response, "Retry-After", "1");
+                response
+            }
+            401 => text(status, "Session expired"),
+            _ => text(status, "This service is out of order. Its operator finds the reason in its log.\n"),
         })
     }
 }
 
-/// So that `session.save().await?` works in a handler. [`Sessions::serve`] knows such an error again
-/// and answers it as what it is.
+/// So that `session.save().await?` works in a handler. The error stays inside, by which [`Sessions::serve`] knows
+/// that it was returned, and answers it as what it is.
 impl From<Error> for worker::Error {
     fn from(error: Error) -> Self {
-        Self::RustError(error.to_string())
+        let message = error.to_string();
+        Self::UnknownJsError {
+            original: JsValue::UNDEFINED,
+            name: Some("edge-session".to_owned()),
+            message,
+            code: None,
+            cause: Some(Box::new(Self::Io(std::io::Error::other(error)))),
+        }
     }
 }
 
@@ -263,13 +295,14 @@ extern "C" {
     /// The same for JSON.
     pub(crate) fn json(body: &str) -> web_sys::Response;
 
+    /// The cookies cross in one text, a line each.
     #[wasm_bindgen(js_name = addSessionHeaders)]
-    fn add_session_headers(headers: &web_sys::Headers, set_cookie: Option<&str>, server_timing: Option<&str>);
+    fn add_session_headers(headers: &web_sys::Headers, set_cookie: &str, server_timing: Option<&str>);
 
     #[wasm_bindgen(js_name = withSessionHeaders)]
     fn with_session_headers(
         response: &web_sys::Response,
-        set_cookie: Option<&str>,
+        set_cookie: &str,
         server_timing: Option<&str>,
     ) -> web_sys::Response;
 }
@@ -277,19 +310,6 @@ extern "C" {
 /// Sets a header of our own to a value of our own: both are well formed, so that it cannot fail.
 pub(crate) fn set(response: &web_sys::Response, name: &str, value: &str) {
     drop(response.headers().set(name, value));
-}
-
-/// Whether a request came by plain http to a loopback address. `url` is as the runtime wrote it: the
-/// scheme and the host in lower case, the path never empty.
-fn is_plain_loopback(url: &str) -> bool {
-    let Some(authority) = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()) else {
-        return false;
-    };
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => host,
-        _ => authority,
-    };
-    host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
 }
 
 /// Sessions in the store that the parameters name.
@@ -334,9 +354,21 @@ fn setting(value: &JsValue) -> Setting {
     }
 }
 
-/// The Workers runtime.
-#[derive(Debug)]
-pub(crate) struct WorkerPlatform;
+/// The Workers runtime: for [`Sessions::new`] over a store of your own, or bindings of other names.
+///
+/// ```no_run
+/// use edge_session::{D1Store, Error, SessionParameters, Sessions, Signer, WorkerPlatform};
+///
+/// fn sessions(env: &worker::Env) -> Result<Sessions, Error> {
+///     let store = D1Store::from_env(env, "SHOP_DB")?.with_table("shop_sessions")?;
+///     Sessions::new(store, WorkerPlatform, Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?)
+/// }
+/// # fn main() {}
+/// ```
+///
+/// It reads and checks the environment at each call; keep what it gives in a `thread_local!`.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerPlatform;
 
 impl Platform for WorkerPlatform {
     fn now(&self) -> u64 {
@@ -353,36 +385,5 @@ impl Platform for WorkerPlatform {
 
     fn log(&self, line: fmt::Arguments<'_>) {
         worker::console_error!("edge-session: {line}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_http_to_loopback_is_plain_loopback() {
-        for url in [
-            "http://localhost/",
-            "http://localhost:8787/count",
-            "http://app.localhost:8787/",
-            "http://127.0.0.1:8787/count?x=http://a",
-            "http://127.1.2.3/",
-            "http://[::1]/",
-            "http://[::1]:8787/",
-        ] {
-            assert!(is_plain_loopback(url), "{url}");
-        }
-        for url in [
-            "https://localhost/",
-            "http://example.com/",
-            "http://example.com/localhost",
-            "http://localhost.example.com/",
-            "http://[::2]:8787/",
-            "http://[fe80::1]/",
-            "",
-        ] {
-            assert!(!is_plain_loopback(url), "{url}");
-        }
     }
 }

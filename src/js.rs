@@ -3,9 +3,7 @@
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Env, js_sys};
 
-use crate::platform::part_of;
-use crate::promise::Settled;
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 /// The variable, secret or binding `name`, if the environment has it.
 pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
@@ -48,45 +46,4 @@ pub(crate) fn number(value: u64) -> JsValue {
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
 pub(crate) fn float(value: u64) -> f64 {
     value as f64
-}
-
-/// Before each retry of a store's call, a random pause of at most so many milliseconds.
-const RETRY_AFTER: [u32; 2] = [100, 400];
-
-/// What a call came to.
-pub(crate) struct Answered {
-    pub(crate) value: JsValue,
-    /// It was made more than once, and an earlier one may have had its effect.
-    pub(crate) repeated: bool,
-}
-
-/// What `call` came to, when it is made again, at most twice, after a failure that `passes` by itself.
-/// For calls that may be made twice: they recognise their own effect, or have the same one again.
-pub(crate) async fn retried(
-    call: impl AsyncFn() -> Result<JsValue, JsValue>,
-    passes: impl Fn(&JsValue) -> bool,
-) -> Result<Answered, JsValue> {
-    let mut repeated = false;
-    for longest in RETRY_AFTER {
-        match call().await {
-            Err(thrown) if passes(&thrown) => pause(longest).await,
-            settled => return settled.map(|value| Answered { value, repeated }),
-        }
-        repeated = true;
-    }
-    call().await.map(|value| Answered { value, repeated })
-}
-
-/// For a delete that was repeated and found nothing. Perhaps its first call removed the record, and what
-/// that answered, where the session had just moved to, is lost: this logout must not be called done.
-pub(crate) fn unsure_what_was_deleted() -> Error {
-    Error::new(ErrorKind::Unavailable, "the answer to a delete was lost, so that it may have to be done again")
-}
-
-/// So that those who failed together do not return together.
-async fn pause(longest: u32) {
-    let mut random = [0; 1];
-    // Without random bytes the pause is the longest.
-    let [random] = getrandom::fill(&mut random).map_or([u8::MAX], |()| random);
-    drop(Settled::after(part_of(longest, random)).await);
 }

@@ -28,11 +28,11 @@
 //! };
 //!
 //! // A first visit: a session is made, and its cookie is to be set.
-//! let Outcome::Replied { reply: 1, set_cookie: Some(set_cookie), .. } = sessions.run(&Incoming::default(), count).await?
-//! else { panic!() };
+//! let Outcome::Replied { reply: 1, set_cookie, .. } = sessions.run(&Incoming::default(), count).await? else { panic!() };
 //!
 //! // The next one brings the cookie.
-//! let visit = Incoming { cookie: set_cookie.split(';').next(), ..Incoming::default() };
+//! let cookie = set_cookie.first().and_then(|line| line.split(';').next());
+//! let visit = Incoming { cookie, ..Incoming::default() };
 //! let Outcome::Replied { reply: 2, .. } = sessions.run(&visit, count).await? else { panic!() };
 //! # Ok::<(), Error>(())
 //! # })?;
@@ -53,10 +53,13 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod backing;
+mod connection;
 pub mod cookie;
 mod error;
 mod hex;
 mod id;
+mod log;
+mod nesting;
 mod parameters;
 mod platform;
 mod record;
@@ -81,17 +84,17 @@ pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
 pub use platform::{Platform, Sleep, TestPlatform};
-pub use record::{Record, Successor};
+pub use record::{Extensions, Record, Successor};
 pub use session::Session;
 pub use sessions::{Incoming, Outcome, Sessions};
 pub use signer::Signer;
-pub use store::{MemoryStore, Store, Updated};
+pub use store::{KvFailure, KvNamespace, KvStore, MemoryStore, Store, Swept, Updated};
 pub use timing::{Effect, Timing};
 
 #[cfg(feature = "object")]
 pub use store::{ObjectStore, SessionObject};
 #[cfg(feature = "worker")]
 pub use {
-    http::{HttpRequest, HttpResponse, serve},
-    store::{D1Store, KvStore},
+    http::{HttpRequest, HttpResponse, WorkerPlatform, serve},
+    store::{D1Store, KvBinding},
 };

@@ -26,10 +26,11 @@ use crate::{Error, Record};
 pub struct SessionParameters {
     /// The cookie's name: an RFC 9110 token. Default `webpy_session_id`.
     ///
-    /// With the prefix `__Host-` or `__Secure-` browsers demand certain attributes (RFC 6265bis,
-    /// section 4.1.3), and so does [`check`](Self::check).
+    /// With the prefix `__Host-`, `__Secure-`, `__Host-Http-` or `__Http-` browsers demand certain attributes
+    /// (RFC 6265bis, section 4.1.3), and so does [`check`](Self::check).
     pub cookie_name: String,
-    /// `Domain`: also sends the cookie to this domain's subdomains. Default none: this host only.
+    /// `Domain`: also sends the cookie to this domain's subdomains. Default none: this host only. Omitted on
+    /// a loopback address, which has no domain.
     pub cookie_domain: Option<String>,
     /// `Path`: the cookie is sent to this path and below. Default `/`.
     pub cookie_path: String,
@@ -39,7 +40,7 @@ pub struct SessionParameters {
     pub httponly: bool,
     /// `Secure`: the cookie travels over https only. Default true. (web.py: false.)
     ///
-    /// Left away for plain http on a loopback address, where some clients would drop the cookie.
+    /// Omitted for plain http on a loopback address, where some clients would drop the cookie.
     pub secure: bool,
     /// `Max-Age`: whether the cookie outlives the browser's window. Default false, as in web.py.
     pub persistent: bool,
@@ -56,8 +57,11 @@ pub struct SessionParameters {
     /// True, the default. False: only the address that began a session (`CF-Connecting-IP`) may use
     /// it; others are answered as if it had expired, and the session stays.
     ///
-    /// Turned to false later, it also ends the sessions that began before, whose address is unknown.
+    /// Turned to false later, it binds the sessions that began before to the address of their next use.
     pub ignore_change_ip: bool,
+    /// The most bytes that a session's data may have as JSON. Default 262144, 256 KiB. More is refused when it is
+    /// saved, with a 500, and the stored data stays. A D1 row and an object's value hold 2 MB, a KV value 25 MiB.
+    pub max_data: u64,
     /// The body of the 401. Default `Session expired`.
     pub expired_message: String,
     /// Whether replies tell in a `Server-Timing` header what was done with the session and how long it
@@ -105,6 +109,14 @@ pub enum StoreKind {
 impl StoreKind {
     pub(crate) const ALL: [Self; 3] = [Self::Kv, Self::D1, Self::Object];
 
+    /// The most data that it can hold for a session, in bytes, with room for the bookkeeping.
+    fn max_data(self) -> u64 {
+        match self {
+            Self::Kv => 25_000_000,
+            Self::D1 | Self::Object => 1_900_000,
+        }
+    }
+
     /// The store's name, as it stands in the parameters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -139,6 +151,7 @@ impl Default for SessionParameters {
             touch_after: None,
             ignore_expiry: true,
             ignore_change_ip: true,
+            max_data: 256 * 1024,
             expired_message: "Session expired".to_owned(),
             server_timing: false,
             store: StoreKind::Kv,
@@ -192,11 +205,12 @@ impl SessionParameters {
             "httponly" => self.httponly = given.flag()?,
             "secure" => self.secure = given.flag()?,
             "persistent" => self.persistent = given.flag()?,
-            "timeout" => self.timeout = given.seconds()?,
-            "absolute_timeout" => self.absolute_timeout = Some(given.seconds()?),
-            "touch_after" => self.touch_after = Some(given.seconds()?),
+            "timeout" => self.timeout = given.whole(SECONDS)?,
+            "absolute_timeout" => self.absolute_timeout = Some(given.whole(SECONDS)?),
+            "touch_after" => self.touch_after = Some(given.whole(SECONDS)?),
             "ignore_expiry" => self.ignore_expiry = given.flag()?,
             "ignore_change_ip" => self.ignore_change_ip = given.flag()?,
+            "max_data" => self.max_data = given.whole("a whole number of bytes, without quotes")?,
             "expired_message" => self.expired_message = given.text()?,
             "server_timing" => self.server_timing = given.flag()?,
             "store" => self.store = given.store()?,
@@ -252,13 +266,25 @@ impl SessionParameters {
                 "a `cookie_name` with the prefix __Host- needs `secure = true`, `cookie_path = \"/\"` and no `cookie_domain`"
             ));
         }
-        if self.has_prefix("__Secure-") && !self.secure {
-            return refuse(format_args!("a `cookie_name` with the prefix __Secure- needs `secure = true`"));
+        for prefix in ["__Secure-", "__Http-"] {
+            if self.has_prefix(prefix) && !self.secure {
+                return refuse(format_args!("a `cookie_name` with the prefix {prefix} needs `secure = true`"));
+            }
+        }
+        for prefix in ["__Http-", "__Host-Http-"] {
+            if self.has_prefix(prefix) && !self.httponly {
+                return refuse(format_args!("a `cookie_name` with the prefix {prefix} needs `httponly = true`"));
+            }
         }
         for (name, seconds) in [("timeout", Some(self.timeout)), ("absolute_timeout", self.absolute_timeout)] {
             if seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
                 return refuse(format_args!("`{name}` must be 1 to {LONGEST} seconds"));
             }
+        }
+        let most = self.store.max_data();
+        if !(1..=most).contains(&self.max_data) {
+            let store = self.store.as_str();
+            return refuse(format_args!("`max_data` must be 1 to {most} bytes, which the store \"{store}\" can hold"));
         }
         if self.touch_after.is_some_and(|seconds| seconds >= self.timeout) {
             return refuse(format_args!(
@@ -284,18 +310,21 @@ impl SessionParameters {
         self.absolute_timeout.map(|seconds| created_at.saturating_add(seconds))
     }
 
-    /// Whether a record has ended: by the time stored in it, or by timeouts that were shortened since.
-    pub(crate) fn has_expired(&self, record: &Record, now: u64) -> bool {
-        let ends = self.expires_at(record.created_at, record.touched_at);
-        now >= ends.min(record.expires_at)
+    /// When a record ends if it is not used again: by the time stored in it, or by timeouts that were shortened since.
+    fn ends_at(&self, record: &Record) -> u64 {
+        self.expires_at(record.created_at, record.touched_at).min(record.expires_at)
     }
 
-    /// Whether the use of a session has to be noted again.
+    /// Whether a record has ended.
+    pub(crate) fn has_expired(&self, record: &Record, now: u64) -> bool {
+        now >= self.ends_at(record)
+    }
+
+    /// Whether a note of use would lengthen the session by `touch_after`: since its use was last noted, or because
+    /// `timeout` was raised.
     pub(crate) fn touch_is_due(&self, record: &Record, now: u64) -> bool {
-        let touch_after = self.touch_after.unwrap_or(self.timeout / 10);
-        now.saturating_sub(record.touched_at) >= touch_after
-            // Near the absolute end a touch gains nothing.
-            && self.expires_at(record.created_at, now) > self.expires_at(record.created_at, record.touched_at)
+        let gained = self.expires_at(record.created_at, now).saturating_sub(self.ends_at(record));
+        gained >= self.touch_after.unwrap_or(self.timeout / 10).max(1)
     }
 
     /// Browsers compare the prefixes without regard to case (RFC 6265bis, section 5.7).
@@ -305,7 +334,9 @@ impl SessionParameters {
 }
 
 const NAMES: &str = "absolute_timeout, cookie_domain, cookie_name, cookie_path, expired_message, httponly, \
-     ignore_change_ip, ignore_expiry, persistent, samesite, secure, server_timing, store, timeout, touch_after";
+     ignore_change_ip, ignore_expiry, max_data, persistent, samesite, secure, server_timing, store, timeout, touch_after";
+
+const SECONDS: &str = "a whole number of seconds, without quotes";
 
 /// A value as it stands in the table, whatever the table was written in.
 pub(crate) enum Setting {
@@ -353,10 +384,10 @@ impl Given<'_> {
         clippy::cast_sign_loss,
         reason = "whole and not negative; what is beyond 64 bits is refused by check, as the greatest u64 is"
     )]
-    fn seconds(&self) -> Result<u64, Error> {
+    fn whole(&self, wanted: &str) -> Result<u64, Error> {
         match self.setting {
             Setting::Number(number) if number >= 0.0 && number.fract() == 0.0 => Ok(number as u64),
-            _ => self.refuse("a whole number of seconds, without quotes"),
+            _ => self.refuse(wanted),
         }
     }
 
@@ -432,7 +463,7 @@ mod tests {
             "cookie_name": "sid", "cookie_domain": "example.com", "cookie_path": "/app",
             "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
             "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
-            "ignore_expiry": false, "ignore_change_ip": false, "expired_message": "Bye",
+            "ignore_expiry": false, "ignore_change_ip": false, "max_data": 1000, "expired_message": "Bye",
             "server_timing": true, "store": "d1",
         }));
         assert_eq!(
@@ -450,6 +481,7 @@ mod tests {
                 touch_after: Some(6),
                 ignore_expiry: false,
                 ignore_change_ip: false,
+                max_data: 1000,
                 expired_message: "Bye".to_owned(),
                 server_timing: true,
                 store: StoreKind::D1,
@@ -501,6 +533,13 @@ mod tests {
             (json!({"cookie_name": "__Host-sid", "cookie_domain": "example.com"}), "prefix __Host- needs"),
             (json!({"cookie_name": "__host-sid", "secure": false}), "prefix __Host- needs"),
             (json!({"cookie_name": "__Secure-sid", "secure": false}), "prefix __Secure- needs"),
+            (json!({"cookie_name": "__Host-Http-x", "httponly": false}), "prefix __Host-Http- needs `httponly = true`"),
+            (json!({"cookie_name": "__Host-Http-x", "cookie_path": "/app"}), "prefix __Host- needs"),
+            (json!({"cookie_name": "__Http-x", "httponly": false}), "prefix __Http- needs `httponly = true`"),
+            (json!({"cookie_name": "__http-x", "secure": false}), "prefix __Http- needs `secure = true`"),
+            (json!({"max_data": 0}), "`max_data` must be 1 to 25000000 bytes"),
+            (json!({"max_data": "1MB"}), "`max_data` must be a whole number of bytes"),
+            (json!({"max_data": 2_000_000, "store": "d1"}), "`max_data` must be 1 to 1900000 bytes"),
         ] {
             let message = refusal(&table);
             assert!(message.contains(expected), "{table}: {message}");
@@ -516,6 +555,8 @@ mod tests {
     fn a_prefixed_name_with_what_it_demands_is_accepted() {
         assert!(read(&json!({"cookie_name": "__Host-sid"})).is_ok());
         assert!(read(&json!({"cookie_name": "__Secure-sid", "cookie_path": "/app"})).is_ok());
+        assert!(read(&json!({"cookie_name": "__Host-Http-sid"})).is_ok());
+        assert!(read(&json!({"cookie_name": "__Http-sid", "cookie_path": "/app"})).is_ok());
     }
 
     #[test]
@@ -526,23 +567,34 @@ mod tests {
         assert_eq!(parameters.expires_at(1000, 1200), 1250);
     }
 
+    fn record(touched_at: u64, expires_at: u64) -> Record {
+        let text = format!("edge-session/1 1 0 1000 {touched_at} {expires_at} - 0 -\n{{}}");
+        Record::from_text(&text).unwrap()
+    }
+
     #[test]
     fn a_shortened_timeout_ends_sessions_stored_under_the_longer_one() {
-        let record = Record {
-            version: 1,
-            nonce: 0,
-            created_at: 1000,
-            touched_at: 1000,
-            expires_at: 1100,
-            ip: None,
-            successor: None,
-            data: String::new(),
-        };
+        let record = record(1000, 1100);
         let with = |timeout| read(&json!({ "timeout": timeout })).unwrap();
         assert!(!with(100).has_expired(&record, 1099));
         assert!(with(100).has_expired(&record, 1100));
         assert!(with(50).has_expired(&record, 1050));
         assert!(with(500).has_expired(&record, 1100), "what the store may have deleted is over");
+    }
+
+    #[test]
+    fn a_touch_is_due_when_it_lengthens_the_session_by_touch_after() {
+        let due = |parameters: Value, record: &Record| -> Option<u64> {
+            let parameters = read(&parameters).unwrap();
+            (1000..2000).find(|&now| parameters.touch_is_due(record, now))
+        };
+        assert_eq!(due(json!({"timeout": 100}), &record(1000, 1100)), Some(1010));
+        assert_eq!(due(json!({"timeout": 100, "touch_after": 0}), &record(1000, 1100)), Some(1001));
+        assert_eq!(due(json!({"timeout": 1000}), &record(1000, 1100)), Some(1000), "timeout was raised: at once");
+        assert_eq!(due(json!({"timeout": 100}), &record(1000, 9000)), Some(1010), "timeout was shortened");
+        let absolute = json!({"timeout": 100, "absolute_timeout": 120, "touch_after": 15});
+        assert_eq!(due(absolute.clone(), &record(1000, 1100)), Some(1015));
+        assert_eq!(due(absolute, &record(1015, 1115)), None, "near its absolute end a touch gains too little");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-use crate::{Error, RecordKey, Updated};
+use crate::{Error, ErrorKind, RecordKey, Updated};
 
 /// What a store keeps of one session.
 ///
@@ -23,8 +23,10 @@ pub struct Record {
     pub expires_at: u64,
     /// The creator's address, if sessions are bound to it (`ignore_change_ip = false`).
     pub ip: Option<String>,
-    /// Where the session is now, if its id was changed: this record is only a sign to there.
+    /// Where the session went, if its id was changed: this record is retired, and holds no data any more.
     pub successor: Option<Successor>,
+    /// What other releases, or a store, have noted beside.
+    pub extensions: Extensions,
     /// The data, as JSON text.
     pub data: String,
 }
@@ -32,36 +34,142 @@ pub struct Record {
 /// What is left under the old id of a session whose [id was changed](crate::Session::cycle_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Successor {
-    /// The record under the new id.
+    /// The record under the new id. Only a logout follows to it.
     pub key: RecordKey,
-    /// Until when the old id leads there.
+    /// Until when the old id is a straggler's rather than a thief's.
     pub until: u64,
 }
 
-/// What an update comes to, as [`Record::update_to`] finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The new version is next: store it.
-    Store,
-    /// Nothing is to be stored, and this is the answer.
-    Answer(Updated),
-}
-
 impl Record {
-    /// What a store that holds `stored` has to do about an update to `next`.
-    pub(crate) fn update_to(stored: Option<&Self>, next: &Self) -> Verdict {
+    /// What an update to `next` comes to, where a store holds `stored`. `Done` is to be stored, as
+    /// [`replaced_by`](Self::replaced_by) says; if it is there already, that changes nothing.
+    pub(crate) fn update_to(stored: Option<&Self>, next: &Self) -> Updated {
         match stored {
-            None => Verdict::Answer(Updated::Gone),
-            Some(stored) if stored.version.checked_add(1) == Some(next.version) => Verdict::Store,
-            Some(stored) if stored.is_same_write(next) => Verdict::Answer(Updated::Done),
-            Some(_) => Verdict::Answer(Updated::Stale),
+            None => Updated::Gone,
+            Some(stored) if stored.version.checked_add(1) == Some(next.version) => Updated::Done,
+            Some(stored) if stored.is_same_write(next) => Updated::Done,
+            Some(_) => Updated::Stale,
         }
+    }
+
+    /// What is to be stored where `next` replaces this: an update takes no later touch back.
+    pub(crate) fn replaced_by(&self, next: &Self) -> Self {
+        let mut next = next.clone();
+        if self.touched_at > next.touched_at {
+            next.touched_at = self.touched_at;
+            next.expires_at = self.expires_at;
+        }
+        next
+    }
+
+    /// This record with the touch of another, unless its own is later.
+    pub(crate) fn touched_by(&self, touch: &Self) -> Self {
+        let mut touched = self.clone();
+        if touch.touched_at >= self.touched_at {
+            touched.touched_at = touch.touched_at;
+            touched.expires_at = touch.expires_at;
+        }
+        touched
     }
 
     /// Whether `stored` is what this write stored, the answer to which was lost.
     pub(crate) fn is_same_write(&self, other: &Self) -> bool {
         self.version == other.version && self.nonce == other.nonce
     }
+}
+
+/// Words that a record carries beside its bookkeeping, `name=value`: what a later release, or a store, has to note.
+/// A release that does not know a name keeps it and writes it back.
+///
+/// A name is lower-case letters, digits, `_` and `-`, and begins with a letter. A value is printable ASCII without
+/// blanks, and not empty.
+///
+/// ```
+/// use edge_session::Extensions;
+///
+/// let mut extensions = Extensions::from_text("owner=7 theme=dark")?;
+/// extensions.set("theme", "light")?;
+/// assert_eq!(extensions.get("owner"), Some("7"));
+/// assert_eq!(extensions.to_text(), "owner=7 theme=light");
+/// # Ok::<(), edge_session::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions(Vec<(String, String)>);
+
+impl Extensions {
+    /// The value of `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Gives `name` a value in place of the one that it had.
+    ///
+    /// # Errors
+    ///
+    /// `Unserializable` when the name or the value is not of the form above.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if !is_name(name) || !is_value(value) {
+            return Err(Error::new(
+                ErrorKind::Unserializable,
+                "an extension's name or value is not of the documented form",
+            ));
+        }
+        match self.0.iter_mut().find(|(its, _)| its == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Takes `name` away, if it is there.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(its, _)| its != name);
+    }
+
+    /// Nothing noted?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All words, with a blank between two.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let words: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        words.join(" ")
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote. An empty text is no words, and not an error.
+    ///
+    /// # Errors
+    ///
+    /// `Unreadable` for a word that is not of the form above, or a name that stands there twice.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        Self::of(text.split(' ').filter(|_| !text.is_empty()))
+            .ok_or_else(|| Error::unreadable("a record's extensions are not of the documented form"))
+    }
+
+    fn of<'a>(words: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut extensions = Self::default();
+        for word in words {
+            let (name, value) = word.split_once('=')?;
+            if extensions.get(name).is_some() {
+                return None;
+            }
+            extensions.set(name, value).ok()?;
+        }
+        Some(extensions)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+}
+
+fn is_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The first word of the stored form. A later release may write another, and must read this one.
@@ -73,12 +181,13 @@ const NONE: &str = "-";
 impl Record {
     /// The record as text, for stores that keep a single value per session: a line with the
     /// bookkeeping, then the data as it is. The line has nine words: the format, `version`, `nonce`,
-    /// `created_at`, `touched_at`, `expires_at`, the successor's key and end, and `ip`.
+    /// `created_at`, `touched_at`, `expires_at`, the successor's key and end, and `ip`. After them stand the
+    /// [extensions](Extensions), as `name=value`.
     ///
     /// No JSON around the JSON, so that a request parses the data once and nothing else.
     ///
     /// ```
-    /// use edge_session::Record;
+    /// use edge_session::{Extensions, Record};
     ///
     /// let record = Record {
     ///     version: 1,
@@ -88,6 +197,7 @@ impl Record {
     ///     expires_at: 1_764_086_400,
     ///     ip: None,
     ///     successor: None,
+    ///     extensions: Extensions::default(),
     ///     data: r#"{"count":1}"#.to_owned(),
     /// };
     /// let text = record.to_text();
@@ -97,11 +207,17 @@ impl Record {
     /// ```
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { version, nonce, created_at, touched_at, expires_at, ip, successor, data } = self;
+        let Self { version, nonce, created_at, touched_at, expires_at, ip, successor, extensions, data } = self;
         let (key, until) = successor.as_ref().map_or((NONE, 0), |next| (next.key.as_str(), next.until));
         // An address has no blank. Something else that had one would match no visitor's; nor does none.
         let ip = ip.as_deref().filter(|ip| !ip.contains([' ', '\n']) && !ip.is_empty()).unwrap_or(NONE);
-        format!("{FORMAT} {version} {nonce} {created_at} {touched_at} {expires_at} {key} {until} {ip}\n{data}")
+        let mut line = format!("{FORMAT} {version} {nonce} {created_at} {touched_at} {expires_at} {key} {until} {ip}");
+        if !extensions.is_empty() {
+            line.push(' ');
+            line += &extensions.to_text();
+        }
+        line.push('\n');
+        line + data
     }
 
     /// Reads what [`Record::to_text`] wrote.
@@ -121,7 +237,7 @@ impl Record {
             return None;
         }
         let mut word = || words.next();
-        let record = Self {
+        Some(Self {
             version: word()?.parse().ok()?,
             nonce: word()?.parse().ok()?,
             created_at: word()?.parse().ok()?,
@@ -131,10 +247,10 @@ impl Record {
                 (NONE, _) => None,
                 (key, until) => Some(Successor { key: RecordKey::from_stored(key)?, until }),
             },
-            ip: word().filter(|ip| *ip != NONE).map(str::to_owned),
+            ip: Some(word()?).filter(|ip| *ip != NONE).map(str::to_owned),
+            extensions: Extensions::of(words)?,
             data: data.to_owned(),
-        };
-        words.next().is_none().then_some(record)
+        })
     }
 }
 
@@ -157,6 +273,7 @@ mod tests {
             expires_at: 3,
             ip: Some("192.0.2.1".to_owned()),
             successor: None,
+            extensions: Extensions::default(),
             data: r#"{"a":[1,"é"]}"#.to_owned(),
         };
         assert_eq!(record.to_text(), text);
@@ -169,6 +286,41 @@ mod tests {
         let record = Record::from_text(&text).unwrap();
         assert_eq!(record.successor, Some(Successor { key: RecordKey::from_stored(KEY).unwrap(), until: 12 }));
         assert_eq!(record.to_text(), text);
+    }
+
+    #[test]
+    fn words_that_this_release_does_not_know_are_kept_and_written_back() {
+        let text = "edge-session/1 2 5 1 2 3 - 0 - owner=7 later-word=a:1,b=2\n{}";
+        let record = Record::from_text(text).unwrap();
+        assert_eq!((record.extensions.get("owner"), record.extensions.get("later-word")), (Some("7"), Some("a:1,b=2")));
+        assert_eq!(record.to_text(), text);
+        let next = Record { version: 3, ..record.clone() };
+        assert_eq!(record.replaced_by(&next).extensions, record.extensions);
+    }
+
+    #[test]
+    fn an_extension_that_would_break_the_line_is_refused() {
+        let mut extensions = Extensions::default();
+        for (name, value) in [("a", "b c"), ("a", "b\nc"), ("a", ""), ("a b", "c"), ("", "c"), ("A", "c"), ("a=", "c")]
+        {
+            assert_eq!(extensions.set(name, value).unwrap_err().kind(), ErrorKind::Unserializable, "{name} {value}");
+        }
+        assert!(extensions.is_empty());
+        extensions.set("a", "b=c").unwrap();
+        extensions.set("a", "d").unwrap();
+        assert_eq!(extensions.to_text(), "a=d");
+        extensions.remove("a");
+        assert_eq!(extensions, Extensions::from_text("").unwrap());
+    }
+
+    #[test]
+    fn an_update_takes_no_later_touch_back() {
+        let stored = Record::from_text("edge-session/1 1 5 1 20 30 - 0 -\n{}").unwrap();
+        let next = |touched_at, expires_at| Record { version: 2, touched_at, expires_at, ..stored.clone() };
+        let times = |record: Record| (record.version, record.touched_at, record.expires_at);
+        assert_eq!(times(stored.replaced_by(&next(15, 25))), (2, 20, 30));
+        assert_eq!(times(stored.replaced_by(&next(20, 90))), (2, 20, 90));
+        assert_eq!(times(stored.replaced_by(&next(21, 25))), (2, 21, 25));
     }
 
     #[test]
@@ -194,6 +346,11 @@ mod tests {
             &good.replace("- 0", "be45 0"),
             &good.replace("- 0", "- x"),
             &good.replace("0 -", "0 - -"),
+            &good.replace("0 -", "0"),
+            &good.replace("0 -", "0 - a=1 a=2"),
+            &good.replace("0 -", "0 -  a=1"),
+            &good.replace("0 -", "0 - a="),
+            &good.replace("0 -", "0 - =a"),
         ] {
             let error = Record::from_text(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unreadable, "{text}");
@@ -220,10 +377,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(version: u64, nonce: u32, until: u64, key in proptest::option::of("[0-9a-f]{64}"),
-                                   created_at: u64, touched_at: u64, expires_at: u64,
+                                   created_at: u64, touched_at: u64, expires_at: u64, words in "(|[a-z][a-z0-9_-]{0,5}=[!-~]{1,9})",
                                    ip in proptest::option::of("[0-9a-f:.]{1,40}"), data in "\\PC*|[ -~\n]*") {
             let successor = key.map(|key| Successor { key: RecordKey::from_stored(&key).unwrap(), until });
-            let record = Record { version, nonce, created_at, touched_at, expires_at, ip, successor, data };
+            let extensions = Extensions::from_text(&words).unwrap();
+            let record = Record { version, nonce, created_at, touched_at, expires_at, ip, successor, extensions, data };
             prop_assert_eq!(Record::from_text(&record.to_text()).unwrap(), record);
         }
 

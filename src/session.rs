@@ -6,59 +6,97 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backing::{ATTEMPTS, Backing, Loaded};
-use crate::{Effect, Error, ErrorKind, Record, RecordKey, SessionId, Successor, Updated};
+use crate::cookie::SignedId;
+use crate::log::Event;
+use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionId, Successor, Updated};
 
 /// One visitor's session during one request: the data, and what is to become of it.
 ///
 /// It stands for its data: `session.count += 1` reaches the field `count` of `T`. `T`'s `Default` is
 /// what a new visitor starts with (web.py's `initializer`), made anew for each.
 ///
-/// Changed means that the data's JSON changed; there is no flag to set. What changed is saved when
-/// the handler is done and before its reply leaves. A map that iterates in random order, as
-/// `HashMap`, can look changed when it is not, at the cost of a write; `BTreeMap` does not.
+/// Changed means that the handler borrowed the data mutably, and its JSON is another one than that of the data as it was
+/// loaded; there is no flag to set. What changed is saved when the handler is done and before its reply leaves. A map
+/// that iterates in random order, as `HashMap`, can look changed when it is not, at the cost of a write; `BTreeMap` does
+/// not. What changes through a shared borrow, inside a `Cell`, is seen by [`save`](Self::save) alone.
 ///
-/// To add a field to `T` when sessions are already stored, give it `#[serde(default)]`.
+/// To add a field to `T` when sessions are already stored, give it `#[serde(default)]`. Where an older release still
+/// answers beside the new one, its saves drop the fields that it does not know.
 pub struct Session<T> {
     data: T,
     state: State,
-    /// The address to bind a new session to, where sessions are bound.
+    intent: Intent,
+    /// The data's JSON before its first mutable borrow since it was loaded or saved; `None` until then.
+    unchanged: Option<String>,
+    /// The address to bind the session to, where sessions are bound.
     ip: Option<String>,
-    killed: bool,
-    /// The id is to be changed.
-    cycling: bool,
     /// What was done in the store.
     effect: Effect,
-    /// A [`save`](Self::save) or [`update`](Self::update) has had its effect, so that the handler must not run again.
-    saved: bool,
-    /// Why the last one did not go through.
+    progress: Progress,
+    /// The last error of a [`save`](Self::save) or [`update`](Self::update).
     refused: Option<Error>,
     backing: Rc<Backing>,
 }
 
 /// Where the session stands in the store.
 enum State {
-    /// Nothing stored. `pristine` is the initial data, which alone is not worth a record. `presented`
-    /// is what the visitor's cookie leads to: a session that is not there, or cannot be read.
-    New { pristine: String, presented: Option<RecordKey> },
-    /// Loaded or created; `record` is what the store holds under `key`, as far as we know. `id` is the
-    /// id that `key` is the hash of, unless the visitor came with the one before it.
-    Stored { id: Option<SessionId>, key: RecordKey, record: Record },
+    /// Nothing stored. `presented` is what the visitor's cookie leads to: a session that is not there, or
+    /// cannot be read.
+    New { presented: Option<RecordKey> },
+    /// Loaded or created; `record` is what the store holds under `key`, as far as we know.
+    Stored { id: SessionId, key: RecordKey, record: Record, cookie: Cookie },
+    /// The visitor's id was changed a moment ago. The data is made by `Default`, and nothing of it is stored.
+    Retired { key: RecordKey },
     /// Killed, by this request or by another one: nothing will be stored any more.
     Ended,
 }
 
-/// For how many seconds an old id leads to the session after [`Session::cycle_id`]: long enough for
-/// the requests of one page, short for a thief.
-const GRACE: u64 = 10;
-
-/// What came of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Committed {
-    /// It is done, or there was nothing to do, or nothing left to do it to.
-    Done,
-    /// Another request stored its version first.
-    LostRace,
+/// Whether the visitor has to be sent the id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cookie {
+    /// The visitor came with it.
+    Known,
+    /// The visitor came with it, and it is worth sending again when the use is noted: it has a `Max-Age`, or was signed
+    /// by a key that is being retired.
+    Ageing,
+    /// Likewise, and the use was noted. It is to be sent if the session is still there after the handler: sent in any
+    /// case, it could arrive after the reply to a login and take the place of the new id.
+    Noted,
+    /// It is to be sent.
+    Due,
 }
+
+/// What the handler wants to become of the session beside its data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Keep,
+    NewId,
+    End,
+}
+
+/// What of the handler's work is stored already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing, so that the handler may run again.
+    Open,
+    /// Something: to run the handler again would do that twice.
+    Saved,
+    /// A write failed that may have been stored all the same. There is no other, for it could apply the change twice.
+    Unsure,
+}
+
+/// Who asks for a commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nobody: the handler is done.
+    AtTheEnd,
+    ByUpdate,
+    BySave,
+}
+
+/// For how many seconds an old id is a straggler's after [`Session::cycle_id`], and not a thief's: as long as the
+/// requests of one page may be late.
+const GRACE: u64 = 30;
 
 /// What the reply's cookie has to say.
 pub(crate) enum CookieChange<'a> {
@@ -72,34 +110,39 @@ impl<T> Session<T> {
     ///
     /// The data can still be read and changed until the handler is done; it goes nowhere. Like every
     /// change, the end takes effect when the handler has answered (or at [`save`](Self::save)), and
-    /// not at all if it fails.
+    /// not at all if it fails. If the session's id is changed meanwhile, it ends under the new one.
     #[doc(alias = "destroy")]
     #[doc(alias = "delete")]
     #[doc(alias = "flush")]
     #[doc(alias = "invalidate")]
     #[doc(alias = "purge")]
     pub fn kill(&mut self) {
-        self.killed = true;
+        self.intent = Intent::End;
     }
 
     /// Gives the session a new id and keeps its data: for every change of privilege, a login above all,
     /// so that an id that somebody else knew from before is worth nothing after (OWASP ASVS 5.0, 7.2.4).
     ///
-    /// Like every change it takes effect when the handler has answered, or at [`save`](Self::save): the
-    /// record is created under the new id, then the old one retired. For ten seconds the old id still
-    /// leads to the session, so that requests of the same page that are under way are not logged out.
-    /// After that its use is logged as a possible theft, and gets nothing.
+    /// Like every change it takes effect when the handler has answered, or at [`save`](Self::save). The old id ends
+    /// with it. For thirty seconds a request that still comes with it gets a session made by `Default`, of which
+    /// nothing is stored, and no cookie, so that it neither sees the login nor overwrites its cookie. After that its use
+    /// is logged as a possible theft.
+    ///
+    /// Called by such a late request itself (a login form that was sent twice), it begins a session of that
+    /// request's own, from its own data.
     #[doc(alias = "regenerate")]
     #[doc(alias = "renew")]
     pub fn cycle_id(&mut self) {
-        self.cycling = true;
+        if self.intent == Intent::Keep {
+            self.intent = Intent::NewId;
+        }
     }
 
-    /// Whether this visitor has no stored session yet: a first visit, or one after an expiry or a
-    /// reset. False once something was saved.
+    /// Whether this visitor has no stored session: a first visit, or one after an expiry or a
+    /// reset, or a request that came late with an id that [was changed](Self::cycle_id). False once something was saved.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        matches!(self.state, State::New { .. })
+        matches!(self.state, State::New { .. } | State::Retired { .. })
     }
 
     /// What is stored of this session, as it was loaded or last saved: when it began, when its use was
@@ -108,12 +151,12 @@ impl<T> Session<T> {
     pub fn record(&self) -> Option<&Record> {
         match &self.state {
             State::Stored { record, .. } => Some(record),
-            State::New { .. } | State::Ended => None,
+            State::New { .. } | State::Retired { .. } | State::Ended => None,
         }
     }
 }
 
-impl<T: Serialize> Session<T> {
+impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Commits at once, for handlers with effects outside the session: what follows a `save` that
     /// went through runs once. (On KV, which cannot tell who was first, once for each request that met.)
     ///
@@ -126,161 +169,22 @@ impl<T: Serialize> Session<T> {
     ///
     /// # Errors
     ///
-    /// `Contended` when another request stored its version first: return the error with `?`, and
-    /// the handler is run again on the newer data. `Unavailable` when the store failed, and
-    /// `Unserializable` when the data has no JSON form. A session that was killed meanwhile is *not*
-    /// an error: its changes are dropped and logged.
+    /// Return each with `?`: it is answered as what it is.
+    ///
+    /// - `Contended` when another request stored its version first: the handler is run again on the newer data.
+    /// - `Ended` when the session was killed, has expired or got a new id meanwhile: nothing is stored, and the visitor
+    ///   is answered 401.
+    /// - `Unavailable` when the store failed, also if the data may have been stored all the same. After that, nothing
+    ///   more of this request is saved.
+    /// - `Unserializable` when the data has no JSON form, or none that could be read again, and `TooLarge` when it is
+    ///   larger than `max_data`.
     pub async fn save(&mut self) -> Result<(), Error> {
-        let saved = match self.commit(true).await {
-            Ok(Committed::Done) => Ok(()),
-            Ok(Committed::LostRace) => Err(contended()),
-            Err(error) => Err(error),
-        };
+        let saved = self.commit_as(Asked::BySave).await;
         self.conclude(saved)
     }
 
-    /// Stores what changed, or a use that is due to be noted. `explicit`: also a new session's initial data.
-    pub(crate) async fn commit(&mut self, explicit: bool) -> Result<Committed, Error> {
-        if self.killed {
-            self.delete().await?;
-            return Ok(Committed::Done);
-        }
-        let now = self.backing.platform.now();
-        match &self.state {
-            State::Ended => Ok(Committed::Done),
-            State::New { pristine, .. } => {
-                let data = self.json()?;
-                if explicit || data != *pristine {
-                    self.create(data, now).await?;
-                }
-                Ok(Committed::Done)
-            }
-            State::Stored { key, record, .. } => {
-                let data = self.json()?;
-                let touch = self.backing.parameters.touch_is_due(record, now);
-                if !touch && !self.cycling && data == record.data {
-                    return Ok(Committed::Done);
-                }
-                let touched_at = if touch { now } else { record.touched_at };
-                let next = Record {
-                    version: record.version.saturating_add(1),
-                    nonce: self.backing.nonce()?,
-                    touched_at,
-                    expires_at: self.backing.parameters.expires_at(record.created_at, touched_at),
-                    data,
-                    ..record.clone()
-                };
-                let key = key.clone();
-                if self.cycling { self.move_to_new_id(key, next).await } else { self.replace(&key, next).await }
-            }
-        }
-    }
-
-    fn json(&self) -> Result<String, Error> {
-        to_json(&self.data)
-    }
-
-    async fn create(&mut self, data: String, now: u64) -> Result<(), Error> {
-        let record = Record {
-            version: 1,
-            nonce: self.backing.nonce()?,
-            created_at: now,
-            touched_at: now,
-            expires_at: self.backing.parameters.expires_at(now, now),
-            ip: self.ip.clone(),
-            successor: None,
-            data,
-        };
-        let id = SessionId::random(&*self.backing.platform)?;
-        let key = id.record_key();
-        self.backing.create(&key, &record).await?;
-        self.stored_as(id, key, record, Effect::Created);
-        Ok(())
-    }
-
-    async fn replace(&mut self, key: &RecordKey, next: Record) -> Result<Committed, Error> {
-        match self.backing.update(key, &next).await? {
-            Updated::Done => {
-                if let State::Stored { record, .. } = &mut self.state {
-                    self.effect = if record.data == next.data { Effect::Touched } else { Effect::Saved };
-                    *record = next;
-                }
-                Ok(Committed::Done)
-            }
-            Updated::Stale => Ok(Committed::LostRace),
-            Updated::Gone => {
-                self.end(key);
-                Ok(Committed::Done)
-            }
-        }
-    }
-
-    /// Creates the record under a new id, then retires the old one. In this order, a failure between
-    /// leaves a record that nobody knows the id of; in the other, it would have lost the session.
-    async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Committed, Error> {
-        let id = SessionId::random(&*self.backing.platform)?;
-        let key = id.record_key();
-        let moved = Record { version: 1, ..next.clone() };
-        self.backing.create(&key, &moved).await?;
-        let until = self.backing.platform.now().saturating_add(GRACE);
-        let retired = Record {
-            successor: Some(Successor { key: key.clone(), until }),
-            // The data has moved; a copy of it would outlive a logout.
-            data: "null".to_owned(),
-            ..next
-        };
-        match self.backing.update(&old, &retired).await? {
-            Updated::Done => {
-                self.cycling = false;
-                self.stored_as(id, key, moved, Effect::Moved);
-                Ok(Committed::Done)
-            }
-            Updated::Stale => {
-                self.backing.delete(&key).await?;
-                Ok(Committed::LostRace)
-            }
-            Updated::Gone => {
-                // A killed session does not live on under another id either.
-                self.backing.delete(&key).await?;
-                self.end(&old);
-                Ok(Committed::Done)
-            }
-        }
-    }
-
-    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) {
-        self.state = State::Stored { id: Some(id), key, record };
-        self.effect = effect;
-    }
-
-    /// Another request killed the session.
-    fn end(&mut self, key: &RecordKey) {
-        self.backing
-            .platform
-            .log(format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"));
-        self.state = State::Ended;
-        self.effect = Effect::Dropped;
-    }
-
-    /// Deletes what the visitor's cookie leads to, also when it could not be read.
-    async fn delete(&mut self) -> Result<(), Error> {
-        let key = match &self.state {
-            State::New { presented, .. } => presented.as_ref(),
-            State::Stored { key, .. } => Some(key),
-            State::Ended => None,
-        };
-        if let Some(key) = key {
-            self.backing.delete(key).await?;
-            self.effect = Effect::Killed;
-        }
-        self.state = State::Ended;
-        Ok(())
-    }
-}
-
-impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Applies a small change and commits it at once, in a step of its own: when another request was
-    /// faster, the session is loaded again and `change` applied again, and not the whole handler.
+    /// faster, the change is applied again to the newer data, while the rest of the handler runs once.
     ///
     /// For handlers that must run once. Gives back what `change` gave on the data that was stored:
     ///
@@ -302,143 +206,479 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`save`](Self::save), `Contended` only after many lost races. A session that was
-    /// killed meanwhile is *not* an error: the change is dropped and logged.
+    /// Those of [`save`](Self::save), `Contended` only after many lost races.
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let updated = self.apply(change).await;
         self.conclude(updated)
     }
 
     async fn apply<R>(&mut self, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
-        let pending = self.has_changes()?;
+        let pending = self.intent == Intent::NewId || self.changed(false)?.is_some();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 self.backing.back_off(attempt).await?;
                 self.reload().await?;
             }
-            let answer = change(&mut self.data);
-            match self.commit(false).await? {
-                Committed::Done => return Ok(answer),
-                Committed::LostRace if pending => return Err(contended()),
-                Committed::LostRace => {}
+            if self.has_ended() {
+                self.drop_changes();
+                return Err(Error::ended());
+            }
+            let answer = change(&mut *self);
+            match self.commit_as(Asked::ByUpdate).await {
+                Ok(()) => return Ok(answer),
+                Err(error) if error.kind() == ErrorKind::Contended && !pending => {}
+                Err(error) => return Err(error),
             }
         }
         // Not to be tried again by running the handler, which called this to run once.
-        self.saved = true;
-        Err(contended())
+        self.progress = Progress::Saved;
+        Err(Error::contended())
     }
 
-    /// Whether there is anything that only the handler could do again.
-    fn has_changes(&self) -> Result<bool, Error> {
-        Ok(match &self.state {
-            State::Stored { record, .. } => self.cycling || self.json()? != record.data,
-            // Neither can lose a race.
-            State::New { .. } | State::Ended => false,
-        })
+    /// A commit that the handler asked for: that nothing was stored, since the session has ended, is its error.
+    async fn commit_as(&mut self, asked: Asked) -> Result<(), Error> {
+        match self.commit(asked).await? {
+            Effect::Dropped => Err(Error::ended()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what a commit inside the handler came to, for the handler may hide it.
+    fn conclude<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        match result {
+            Ok(done) => {
+                if self.progress == Progress::Open {
+                    self.progress = Progress::Saved;
+                }
+                self.refused = None;
+                Ok(done)
+            }
+            Err(error) => {
+                let error = error.traced();
+                self.refused = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores what is due when the handler is done, and says what was done altogether.
+    pub(crate) async fn commit_at_the_end(&mut self) -> Result<Effect, Error> {
+        if self.refused.is_some() {
+            self.log_ignored();
+        }
+        self.commit(Asked::AtTheEnd).await?;
+        self.renew_cookie().await;
+        Ok(self.effect)
+    }
+
+    /// Looks whether the session is still there, where its cookie is to be sent again for that.
+    async fn renew_cookie(&mut self) {
+        let State::Stored { key, cookie, .. } = &mut self.state else { return };
+        if *cookie == Cookie::Noted && matches!(self.backing.load(key).await, Ok(Loaded::Live(_))) {
+            *cookie = Cookie::Due;
+        }
+    }
+
+    /// Stores what is due. `Dropped` where that was nothing, since the session has ended; `Contended` when another
+    /// request stored its version first.
+    async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
+        let now = self.backing.platform.now();
+        let changed = self.changed(asked == Asked::BySave);
+        match &self.state {
+            // A session can be ended twice, and after whatever went wrong.
+            _ if self.intent == Intent::End => self.delete().await,
+            _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
+            _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
+            _ if self.has_ended() => {
+                let drops = asked != Asked::AtTheEnd || changed?.is_some();
+                Ok(if drops { self.drop_changes() } else { Effect::Nothing })
+            }
+            State::Stored { key, record, .. } => {
+                let touch = self.backing.parameters.touch_is_due(record, now);
+                let ip = record.ip.as_ref().or(self.ip.as_ref());
+                let binds = ip.is_some() && record.ip.is_none();
+                let changed = changed?;
+                let moves = self.intent == Intent::NewId;
+                if changed.is_none() && !moves && !binds && !touch {
+                    return Ok(Effect::Nothing);
+                }
+                let touched_at = if touch { now } else { record.touched_at };
+                let next = Record {
+                    touched_at,
+                    expires_at: self.backing.parameters.expires_at(record.created_at, touched_at),
+                    ..record.clone()
+                };
+                let key = key.clone();
+                if changed.is_none() && !moves && !binds {
+                    return Ok(self.touch(&key, next, asked).await);
+                }
+                let is_changed = changed.is_some();
+                let next = Record {
+                    version: record.version.saturating_add(1),
+                    nonce: self.backing.nonce()?,
+                    ip: ip.cloned(),
+                    data: match changed {
+                        Some(data) => self.storable(data)?,
+                        None => next.data,
+                    },
+                    ..next
+                };
+                match (moves, is_changed) {
+                    (true, _) => self.move_to_new_id(key, next).await,
+                    (false, true) => self.replace(&key, next).await,
+                    (false, false) => Ok(self.bind(&key, next).await),
+                }
+            }
+            State::New { .. } | State::Retired { .. } | State::Ended => match changed? {
+                Some(data) => self.create(data, now).await,
+                None if asked == Asked::BySave => self.create(to_json(&self.data)?, now).await,
+                None => Ok(Effect::Nothing),
+            },
+        }
+    }
+
+    /// Whether nothing of it can be stored any more. One who came late with a retired id can begin a session of their own.
+    fn has_ended(&self) -> bool {
+        match self.state {
+            State::Ended => true,
+            State::Retired { .. } => self.intent != Intent::NewId,
+            State::New { .. } | State::Stored { .. } => false,
+        }
+    }
+
+    /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably is looked at only
+    /// where that is `thorough`: it is compared with what is stored.
+    fn changed(&self, thorough: bool) -> Result<Option<String>, Error> {
+        let unchanged = match (&self.unchanged, &self.state) {
+            (Some(unchanged), _) => unchanged,
+            (None, State::Stored { record, .. }) if thorough => &record.data,
+            (None, _) => return Ok(None),
+        };
+        let data = to_json(&self.data)?;
+        Ok((data != *unchanged).then_some(data))
+    }
+
+    /// The data's JSON, if it may be stored: not too large, and known to be readable again.
+    fn storable(&self, data: String) -> Result<String, Error> {
+        let most = self.backing.parameters.max_data;
+        if data.len() as u64 > most {
+            let message = format_args!(
+                "the session's data has {} bytes as JSON, more than `max_data` = {most} in session_parameters allows; \
+                 it was not saved",
+                data.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        serde_json::from_str::<T>(&data).map_err(|error| Error::data_would_be_lost(&error))?;
+        Ok(data)
+    }
+
+    async fn create(&mut self, data: String, now: u64) -> Result<Effect, Error> {
+        let record = Record {
+            version: 1,
+            nonce: self.backing.nonce()?,
+            created_at: now,
+            touched_at: now,
+            expires_at: self.backing.parameters.expires_at(now, now),
+            ip: self.ip.clone(),
+            successor: None,
+            extensions: Extensions::default(),
+            data: self.storable(data)?,
+        };
+        let id = SessionId::random(&*self.backing.platform)?;
+        let key = id.record_key();
+        let created = self.backing.create(&key, &record).await;
+        self.written(created)?;
+        Ok(self.stored_as(id, key, record, Effect::Created))
+    }
+
+    async fn replace(&mut self, key: &RecordKey, next: Record) -> Result<Effect, Error> {
+        let updated = self.backing.update(key, &next).await;
+        match self.written(updated)? {
+            Updated::Done => {
+                self.replaced_by(next);
+                self.unchanged = None;
+                self.effect = Effect::Saved;
+                Ok(self.effect)
+            }
+            Updated::Stale => Err(Error::contended()),
+            Updated::Gone => Ok(self.end()),
+        }
+    }
+
+    /// Binds a session that nothing else was done to to the visitor's address: a note that may fail, as a touch.
+    async fn bind(&mut self, key: &RecordKey, next: Record) -> Effect {
+        match self.backing.update(key, &next).await {
+            Ok(Updated::Done) => {
+                self.replaced_by(next);
+                self.note_touch();
+            }
+            // The next use binds it.
+            Ok(Updated::Stale | Updated::Gone) => {}
+            Err(error) => self.log_touch(key, &error),
+        }
+        self.effect
+    }
+
+    /// Notes the use. It fails no request.
+    async fn touch(&mut self, key: &RecordKey, touched: Record, asked: Asked) -> Effect {
+        match self.backing.touch(key, &touched).await {
+            Ok(Updated::Gone) => {}
+            // A newer version that it gave way to is a session that is there.
+            Ok(Updated::Stale) => self.note_found(asked),
+            Ok(Updated::Done) => {
+                self.replaced_by(touched);
+                self.note_found(asked);
+                self.note_touch();
+            }
+            Err(error) => self.log_touch(key, &error),
+        }
+        self.effect
+    }
+
+    /// The store has this version now.
+    fn replaced_by(&mut self, next: Record) {
+        if let State::Stored { record, cookie, .. } = &mut self.state {
+            if *cookie == Cookie::Ageing && next.touched_at > record.touched_at {
+                *cookie = Cookie::Noted;
+            }
+            *record = next;
+        }
+    }
+
+    /// A touch found the session there: after the handler, that decides about its cookie.
+    fn note_found(&mut self, asked: Asked) {
+        if let State::Stored { cookie: cookie @ (Cookie::Ageing | Cookie::Noted), .. } = &mut self.state {
+            *cookie = if asked == Asked::AtTheEnd { Cookie::Due } else { Cookie::Noted };
+        }
+    }
+
+    fn note_touch(&mut self) {
+        if self.effect == Effect::Nothing {
+            self.effect = Effect::Touched;
+        }
+    }
+
+    async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Effect, Error> {
+        let id = SessionId::random(&*self.backing.platform)?;
+        let key = id.record_key();
+        let moved = Record { version: 1, ..next.clone() };
+        let until = self.backing.platform.now().saturating_add(GRACE);
+        let retired = Record {
+            ip: None,
+            successor: Some(Successor { key: key.clone(), until }),
+            // The data has moved; a copy of it would outlive a logout.
+            extensions: Extensions::default(),
+            data: "null".to_owned(),
+            ..next
+        };
+        let changed = self.backing.change_id(&old, &retired, &key, &moved).await;
+        if changed.is_err() {
+            self.backing.log(
+                Event::IdUntold,
+                format_args!(
+                    "{old:?} may have become {key:?}: the store's answer is missing, and the visitor is not told the id"
+                ),
+            );
+        }
+        match self.written(changed)? {
+            Updated::Done => {
+                self.intent = Intent::Keep;
+                Ok(self.stored_as(id, key, moved, Effect::Moved))
+            }
+            Updated::Stale => Err(Error::contended()),
+            Updated::Gone => Ok(self.end()),
+        }
+    }
+
+    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
+        self.state = State::Stored { id, key, record, cookie: Cookie::Due };
+        // A session that has just begun has a new id.
+        self.intent = Intent::Keep;
+        self.unchanged = None;
+        self.effect = effect;
+        effect
+    }
+
+    /// What a write came to. One that failed may have been stored all the same.
+    fn written<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        if result.is_err() {
+            self.progress = Progress::Unsure;
+        }
+        result
+    }
+
+    /// Another request killed the session, or changed its id.
+    fn end(&mut self) -> Effect {
+        let effect = self.drop_changes();
+        self.state = State::Ended;
+        effect
+    }
+
+    /// Says that nothing is stored of what this request changed.
+    fn drop_changes(&mut self) -> Effect {
+        if let State::Stored { key, .. } | State::Retired { key } = &self.state
+            && self.effect != Effect::Dropped
+        {
+            self.backing.log(
+                Event::ChangesDropped,
+                format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"),
+            );
+        }
+        self.effect = Effect::Dropped;
+        self.effect
+    }
+
+    /// Deletes what the visitor's cookie leads to, also when it could not be read.
+    async fn delete(&mut self) -> Result<Effect, Error> {
+        // This request had the session under its key, or came a moment late: it ends where it went. Who comes later
+        // with an old id may be a thief.
+        let (key, follows) = match &self.state {
+            State::New { presented } => (presented.as_ref(), false),
+            State::Stored { key, .. } | State::Retired { key } => (Some(key), true),
+            State::Ended => (None, false),
+        };
+        if let Some(key) = key {
+            self.backing.delete(key, follows).await?;
+            self.effect = Effect::Killed;
+        }
+        self.state = State::Ended;
+        Ok(self.effect)
     }
 
     /// Takes the data that another request stored.
     async fn reload(&mut self) -> Result<(), Error> {
-        let State::Stored { id, key, record } = &mut self.state else {
+        let State::Stored { key, record, .. } = &mut self.state else {
             return Ok(());
         };
         match self.backing.load(key).await? {
-            Loaded::Record(found, newer) => {
-                self.data = serde_json::from_str(&newer.data)
-                    .map_err(|error| Error::unreadable(format_args!("its data is not the session's type: {error}")))?;
-                if found != *key {
-                    // Another request changed the id, and its visitor has the cookie.
-                    *id = None;
-                    *key = found;
-                }
+            Loaded::Live(newer) => {
+                self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
+                self.unchanged = None;
                 *record = newer;
             }
-            Loaded::Absent | Loaded::Unreadable => {
+            Loaded::Retired | Loaded::Former => {
                 let key = key.clone();
-                self.end(&key);
+                self.drop_changes();
+                // A logout can still follow the session to its new id.
+                self.state = State::Retired { key };
+            }
+            Loaded::Absent | Loaded::Unreadable => {
+                self.end();
             }
         }
         Ok(())
     }
 }
 
-impl<T: Default + Serialize> Session<T> {
-    /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
-    pub(crate) fn new(backing: &Rc<Backing>, ip: Option<String>, presented: Option<RecordKey>) -> Result<Self, Error> {
-        let data = T::default();
-        let pristine = to_json(&data)?;
-        Ok(Self::open(backing, data, State::New { pristine, presented }, ip))
-    }
-}
-
 impl<T> Session<T> {
-    /// The session that `record` holds, with its data already read.
-    pub(crate) fn stored(
-        backing: &Rc<Backing>,
-        id: Option<SessionId>,
-        key: RecordKey,
-        record: Record,
-        data: T,
-    ) -> Self {
-        Self::open(backing, data, State::Stored { id, key, record }, None)
+    /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
+    pub(crate) fn new(backing: &Rc<Backing>, presented: Option<RecordKey>) -> Self
+    where
+        T: Default,
+    {
+        Self::in_state(backing, T::default(), State::New { presented })
     }
 
-    fn open(backing: &Rc<Backing>, data: T, state: State, ip: Option<String>) -> Self {
+    /// A session for one who came with an id that was changed a moment ago.
+    pub(crate) fn retired(backing: &Rc<Backing>, key: RecordKey) -> Self
+    where
+        T: Default,
+    {
+        Self::in_state(backing, T::default(), State::Retired { key })
+    }
+
+    /// For a request whose session ended while it was under way.
+    pub(crate) fn ended(backing: &Rc<Backing>) -> Self
+    where
+        T: Default,
+    {
+        Self::in_state(backing, T::default(), State::Ended)
+    }
+
+    /// The session that `record` holds, with its data already read. `is_ageing`: its cookie is to be sent again when
+    /// its use is noted.
+    pub(crate) fn stored(backing: &Rc<Backing>, signed: &SignedId, record: Record, data: T, is_ageing: bool) -> Self {
+        let cookie = if is_ageing { Cookie::Ageing } else { Cookie::Known };
+        let (id, key) = (signed.id.clone(), signed.key.clone());
+        Self::in_state(backing, data, State::Stored { id, key, record, cookie })
+    }
+
+    fn in_state(backing: &Rc<Backing>, data: T, state: State) -> Self {
         Self {
             data,
             state,
-            ip,
-            killed: false,
-            cycling: false,
+            intent: Intent::Keep,
+            unchanged: None,
+            ip: None,
             effect: Effect::Nothing,
-            saved: false,
+            progress: Progress::Open,
             refused: None,
             backing: Rc::clone(backing),
         }
     }
 
-    /// Notes what a commit inside the handler came to, for the handler may hide it.
-    fn conclude<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
-        self.saved |= result.is_ok();
-        self.refused = result.as_ref().err().cloned();
-        result
+    /// Binds it to the visitor's address when it is stored, if it is bound to none.
+    pub(crate) fn bound_to(self, ip: Option<&str>) -> Self {
+        Self { ip: ip.map(str::to_owned), ..self }
     }
 
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {
         match &self.state {
-            _ if self.killed => CookieChange::Expire,
-            State::Stored { id: Some(id), record, .. } if self.effect != Effect::Nothing => {
+            _ if self.intent == Intent::End => CookieChange::Expire,
+            State::Stored { id, record, cookie: Cookie::Due, .. } => {
                 CookieChange::Set { id, expires_at: record.expires_at }
             }
             _ => CookieChange::Keep,
         }
     }
 
-    /// What was done in the store.
-    pub(crate) fn effect(&self) -> Effect {
-        self.effect
+    /// Whether nothing of the handler's work is stored, so that it may run again.
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.progress == Progress::Open
     }
 
-    /// A [`save`](Self::save) went through.
-    pub(crate) fn was_saved(&self) -> bool {
-        self.saved
+    /// The error of a [`save`](Self::save) or [`update`](Self::update), if the handler still has it: it returned it.
+    pub(crate) fn returned_refusal(&mut self) -> Option<Error> {
+        let refused = self.refused.take_if(|refused| refused.is_held_elsewhere());
+        if refused.is_none() && self.refused.is_some() {
+            self.log_ignored();
+        }
+        refused
     }
 
-    /// The error of a [`save`](Self::save) that did not.
-    pub(crate) fn refusal(&self) -> Option<&Error> {
-        self.refused.as_ref()
+    /// Nobody else says it: the handler went on as if nothing were.
+    fn log_ignored(&mut self) {
+        if let Some(error) = self.refused.take() {
+            self.backing.log(
+                Event::FailureIgnored,
+                format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str()),
+            );
+        }
+    }
+
+    fn log_touch(&self, key: &RecordKey, error: &Error) {
+        self.backing.log(Event::TouchFailed, format_args!("the use of {key:?} was not noted: {error}"));
     }
 }
 
 fn to_json(data: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(data).map_err(|error| {
-        Error::new(ErrorKind::Unserializable, format_args!("the session's data has no JSON form: {error}"))
+    // serde's own message may quote the data.
+    serde_json::to_string(data).map_err(|_| {
+        Error::new(
+            ErrorKind::Unserializable,
+            "the session's data has no JSON form: a map has keys that are no texts or numbers, or a value's own \
+             `Serialize` failed",
+        )
     })
 }
 
-/// What is said when other requests keep winning.
-pub(crate) fn contended() -> Error {
-    Error::new(ErrorKind::Contended, "other requests on the same session were faster")
+/// For a commit after one that may have been stored although it failed.
+fn unsure() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "an earlier write of this request failed and may have been stored; this one was not tried, so that nothing is done twice",
+    )
 }
 
 impl<T> Deref for Session<T> {
@@ -449,8 +689,13 @@ impl<T> Deref for Session<T> {
     }
 }
 
-impl<T> DerefMut for Session<T> {
+/// Notes what the data is before it can change.
+impl<T: Serialize> DerefMut for Session<T> {
     fn deref_mut(&mut self) -> &mut T {
+        if self.unchanged.is_none() {
+            // Data without a JSON form is like none: the commit says so.
+            self.unchanged = Some(to_json(&self.data).unwrap_or_default());
+        }
         &mut self.data
     }
 }
@@ -458,9 +703,10 @@ impl<T> DerefMut for Session<T> {
 impl<T> fmt::Debug for Session<T> {
     /// Shows neither the id nor the data, for both may be secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match (self.killed, &self.state) {
-            (true, _) | (_, State::Ended) => "ended",
+        let state = match (self.intent, &self.state) {
+            (Intent::End, _) | (_, State::Ended) => "ended",
             (_, State::New { .. }) => "new",
+            (_, State::Retired { .. }) => "retired",
             (_, State::Stored { .. }) => "stored",
         };
         write!(formatter, "Session({state})")

@@ -5,10 +5,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backing::{ATTEMPTS, Backing, Loaded, Shared};
-use crate::cookie::{self, Presented};
-use crate::session::{Committed, CookieChange, contended};
+use crate::connection::Connection;
+use crate::cookie::{self, Presented, SignedId};
+use crate::log::{Event, Said};
+use crate::nesting::Nesting;
+use crate::session::CookieChange;
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Timing};
+use crate::{Error, ErrorKind, Platform, Record, Session, SessionParameters, Signer, Store, Swept, Timing};
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
 ///
@@ -34,8 +37,9 @@ pub struct Incoming<'a> {
     pub cookie: Option<&'a str>,
     /// The visitor's address, from a source that visitors cannot write to: `CF-Connecting-IP`.
     pub ip: Option<&'a str>,
-    /// Plain http to a loopback address, where the cookie goes without `Secure`.
-    pub plain_loopback: bool,
+    /// The request's URL, as the runtime wrote it: on plain http to a loopback address the cookie goes without `Secure`.
+    /// Without one, the request is taken to have come by https.
+    pub url: Option<&'a str>,
 }
 
 /// What came of a request.
@@ -45,18 +49,19 @@ pub enum Outcome<R, E> {
     Replied {
         /// The handler's reply.
         reply: R,
-        /// The `Set-Cookie` header to send with it, if any.
-        set_cookie: Option<String>,
+        /// The `Set-Cookie` headers to send with it, if any, each as a header of its own.
+        set_cookie: Vec<String>,
         /// What was done; the times are 0 unless `server_timing` asks for them.
         timing: Timing,
     },
-    /// The session has expired, or belongs to another address, and the parameters ask to say so:
-    /// status 401. The handler did not run.
+    /// Status 401. The session has expired, or belongs to another address, and the parameters ask to say so: the handler
+    /// did not run. Or it ended while the handler ran, and the handler returned the [`Ended`](ErrorKind::Ended) of its save.
     Expired {
         /// The body: `expired_message`.
         message: String,
-        /// The `Set-Cookie` header to send with it; the visitor's next request starts anew.
-        set_cookie: String,
+        /// The `Set-Cookie` headers to send with it: none if the session ended meanwhile, for another reply has
+        /// decided about its cookie. Otherwise the visitor's next request starts anew.
+        set_cookie: Vec<String>,
     },
     /// The handler failed. Nothing was stored, except what it [saved](Session::save) itself.
     Failed(E),
@@ -76,7 +81,13 @@ impl Sessions {
     ) -> Result<Self, Error> {
         parameters.check()?;
         Ok(Self {
-            shared: Rc::new(Shared { store: Box::new(store), platform: Box::new(platform), parameters }),
+            shared: Rc::new(Shared {
+                store: Box::new(store),
+                platform: Box::new(platform),
+                parameters,
+                said: Said::default(),
+                nesting: Nesting::default(),
+            }),
             signer: Rc::new(signer),
         })
     }
@@ -99,10 +110,15 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the store failed, `Contended` when the race was lost too often,
-    /// `Unserializable` when the data has no JSON form. The visitor's cookie and record are untouched
-    /// then. Cookies that are forged, expired, or lead to a record that cannot be read are *not*
-    /// errors: their visitors get a new session.
+    /// - `Unavailable` when the store failed, `Contended` when the race was lost too often. The visitor's cookie
+    ///   stays as it is. The record is untouched, unless the store did what it was asked and only its answer was lost:
+    ///   a change of id may then have ended the visitor's id without telling the new one, which is logged.
+    /// - `Unserializable` and `TooLarge` when the data cannot be stored; the record is untouched.
+    /// - `Nested` when a handler makes this call for the request that it is answering.
+    ///
+    /// Cookies that are forged, expired, or lead to a record that cannot be read are *not* errors: their visitors get a
+    /// new session. Nor is a note of use that could not be stored, or a session that ended while the handler ran: what
+    /// the handler did not ask to be saved is dropped, and logged.
     pub async fn run<T, R, E>(
         &self,
         incoming: &Incoming<'_>,
@@ -112,65 +128,67 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let presented = self.presented(incoming);
+        let ids: Rc<[SignedId]> = presented.ids().into();
+        self.shared.nesting.check(&ids)?;
         let backing = Backing::new(&self.shared);
         let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
         let mut timing = Timing::default();
+        let mut had_session = false;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 backing.back_off(attempt).await?;
             }
-            let Some(mut session) = self.open::<T>(&backing, incoming, &presented).await? else {
+            let Some(mut session) = self.open::<T>(&backing, incoming, &ids, had_session).await? else {
                 return Ok(self.expired(incoming));
             };
+            had_session |= session.record().is_some();
             timing.attempts = timing.attempts.saturating_add(1);
             timing.loaded = !session.is_new();
             timing.load = timing.load.saturating_add(stopwatch.lap());
 
-            let answer = handler(&mut session).await;
+            let answer = self.shared.nesting.within(&ids, handler(&mut session)).await;
             timing.handler = timing.handler.saturating_add(stopwatch.lap());
 
-            let lost_in_save = session.refusal().is_some_and(|error| error.kind() == ErrorKind::Contended);
-            if !lost_in_save {
-                match answer {
-                    Ok(reply) => {
-                        let committed = session.commit(false).await;
-                        let committed = committed.inspect_err(|_| self.log_untold(&presented, &session))?;
-                        timing.save = timing.save.saturating_add(stopwatch.lap());
-                        timing.effect = session.effect();
-                        match committed {
-                            Committed::Done => {
-                                let set_cookie = self.set_cookie(incoming, &presented, &session);
-                                return Ok(Outcome::Replied { reply, set_cookie, timing });
-                            }
-                            Committed::LostRace => {}
+            let refusal = match answer {
+                Ok(reply) => {
+                    let committed = session.commit_at_the_end().await;
+                    timing.save = timing.save.saturating_add(stopwatch.lap());
+                    match committed {
+                        Ok(effect) => {
+                            timing.effect = effect;
+                            let set_cookie = self.set_cookie(incoming, &presented, &session);
+                            return Ok(Outcome::Replied { reply, set_cookie, timing });
                         }
-                    }
-                    Err(error) => {
-                        self.log_untold(&presented, &session);
-                        return match session.refusal() {
-                            // The handler failed because its save did.
-                            Some(refusal) => Err(refusal.clone()),
-                            None => Ok(Outcome::Failed(error)),
-                        };
+                        Err(refusal) => refusal,
                     }
                 }
+                Err(error) => match session.returned_refusal() {
+                    Some(refusal) => refusal,
+                    None => {
+                        self.log_untold(&ids, &session);
+                        return Ok(Outcome::Failed(error));
+                    }
+                },
+            };
+            if refusal.kind() == ErrorKind::Contended && session.may_run_again() {
+                continue;
             }
-            if session.was_saved() {
-                // Part of the handler's work is stored: to run it again would do that part twice.
-                self.log_untold(&presented, &session);
-                break;
-            }
+            self.log_untold(&ids, &session);
+            return match refusal.kind() {
+                ErrorKind::Ended => Ok(self.ended()),
+                _ => Err(refusal),
+            };
         }
-        Err(contended())
+        Err(Error::contended())
     }
 
-    /// Frees the space of expired sessions, for stores that do not do so by themselves; says how many.
-    /// Whether a session has expired never depends on it.
+    /// Frees the space of expired sessions, for stores that do not do so by themselves; says how many, and how many are
+    /// left for the next time. Whether a session has expired never depends on it.
     ///
     /// # Errors
     ///
     /// `Unavailable` when the store failed.
-    pub async fn delete_expired(&self) -> Result<u64, Error> {
+    pub async fn delete_expired(&self) -> Result<Swept, Error> {
         // Without a deadline: nobody waits for it.
         self.shared.store.delete_expired(self.shared.platform.now()).await
     }
@@ -182,91 +200,132 @@ impl Sessions {
         }
     }
 
-    /// The session that the cookie leads to, or a new one in memory; `None` to answer with the expiry reply.
+    /// The first live session that the cookies lead to, or a new one in memory; `None` to answer with the expiry reply.
+    ///
+    /// `had_session`: the handler has run on it before. If it is gone, it ended while the request was under way: this
+    /// reply must neither begin another one nor touch the cookie, which a login may have set meanwhile.
     async fn open<T>(
         &self,
         backing: &Rc<Backing>,
         incoming: &Incoming<'_>,
-        presented: &Presented,
+        ids: &[SignedId],
+        had_session: bool,
     ) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
     {
-        let Presented::Verified(id) = presented else {
-            return self.new_session(backing, incoming, None);
-        };
-        let key = id.record_key();
-        match backing.load(&key).await? {
-            Loaded::Record(_, record) if !self.admits(incoming, &record) => Ok(None),
-            Loaded::Record(found, record) => match serde_json::from_str(&record.data) {
+        let mut live: Option<(&SignedId, Record)> = None;
+        let mut retired = None;
+        // What a logout has to remove, although it leads to no session: never another's that is alive.
+        let mut dead = None;
+        let mut is_refused = false;
+        for signed in ids {
+            // A second live session is only worth a line in the log.
+            if live.is_some() && self.shared.has_said(Event::SeveralSessions) {
+                break;
+            }
+            let loaded = match backing.load(&signed.key).await {
+                Err(_) if live.is_some() => break,
+                loaded => loaded?,
+            };
+            match loaded {
+                Loaded::Live(record) if !self.admits(incoming, &record) => is_refused = true,
+                Loaded::Live(record) if live.is_none() => live = Some((signed, record)),
+                Loaded::Live(_) => self.shared.log_once(
+                    Event::SeveralSessions,
+                    None,
+                    format_args!(
+                        "a visitor has cookies of several live sessions, perhaps since `cookie_path` or `cookie_domain` was \
+                         changed; the first one counts"
+                    ),
+                ),
+                Loaded::Retired => retired = Some(signed),
+                Loaded::Former if had_session => retired = Some(signed),
+                Loaded::Former => is_refused |= !self.parameters().ignore_expiry,
+                Loaded::Absent => {
+                    is_refused |= !self.parameters().ignore_expiry;
+                    dead = dead.or(Some(signed));
+                }
+                Loaded::Unreadable => dead = dead.or(Some(signed)),
+            }
+        }
+        let session = match (live, retired) {
+            (Some((signed, record)), _) => match serde_json::from_str::<T>(&record.data) {
                 Ok(data) => {
-                    let id = (found == key).then(|| id.clone());
-                    Ok(Some(Session::stored(backing, id, found, record, data)))
+                    let is_ageing = self.parameters().persistent || !signed.is_current;
+                    Session::stored(backing, signed, record, data, is_ageing)
                 }
                 Err(error) => {
-                    let reason = format_args!("its data is not the session's type: {error}");
-                    backing.log_unreadable(&found, &reason);
-                    self.new_session(backing, incoming, Some(found))
+                    backing.log_unreadable(&signed.key, &Error::data_unreadable(&error));
+                    Session::new(backing, Some(signed.key.clone()))
                 }
             },
-            Loaded::Absent if !self.parameters().ignore_expiry => Ok(None),
-            Loaded::Absent | Loaded::Unreadable => self.new_session(backing, incoming, Some(key)),
-        }
-    }
-
-    fn admits(&self, incoming: &Incoming<'_>, record: &Record) -> bool {
-        self.parameters().ignore_change_ip || record.ip.as_deref() == incoming.ip
-    }
-
-    fn new_session<T>(
-        &self,
-        backing: &Rc<Backing>,
-        incoming: &Incoming<'_>,
-        presented: Option<RecordKey>,
-    ) -> Result<Option<Session<T>>, Error>
-    where
-        T: Default + Serialize,
-    {
+            (None, Some(signed)) => Session::retired(backing, signed.key.clone()),
+            (None, None) if had_session => Session::ended(backing),
+            (None, None) if is_refused && !self.was_told(incoming) => return Ok(None),
+            (None, None) => Session::new(backing, dead.map(|signed| signed.key.clone())),
+        };
         // An address is personal data: it is kept only where it is needed.
-        let bound = !self.parameters().ignore_change_ip;
-        let ip = incoming.ip.filter(|_| bound).map(str::to_owned);
-        Session::new(backing, ip, presented).map(Some)
+        let is_bound = !self.parameters().ignore_change_ip;
+        Ok(Some(session.bound_to(incoming.ip.filter(|_| is_bound))))
     }
 
-    fn set_cookie<T>(&self, incoming: &Incoming<'_>, presented: &Presented, session: &Session<T>) -> Option<String> {
+    /// Whether the visitor may use the session: one that is bound to no address yet is bound by this use.
+    fn admits(&self, incoming: &Incoming<'_>, record: &Record) -> bool {
+        self.parameters().ignore_change_ip || record.ip.is_none() || record.ip.as_deref() == incoming.ip
+    }
+
+    /// Whether the visitor's browser was told of an expiry a moment ago, and has a dead cookie all the same.
+    fn was_told(&self, incoming: &Incoming<'_>) -> bool {
+        incoming.cookie.is_some_and(|header| cookie::was_told(header, &self.parameters().cookie_name))
+    }
+
+    fn set_cookie<T>(&self, incoming: &Incoming<'_>, presented: &Presented, session: &Session<T>) -> Vec<String> {
         match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
+                let (parameters, connection) = (self.parameters(), Connection::of(incoming.url, incoming.ip));
+                if let Some(objection) = cookie::objection(parameters, &connection) {
+                    let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
+                    self.shared.log_once(Event::CookieRefused, None, sentence);
+                }
                 let lifetime = expires_at.saturating_sub(self.shared.platform.now());
-                let parameters = self.parameters();
-                Some(cookie::set(parameters, &self.signer, id, lifetime, incoming.plain_loopback))
+                vec![cookie::set(parameters, &self.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
-            CookieChange::Expire if *presented != Presented::Nothing => Some(self.expired_cookie(incoming)),
-            CookieChange::Expire | CookieChange::Keep => None,
+            CookieChange::Expire if *presented != Presented::Nothing => {
+                vec![cookie::expire(self.parameters(), &Connection::of(incoming.url, incoming.ip))]
+            }
+            CookieChange::Expire | CookieChange::Keep => Vec::new(),
         }
     }
 
     /// A request that fails has no reply of ours, and so no cookie. If it has stored the session under a new
     /// id before, its visitor does not learn of that id: the operator at least is told.
-    fn log_untold<T>(&self, presented: &Presented, session: &Session<T>) {
+    fn log_untold<T>(&self, ids: &[SignedId], session: &Session<T>) {
         let CookieChange::Set { id, .. } = session.cookie_change() else { return };
-        if *presented != Presented::Verified(id.clone()) {
-            let key = id.record_key();
-            self.shared.platform.log(format_args!(
-                "{key:?} was saved under a new id by a request that failed after it: its visitor has not been told the id"
-            ));
+        if ids.iter().all(|known| known.id != *id) {
+            self.shared.log(
+                Event::IdUntold,
+                format_args!(
+                    "{:?} was saved under a new id by a request that failed after it: its visitor has not been told the id",
+                    id.record_key()
+                ),
+            );
         }
     }
 
+    /// The reply to one who came with a dead session's cookie. It takes the cookie away, and notes that it did.
     fn expired<R, E>(&self, incoming: &Incoming<'_>) -> Outcome<R, E> {
+        let (parameters, connection) = (self.parameters(), Connection::of(incoming.url, incoming.ip));
         Outcome::Expired {
-            message: self.parameters().expired_message.clone(),
-            set_cookie: self.expired_cookie(incoming),
+            message: parameters.expired_message.clone(),
+            set_cookie: vec![cookie::expire(parameters, &connection), cookie::told(parameters, &connection)],
         }
     }
 
-    fn expired_cookie(&self, incoming: &Incoming<'_>) -> String {
-        cookie::expire(self.parameters(), incoming.plain_loopback)
+    /// The reply to one whose session ended while the handler ran: what ended it has decided about the cookie.
+    fn ended<R, E>(&self) -> Outcome<R, E> {
+        Outcome::Expired { message: self.parameters().expired_message.clone(), set_cookie: Vec::new() }
     }
 }
 

@@ -7,9 +7,9 @@ use crate::{Error, hex};
 
 /// Signs cookie values, and verifies what visitors send back: HMAC-SHA-256 (RFC 2104).
 ///
-/// The first key signs, every key verifies. To rotate, put a new key in front of the old one, and
-/// take the old one away when `timeout` has passed: by then each live session's cookie has been
-/// signed anew, and nobody was logged out.
+/// The first key signs, every key verifies. To rotate, deploy three times: `old,new`, so that every version that
+/// answers knows the new key; then `new,old`, so that cookies are signed anew as sessions are used; and, when `timeout`
+/// has passed, `new`. Nobody is logged out.
 ///
 /// ```
 /// use edge_session::Signer;
@@ -67,6 +67,14 @@ impl Signer {
         Ok(Self { signing, retired: keys.collect::<Result<_, _>>()? })
     }
 
+    /// What to say when the secret is bound as an object, whose text is there only later.
+    #[cfg(feature = "worker")]
+    pub(crate) fn bound_as_an_object() -> Error {
+        Error::misconfigured(format_args!(
+            "SECRET_KEY is bound as an object, as a secret of the Secrets Store is, and must be a plain secret; {REPAIR}"
+        ))
+    }
+
     /// What to say when there is no secret at all.
     pub(crate) fn missing() -> Error {
         Error::misconfigured(format_args!("SECRET_KEY is missing; {REPAIR}"))
@@ -86,12 +94,18 @@ impl Signer {
     /// The comparison takes the same time wherever the difference is.
     #[must_use]
     pub fn verify<'a>(&self, name: &str, signed: &'a str) -> Option<&'a str> {
+        self.verify_by(name, signed).map(|(value, _)| value)
+    }
+
+    /// The same, and whether it was the key that signs now, rather than one that is being retired.
+    pub(crate) fn verify_by<'a>(&self, name: &str, signed: &'a str) -> Option<(&'a str, bool)> {
         let (value, mac) = signed.rsplit_once('.')?;
         let mac = hex::decode::<32>(mac)?;
-        std::iter::once(&self.signing)
-            .chain(&self.retired)
-            .any(|key| message(key, name, value).verify_slice(&mac).is_ok())
-            .then_some(value)
+        let made_it = |key: &Hmac<Sha256>| message(key, name, value).verify_slice(&mac).is_ok();
+        if made_it(&self.signing) {
+            return Some((value, true));
+        }
+        self.retired.iter().any(made_it).then_some((value, false))
     }
 }
 

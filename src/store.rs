@@ -7,17 +7,22 @@ use crate::{Error, Record, RecordKey};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod kv;
 mod memory;
-pub use memory::MemoryStore;
+pub mod repeat;
+pub use self::{
+    kv::{KvFailure, KvNamespace, KvStore},
+    memory::MemoryStore,
+};
 
 #[cfg(feature = "worker")]
 mod d1;
 #[cfg(feature = "worker")]
-mod kv;
+mod kv_binding;
 #[cfg(feature = "object")]
 mod object;
 #[cfg(feature = "worker")]
-pub use self::{d1::D1Store, kv::KvStore};
+pub use self::{d1::D1Store, kv_binding::KvBinding};
 #[cfg(feature = "object")]
 pub use object::{ObjectStore, SessionObject};
 
@@ -30,13 +35,18 @@ pub use object::{ObjectStore, SessionObject};
 /// The contract, which a store's tests should show:
 ///
 /// - `load` gives back what was stored, byte for byte, even when `expires_at` has passed.
-/// - `create` and `update` are different acts. `update` never inserts: a session that was killed
+/// - `create`, `update` and `touch` are different acts. `update` never inserts: a session that was killed
 ///   while a request was in flight stays dead.
 /// - `update` replaces version `record.version - 1` and no other, in one step, so that of two
 ///   writers of the same version one is told [`Updated::Stale`]. A store that cannot do this in one
 ///   step says so in its own documentation (KV cannot).
+/// - `touch` notes a use and changes neither version nor nonce nor data, so that no update is `Stale` because
+///   of it. Neither a late touch nor an update takes a later touch back.
 /// - A write that is repeated word for word, because its answer was lost, succeeds again and changes
 ///   nothing: its [`nonce`](Record::nonce) tells it from another's of the same version.
+/// - A store that repeats a write *by itself*, and then finds another's version or nothing, does not know
+///   whether its own was stored in between. It answers `Unavailable`: neither `Stale` nor `Gone`, upon which
+///   the caller would do it again, nor `Done`. ([`repeat`] does that.)
 /// - `delete` of nothing succeeds.
 /// - A failed call is an [`Error`] and never an absent record: a visitor whose store is down is not
 ///   a new visitor.
@@ -62,6 +72,9 @@ pub use object::{ObjectStore, SessionObject};
 ///     }
 ///     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
 ///         self.inside.update(key, record).await
+///     }
+///     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+///         self.inside.touch(key, record).await
 ///     }
 ///     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
 ///         self.inside.delete(key).await
@@ -90,8 +103,20 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// `Unavailable`. A lost race is not an error: it is [`Updated::Stale`] or [`Updated::Gone`].
+    /// `Unavailable`, also when the store repeated the write and cannot tell whether it was stored. A lost race is
+    /// not an error: it is [`Updated::Stale`] or [`Updated::Gone`].
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
+
+    /// Notes a use: the stored record takes `touched_at` and `expires_at` of `record`, the one that was loaded, unless
+    /// it was touched later already. Nothing else of it changes, whatever its version is meanwhile.
+    ///
+    /// `Done` if there is such a session, `Gone` if not, or if its id was changed. A store that can only write whole
+    /// records, as KV, looks at what is there first, and answers `Stale` when that is a newer version: it gives way.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`. It fails no request: a use that is not noted is noted at the next one.
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
 
     /// Removes the record, and gives back what it was: the session may have moved meanwhile, and then
     /// its [successor](Record::successor) is to be removed as well.
@@ -104,20 +129,63 @@ pub trait Store {
     /// again then. Nothing under `key` is not an error.
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error>;
 
-    /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier, and says how many.
+    /// Gives the session under `from` the key `to`: `moved` is its record there, and `retired`, the next version of
+    /// the old one, is what is left under `from`. `Stale` and `Gone` as for an [`update`](Self::update) to `retired`; then
+    /// nothing has changed.
+    ///
+    /// The default creates, then updates. A failure between the two leaves a record that nobody knows the id of; in
+    /// the other order, it would have lost the session. A store that can do both in one step should.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, also when it may have been done; `Duplicate`.
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        self.create(to, moved).await?;
+        let updated = self.update(from, retired).await?;
+        if updated != Updated::Done {
+            // Nobody knows its id: what cannot be deleted now is only space, until it expires.
+            drop(self.delete(to).await);
+        }
+        Ok(updated)
+    }
+
+    /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier.
     ///
     /// The default suits a store whose records expire by themselves: nothing to do.
     ///
     /// # Errors
     ///
     /// `Unavailable`; what was deleted until then stays deleted.
-    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+    async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         let _ = now;
-        Ok(0)
+        Ok(Swept::default())
     }
 }
 
-/// What came of an [update](Store::update).
+/// What a [sweep](Store::delete_expired) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many expired records were deleted.
+    pub deleted: u64,
+    /// How many are left, since its time was over; they are for the next sweep.
+    pub left: u64,
+}
+
+impl Swept {
+    /// Both sweeps together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { deleted: self.deleted.saturating_add(other.deleted), left: self.left.saturating_add(other.left) }
+    }
+}
+
+/// What came of an [update](Store::update), a [touch](Store::touch) or a [change of id](Store::change_id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an update that lost its race has stored nothing"]
 pub enum Updated {
@@ -138,8 +206,16 @@ pub(crate) trait AnyStore {
     fn load<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
     fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()>;
     fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
+    fn touch<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
-    fn delete_expired(&self, now: u64) -> Answer<'_, u64>;
+    fn change_id<'a>(
+        &'a self,
+        from: &'a RecordKey,
+        retired: &'a Record,
+        to: &'a RecordKey,
+        moved: &'a Record,
+    ) -> Answer<'a, Updated>;
+    fn delete_expired(&self, now: u64) -> Answer<'_, Swept>;
 }
 
 impl<S: Store> AnyStore for S {
@@ -155,11 +231,25 @@ impl<S: Store> AnyStore for S {
         Box::pin(Store::update(self, key, record))
     }
 
+    fn touch<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated> {
+        Box::pin(Store::touch(self, key, record))
+    }
+
     fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>> {
         Box::pin(Store::delete(self, key))
     }
 
-    fn delete_expired(&self, now: u64) -> Answer<'_, u64> {
+    fn change_id<'a>(
+        &'a self,
+        from: &'a RecordKey,
+        retired: &'a Record,
+        to: &'a RecordKey,
+        moved: &'a Record,
+    ) -> Answer<'a, Updated> {
+        Box::pin(Store::change_id(self, from, retired, to, moved))
+    }
+
+    fn delete_expired(&self, now: u64) -> Answer<'_, Swept> {
         Box::pin(Store::delete_expired(self, now))
     }
 }

@@ -18,7 +18,7 @@ fn ours() -> String {
 }
 
 fn goes_on(header: &str) -> bool {
-    matches!(read(header, NAME, &signer()), Presented::Verified(id) if id.record_key().as_str().starts_with("be45cb26"))
+    read(header, NAME, &signer()).ids().first().is_some_and(|signed| signed.key.as_str().starts_with("be45cb26"))
 }
 
 /// The table of `webpy-sessions`: in web.py three of these lose the session.
@@ -123,7 +123,7 @@ proptest! {
 
     #[test]
     fn any_header_is_read_without_a_panic(header in "\\PC*|[ -~;=\"]*", name in "[a-z_]{1,10}") {
-        prop_assert!(!matches!(read(&header, &name, &signer()), Presented::Verified(_)));
+        prop_assert!(read(&header, &name, &signer()).ids().is_empty());
     }
 
     #[test]
@@ -135,9 +135,9 @@ proptest! {
     #[test]
     fn a_cookie_leads_to_its_own_session_and_to_no_other(first in "[0-9a-f]{32}", second in "[0-9a-f]{32}") {
         prop_assume!(first != second);
-        let key = |id: &str| match read(&format!("{NAME}={}", signer().sign(NAME, id)), NAME, &signer()) {
-            Presented::Verified(id) => id.record_key(),
-            other => panic!("{other:?}"),
+        let key = |id: &str| {
+            let presented = read(&format!("{NAME}={}", signer().sign(NAME, id)), NAME, &signer());
+            presented.ids()[0].key.clone()
         };
         prop_assert_eq!(key(&first), key(&first));
         prop_assert_ne!(key(&first), key(&second));

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 #![allow(clippy::arithmetic_side_effects, reason = "likewise")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use edge_session::store::conformance::{Abilities, Violation, check};
-use edge_session::{Error, ErrorKind, MemoryStore, Record, RecordKey, SessionId, Store, TestPlatform, Updated};
+use edge_session::{
+    Error, ErrorKind, Extensions, MemoryStore, Record, RecordKey, SessionId, Store, Swept, TestPlatform, Updated,
+};
 use pollster::block_on;
 
 const NOW: u64 = 1_764_000_000;
@@ -23,20 +25,11 @@ fn memory_store_frees_what_has_expired_and_nothing_else() {
     let platform = TestPlatform::at(NOW);
     let key = || SessionId::random(&platform).unwrap().record_key();
     let (ended, live) = (key(), key());
-    let record = |expires_at| Record {
-        version: 1,
-        nonce: 1,
-        created_at: 1,
-        touched_at: 1,
-        expires_at,
-        ip: None,
-        successor: None,
-        data: "{}".to_owned(),
-    };
+    let record = |expires_at| Record::from_text(&format!("edge-session/1 1 1 1 1 {expires_at} - 0 -\n{{}}")).unwrap();
     block_on(async {
         store.create(&ended, &record(100)).await.unwrap();
         store.create(&live, &record(101)).await.unwrap();
-        assert_eq!(store.delete_expired(100).await.unwrap(), 1);
+        assert_eq!(store.delete_expired(100).await.unwrap(), Swept { deleted: 1, left: 0 });
         assert_eq!(store.load(&ended).await.unwrap(), None);
         assert!(store.load(&live).await.unwrap().is_some());
     });
@@ -56,13 +49,22 @@ enum Flaw {
     AbsentIsAnError,
     CutsLongData,
     DropsTheSuccessor,
+    DropsWhatItDoesNotKnow,
     SweepsTheLiving,
+    UpdateTakesTouchesBack,
+    TouchIsANewVersion,
+    TouchInserts,
+    LateTouchWins,
+    TouchesTheRetired,
+    RemembersItsWritesAlone,
+    MovesWhatWasReplaced,
 }
 
 struct Flawed {
     inside: MemoryStore,
     flaw: Flaw,
     nonce: Cell<u32>,
+    written: RefCell<Option<(RecordKey, u64, u32)>>,
 }
 
 impl Store for Flawed {
@@ -75,6 +77,9 @@ impl Store for Flawed {
                 Some(Record { data: record.data.chars().take(65_535).collect(), ..record })
             }
             (Flaw::DropsTheSuccessor, Some(record)) => Some(Record { successor: None, ..record }),
+            (Flaw::DropsWhatItDoesNotKnow, Some(record)) => {
+                Some(Record { extensions: Extensions::default(), ..record })
+            }
             (_, loaded) => loaded,
         })
     }
@@ -99,11 +104,57 @@ impl Store for Flawed {
             return Ok(Updated::Done);
         }
         let mut record = record.clone();
+        match (self.flaw, &stored) {
+            (Flaw::UpdateTakesTouchesBack, Some(stored)) if stored.version + 1 == record.version => {
+                self.inside.delete(key).await?;
+                self.inside.create(key, &record).await?;
+                return Ok(Updated::Done);
+            }
+            (Flaw::RemembersItsWritesAlone, _) => {
+                let write = (key.clone(), record.version, record.nonce);
+                if self.written.replace(Some(write.clone())) == Some(write) {
+                    return Ok(Updated::Done);
+                }
+            }
+            _ => {}
+        }
         if self.flaw == Flaw::UpdateForgetsItsOwnWrite {
             self.nonce.set(self.nonce.get() + 1);
             record.nonce += self.nonce.get();
         }
         self.inside.update(key, &record).await
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let stored = self.inside.load(key).await?;
+        let replacement = match (self.flaw, stored) {
+            (Flaw::TouchIsANewVersion, Some(stored)) => Record { version: stored.version + 1, ..record.clone() },
+            (Flaw::TouchInserts, None) => record.clone(),
+            (Flaw::TouchesTheRetired, Some(stored)) if stored.successor.is_some() => stored,
+            (Flaw::LateTouchWins, Some(stored)) => {
+                Record { touched_at: record.touched_at, expires_at: record.expires_at, ..stored }
+            }
+            _ => return self.inside.touch(key, record).await,
+        };
+        self.inside.delete(key).await?;
+        self.inside.create(key, &replacement).await?;
+        Ok(Updated::Done)
+    }
+
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        if self.flaw == Flaw::MovesWhatWasReplaced && self.inside.load(from).await?.is_some() {
+            self.inside.delete(from).await?;
+            self.inside.create(from, retired).await?;
+            self.inside.create(to, moved).await?;
+            return Ok(Updated::Done);
+        }
+        self.inside.change_id(from, retired, to, moved).await
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -116,7 +167,7 @@ impl Store for Flawed {
         }
     }
 
-    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+    async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         let later = if self.flaw == Flaw::SweepsTheLiving { 1_000_000 } else { 0 };
         self.inside.delete_expired(now + later).await
     }
@@ -124,7 +175,7 @@ impl Store for Flawed {
 
 fn verdict_on(flaw: Flaw) -> Result<(), Violation> {
     let platform = TestPlatform::at(NOW);
-    let store = Flawed { inside: MemoryStore::default(), flaw, nonce: Cell::new(0) };
+    let store = Flawed { inside: MemoryStore::default(), flaw, nonce: Cell::new(0), written: RefCell::default() };
     block_on(check(&store, &platform, Abilities::ALL))
 }
 
@@ -141,7 +192,15 @@ fn the_suite_finds_what_a_store_does_wrong() {
         (Flaw::DeleteKeeps, "a deleted record is absent"),
         (Flaw::AbsentIsAnError, "no call fails; found the error: absent"),
         (Flaw::CutsLongData, "data comes back as it was stored"),
-        (Flaw::DropsTheSuccessor, "what is created comes back whole"),
+        (Flaw::DropsTheSuccessor, "what is left under the old id is the retired record"),
+        (Flaw::DropsWhatItDoesNotKnow, "what is created comes back whole"),
+        (Flaw::UpdateTakesTouchesBack, "an update takes no later touch back"),
+        (Flaw::TouchIsANewVersion, "a touch changes the times alone"),
+        (Flaw::TouchInserts, "a touch of nothing is Gone"),
+        (Flaw::LateTouchWins, "a late touch takes no later one back"),
+        (Flaw::TouchesTheRetired, "a touch of a retired id is Gone"),
+        (Flaw::RemembersItsWritesAlone, "a repeated update that meets another's act is an error"),
+        (Flaw::MovesWhatWasReplaced, "a change of id from a version that was replaced is Stale"),
         (Flaw::SweepsTheLiving, "delete_expired spares a record whose time is not over"),
     ] {
         let violation = verdict_on(flaw).expect_err(&format!("{flaw:?}")).to_string();

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use worker::Env;
 
-use crate::{Error, Sessions, StoreKind, js};
+use crate::{Error, Sessions, StoreKind, Swept, js};
 
 /// The store that a path names, and the path below.
 pub(super) fn store_of(path: &str) -> (Option<StoreKind>, &str) {
@@ -62,9 +62,9 @@ fn read(env: &Env, store: StoreKind) -> Result<Sessions, Error> {
 /// # Errors
 ///
 /// As [`sessions`], and `Unavailable`.
-pub(super) async fn sweep(env: &Env) -> Result<u64, Error> {
+pub(super) async fn sweep(env: &Env) -> Result<Swept, Error> {
     match sessions(env, StoreKind::D1)? {
-        None => Ok(0),
+        None => Ok(Swept::default()),
         Some(sessions) => sessions.delete_expired().await,
     }
 }

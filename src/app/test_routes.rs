@@ -36,6 +36,15 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         "/awaited" => Ok(text(200, &promise::awaited().to_string())),
         "/notes" => notes(&Request::from(Clone::clone(request)), env).await.map(Into::into),
         "/login" => login(request, env).await,
+        "/whoami" => whoami(request, env).await,
+        "/slow-count" => slow_count(request, env).await,
+        "/slow-look" => slow_look(request, env).await,
+        "/slow-update" => slow_update(request, env).await,
+        "/slow-reset" => slow_reset(request, env).await,
+        "/swallow" => swallow(request, env).await,
+        "/nan" => nan(request, env).await,
+        "/nested" => nested(request, env).await,
+        "/public" => public(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await,
         "/fetched-by-worker" => fetched(request, env, Response::from).await.map(Into::into),
         _ => stored(path.strip_prefix("/stored/")?, env).await,
@@ -106,6 +115,108 @@ async fn stored(key: &str, env: &Env) -> worker::Result<web_sys::Response> {
     let key = RecordKey::from_stored(key).ok_or("no key")?;
     let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
     Ok(text(200, if record.is_some() { "a record" } else { "nothing" }))
+}
+
+/// In milliseconds: long enough for another request to come and go.
+const A_WHILE: u32 = 1500;
+
+/// How often the session was counted, without touching it.
+async fn whoami(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| Ok(text(200, &session.count.to_string()))).await
+}
+
+/// Counts, and is slow about it: for the tests of replies that arrive late.
+async fn slow_count(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        drop(Settled::after(A_WHILE).await);
+        Ok(text(200, &session.count.to_string()))
+    })
+    .await
+}
+
+async fn slow_look(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        drop(Settled::after(A_WHILE).await);
+        Ok(text(200, &session.count.to_string()))
+    })
+    .await
+}
+
+/// Takes one, once others have loaded the session as well, and says how many it took.
+async fn slow_update(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        drop(Settled::after(A_WHILE).await);
+        let took = session
+            .update(|visit| {
+                let one = visit.count.min(1);
+                visit.count = visit.count.saturating_sub(one);
+                one
+            })
+            .await?;
+        Ok(text(200, &took.to_string()))
+    })
+    .await
+}
+
+async fn slow_reset(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        drop(Settled::after(A_WHILE).await);
+        session.kill();
+        Ok(text(200, ""))
+    })
+    .await
+}
+
+/// Hides that a save failed, by an error of worker's in between, and fails by itself.
+async fn swallow(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    let save = async |session: &mut Session<Visit>| -> worker::Result<()> { Ok(session.save().await?) };
+    let served = crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        match save(session).await {
+            Ok(()) => Ok(text(200, "saved")),
+            Err(error) => Err(worker::Error::RustError(format!("the handler's own, after: {error}"))),
+        }
+    });
+    Ok(served.await.unwrap_or_else(|error: worker::Error| text(418, &error.to_string())))
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Measured {
+    #[serde(default)]
+    count: f64,
+}
+
+/// Saves what JSON cannot hold.
+async fn nan(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Measured>| {
+        session.count = f64::NAN;
+        Ok(text(200, ""))
+    })
+    .await
+}
+
+/// Serves its own request once more within its handler.
+async fn nested(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        whoami(request, env).await
+    })
+    .await
+}
+
+/// A handler that says itself who may keep its reply.
+async fn public(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    crate::serve(request, env, async |session: &mut Session<Visit>| {
+        let response = web_sys::Response::new_with_opt_str(Some(&session.count.to_string()))?;
+        let query = request.url();
+        response
+            .headers()
+            .set("Cache-Control", query.split_once('?').map_or("public, max-age=60", |(_, value)| value))?;
+        response.headers().set("Vary", "Accept-Encoding, cookie")?;
+        Ok(response)
+    })
+    .await
 }
 
 /// Changes the id, for the tests of what the old one is worth then.

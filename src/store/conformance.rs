@@ -13,12 +13,14 @@
 //! # Ok::<(), edge_session::store::conformance::Violation>(())
 //! ```
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionId, Store, Updated};
+use super::repeat::repeated;
+use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionId, Store, Successor, Updated};
 
 /// What the store says that it can do. What it cannot, its documentation must say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,11 @@ pub async fn check(store: &impl Store, platform: &impl Platform, abilities: Abil
     suite.an_update_replaces_its_version_and_no_other().await?;
     suite.an_update_never_inserts().await?;
     suite.a_repeated_write_is_recognised().await?;
+    suite.a_write_whose_answer_is_lost_is_done_once_or_unsure().await?;
+    suite.a_touch_is_no_new_version().await?;
+    suite.no_write_takes_a_later_touch_back().await?;
+    suite.a_change_of_id_moves_the_record_and_retires_the_old_one().await?;
+    suite.a_change_of_id_that_comes_too_late_changes_nothing().await?;
     suite.a_session_killed_while_in_flight_stays_dead().await?;
     suite.of_two_writers_one_is_refused().await?;
     suite.expiry_is_handed_through_unread().await?;
@@ -91,13 +98,15 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
     async fn what_is_stored_comes_back(&self) -> Result<(), Violation> {
         let full = Record {
             ip: Some("2001:db8::1".to_owned()),
-            successor: Some(crate::Successor { key: self.key()?, until: u64::from(u32::MAX) }),
+            extensions: Extensions::from_text("owner=7 later-word=a:1")?,
             ..self.record(1, r#"{"count":1}"#)
         };
         for record in [full, self.record(1, r#"{"count":1}"#)] {
             let key = self.created(&record).await?;
             same("what is created comes back whole", &self.store.load(&key).await?, &Some(record.clone()))?;
-            let next = Record { version: 2, nonce: 9, touched_at: 5, data: r#"{"count":2}"#.to_owned(), ..record };
+            let (touched_at, expires_at) = (record.touched_at.saturating_add(5), record.expires_at.saturating_add(5));
+            let next =
+                Record { version: 2, nonce: 9, touched_at, expires_at, data: r#"{"count":2}"#.to_owned(), ..record };
             same("an update of the version before is done", &self.store.update(&key, &next).await?, &Updated::Done)?;
             same("what is updated comes back whole", &self.store.load(&key).await?, &Some(next.clone()))?;
             same("delete gives back what was stored", &self.store.delete(&key).await?, &Some(next))?;
@@ -154,6 +163,130 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
             same("a repeated update is Done", &self.store.update(&key, &second).await?, &Updated::Done)?;
         }
         self.ends_with(&key, "a repeated update changes nothing", Some(second)).await
+    }
+
+    /// The store within one that loses the first answer of each write and repeats it, while a rival comes in between.
+    async fn a_write_whose_answer_is_lost_is_done_once_or_unsure(&self) -> Result<(), Violation> {
+        if !self.abilities.compare_and_set {
+            return Ok(());
+        }
+        for rival in [Rival::None, Rival::Updates, Rival::Deletes] {
+            let forgetful = Forgetful { store: self.store, platform: self.platform, rival };
+            let first = self.record(1, "{}");
+            let key = self.created(&first).await?;
+            let second = self.record(2, r#"{"count":2}"#);
+            let updated = forgetful.update(&key, &second).await;
+            let stored = self.store.load(&key).await?;
+            match rival {
+                Rival::None => {
+                    same("a repeated update is Done", &updated?, &Updated::Done)?;
+                    same("a repeated update is stored once", &stored, &Some(second))?;
+                }
+                Rival::Updates | Rival::Deletes => {
+                    let is_unsure = updated.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+                    same(
+                        "a repeated update that meets another's act is an error, not Stale, Gone or Done",
+                        &is_unsure,
+                        &true,
+                    )?;
+                    let expected = (rival == Rival::Updates).then(|| rivals(&second));
+                    same("and leaves that act as it is", &stored, &expected)?;
+                }
+            }
+            self.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn a_touch_is_no_new_version(&self) -> Result<(), Violation> {
+        let first = self.record(1, "{}");
+        let key = self.created(&first).await?;
+        let touched = touched(&first, 10);
+        same("a touch of a session that is there is Done", &self.store.touch(&key, &touched).await?, &Updated::Done)?;
+        same("a touch changes the times alone", &self.store.load(&key).await?, &Some(touched.clone()))?;
+        let second = Record { version: 2, nonce: 9, data: r#"{"count":2}"#.to_owned(), ..touched };
+        same("no update is Stale because of a touch", &self.store.update(&key, &second).await?, &Updated::Done)?;
+        let late = self.store.touch(&key, &self::touched(&first, 20)).await?;
+        if self.abilities.compare_and_set {
+            same("a touch of a version that was replaced is Done", &late, &Updated::Done)?;
+            // It had the first touch, of ten seconds later, already.
+            let noted = self::touched(&second, 10);
+            same("and the newer version stays", &self.store.load(&key).await?, &Some(noted))?;
+        } else {
+            same("a touch gives way to a newer version", &late, &Updated::Stale)?;
+            same("a touch gives way to a newer version", &self.store.load(&key).await?, &Some(second.clone()))?;
+        }
+        self.store.delete(&key).await?;
+        same("a touch of nothing is Gone", &self.store.touch(&key, &second).await?, &Updated::Gone)?;
+        self.ends_with(&key, "a touch never inserts", None).await
+    }
+
+    async fn no_write_takes_a_later_touch_back(&self) -> Result<(), Violation> {
+        let first = self.record(1, "{}");
+        let key = self.created(&first).await?;
+        for later in [20, 10] {
+            let touch = self.store.touch(&key, &touched(&first, later)).await?;
+            same("a touch of a session that is there is Done", &touch, &Updated::Done)?;
+        }
+        let sentence = "a late touch takes no later one back";
+        same(sentence, &self.store.load(&key).await?, &Some(touched(&first, 20)))?;
+        let second = Record { version: 2, nonce: 9, ..first };
+        self.store.update(&key, &second).await?.accepted()?;
+        let expected = if self.abilities.compare_and_set { touched(&second, 20) } else { second };
+        self.ends_with(&key, "an update takes no later touch back", Some(expected)).await
+    }
+
+    async fn a_change_of_id_moves_the_record_and_retires_the_old_one(&self) -> Result<(), Violation> {
+        let first = Record { extensions: Extensions::from_text("owner=7")?, ..self.record(1, r#"{"count":1}"#) };
+        let (from, to) = (self.created(&first).await?, self.key()?);
+        let (retired, moved) = self.new_id(&first, &to);
+        // Its answer may have been lost: it is done once.
+        for _ in 0..2 {
+            let changed = self.store.change_id(&from, &retired, &to, &moved).await?;
+            if self.abilities.compare_and_set {
+                same("a change of id, also a repeated one, is Done", &changed, &Updated::Done)?;
+            }
+            same(
+                "what is left under the old id is the retired record",
+                &self.store.load(&from).await?,
+                &Some(retired.clone()),
+            )?;
+            let loaded = self.store.load(&to).await?;
+            let data = loaded.as_ref().map(|record| (record.data.as_str(), record.extensions.get("owner")));
+            same(
+                "the record is under the new id, with what other releases noted",
+                &data,
+                &Some((first.data.as_str(), Some("7"))),
+            )?;
+        }
+        let touch = self.store.touch(&from, &touched(&first, 10)).await?;
+        same("a touch of a retired id is Gone", &touch, &Updated::Gone)?;
+        let late = Record { version: 2, nonce: 8, ..first };
+        let late = self.store.update(&from, &late).await?;
+        if self.abilities.compare_and_set {
+            same("an update under a retired id is Stale", &late, &Updated::Stale)?;
+        }
+        same("no late write brings a retired id back", &self.store.load(&from).await?, &Some(retired.clone()))?;
+        let left = self.store.delete(&from).await?;
+        same("delete gives back where the session went", &left.and_then(|left| left.successor), &retired.successor)?;
+        self.store.delete(&to).await?;
+        same("a killed session stays dead under its new id", &self.store.load(&to).await?, &None)
+    }
+
+    async fn a_change_of_id_that_comes_too_late_changes_nothing(&self) -> Result<(), Violation> {
+        let first = self.record(1, "{}");
+        let key = self.created(&first).await?;
+        let second = Record { version: 2, nonce: 9, ..first.clone() };
+        self.store.update(&key, &second).await?.accepted()?;
+        let to = self.key()?;
+        let (retired, moved) = self.new_id(&first, &to);
+        let changed = self.store.change_id(&key, &retired, &to, &moved).await?;
+        same("a change of id from a version that was replaced is Stale", &changed, &Updated::Stale)?;
+        self.ends_with(&to, "and leaves nothing under the new id", None).await?;
+        self.ends_with(&key, "and the old record as it was", Some(second)).await?;
+        let changed = self.store.change_id(&key, &retired, &to, &moved).await?;
+        same("a change of the id of a killed session is Gone", &changed, &Updated::Gone)?;
+        self.ends_with(&to, "and revives nothing", None).await
     }
 
     async fn a_session_killed_while_in_flight_stays_dead(&self) -> Result<(), Violation> {
@@ -254,14 +387,84 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
             expires_at: now.saturating_add(LIFE),
             ip: None,
             successor: None,
+            extensions: Extensions::default(),
             data: data.to_owned(),
         }
+    }
+
+    /// The two records of a change of this one's id to that of `to`.
+    fn new_id(&self, first: &Record, to: &RecordKey) -> (Record, Record) {
+        let until = self.platform.now().saturating_add(30);
+        let next = Record { version: first.version.saturating_add(1), nonce: 7, ..first.clone() };
+        let successor = Some(Successor { key: to.clone(), until });
+        let retired = Record { successor, extensions: Extensions::default(), data: "null".to_owned(), ..next.clone() };
+        (retired, Record { version: 1, ..next })
     }
 
     async fn ends_with(&self, key: &RecordKey, sentence: &str, expected: Option<Record>) -> Result<(), Violation> {
         same(sentence, &self.store.load(key).await?, &expected)?;
         self.store.delete(key).await?;
         Ok(())
+    }
+}
+
+/// What another request does between a write and its repetition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rival {
+    None,
+    Updates,
+    Deletes,
+}
+
+/// What the rival stores over this record.
+fn rivals(record: &Record) -> Record {
+    Record {
+        version: record.version.saturating_add(1),
+        nonce: 9,
+        data: r#""the rival's""#.to_owned(),
+        ..record.clone()
+    }
+}
+
+/// A store as it is beyond a network that loses the first answer to an update, which is then sent again.
+struct Forgetful<'a, S, P> {
+    store: &'a S,
+    platform: &'a P,
+    rival: Rival,
+}
+
+impl<S: Store, P: Platform> Forgetful<'_, S, P> {
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let first = Cell::new(true);
+        let send = async || {
+            let updated = self.store.update(key, record).await?;
+            if !first.replace(false) {
+                return Ok(updated);
+            }
+            match self.rival {
+                Rival::None => {}
+                Rival::Updates => drop(self.store.update(key, &rivals(record)).await?),
+                Rival::Deletes => drop(self.store.delete(key).await?),
+            }
+            Err(Error::new(ErrorKind::Unavailable, "the answer is lost"))
+        };
+        repeated(self.platform, send, |_| true).await?.sure()
+    }
+}
+
+/// The record as it was used so many seconds later.
+fn touched(record: &Record, later: u64) -> Record {
+    Record {
+        touched_at: record.touched_at.saturating_add(later),
+        expires_at: record.expires_at.saturating_add(later),
+        ..record.clone()
+    }
+}
+
+impl Updated {
+    /// Where nothing else can be right.
+    fn accepted(self) -> Result<(), Violation> {
+        same("an update of the version before is done", &self, &Self::Done)
     }
 }
 

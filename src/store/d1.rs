@@ -3,21 +3,23 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Promise};
 
-use crate::js::{self, Answered};
+use super::repeat::{Answered, repeated, unsure};
+use crate::http::WorkerPlatform;
 use crate::promise::Settled;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
+use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated, js};
 
-/// Records in D1, web.py's `DBStore`: the table `sessions`, one row per session.
+/// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
 ///
 /// Each act is one statement on the primary key, and D1 runs one statement at a time: an update
 /// names the version that it replaces, so no concurrent update is lost, and it never inserts, so a
-/// killed session stays killed.
+/// killed session stays killed. A change of id is one transaction.
 ///
 /// The table comes from `migrations/`. D1 does not expire rows by itself:
 /// [`Sessions::delete_expired`](crate::Sessions::delete_expired), called by a cron trigger, does.
 #[derive(Debug)]
 pub struct D1Store {
     database: Database,
+    table: String,
 }
 
 #[wasm_bindgen(module = "/src/store/d1.js")]
@@ -27,21 +29,24 @@ extern "C" {
     type Database;
     /// The rows that the statement answers, each an array of its columns.
     fn rows(database: &Database, sql: &str, values: &[JsValue]) -> Promise;
+    /// Three statements in one transaction, all with these values; answers how many rows each of the last two has.
+    fn transaction(database: &Database, first: &str, second: &str, third: &str, values: &[JsValue]) -> Promise;
 }
 
 /// The columns of a record, in the order in which [`record`] reads them and [`values`] gives them.
-macro_rules! columns {
-    () => {
-        "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, data"
-    };
-}
+const COLUMNS: &str = "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, extensions, data";
+
+/// The table, where it is not said.
+const TABLE: &str = "sessions";
 
 /// Rows deleted by one statement: small enough not to hold up the visitors' statements.
-const SWEEP_CHUNK: u32 = 500;
+const SWEEP_CHUNK: u32 = 1000;
 
-/// Statements in one sweep, well under the 50 that a Worker on the free plan may run. What is left
-/// then is for the next.
+/// Statements in one sweep, well under the 50 that a Worker on the free plan may run.
 const SWEEP_STATEMENTS: u32 = 40;
+
+/// After so many milliseconds a sweep leaves the rest to the next one.
+const SWEEP_TIME: u64 = 20_000;
 
 impl D1Store {
     /// A store in the table `sessions` of the database that the environment binds to this name.
@@ -50,20 +55,53 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self { database: js::binding(env, binding, "[[d1_databases]]")? })
+        Ok(Self { database: js::binding(env, binding, "[[d1_databases]]")?, table: TABLE.to_owned() })
+    }
+
+    /// The same store in another table, which has the columns that `migrations/` gives `sessions`.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` when `table` is not 1 to 60 letters, digits and `_`, beginning with a letter.
+    pub fn with_table(mut self, table: &str) -> Result<Self, Error> {
+        let is_name = table.starts_with(|c: char| c.is_ascii_alphabetic())
+            && table.len() <= 60
+            && table.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_name {
+            return Err(Error::misconfigured(
+                "the name of D1's table must be 1 to 60 letters, digits and _, beginning with a letter",
+            ));
+        }
+        table.clone_into(&mut self.table);
+        Ok(self)
     }
 
     /// The rows that the statement answers, each an array of its columns.
-    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
-        self.answered(sql, values).await.map(|answer| answer.value.unchecked_into())
-    }
-
+    ///
     /// A statement whose answer was lost is sent again: it recognises its own write, or does the
     /// same thing twice to the same end. D1 itself repeats only reads.
-    async fn answered(&self, sql: &str, values: &[JsValue]) -> Result<Answered, Error> {
-        let send = async || Settled::of(&rows(&self.database, sql, values)).await;
-        let answered = js::retried(send, |thrown| is_retryable(&js::thrown(thrown))).await;
-        answered.map_err(|thrown| failed(&js::thrown(&thrown)))
+    async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Answered<Array>, Error> {
+        self.repeated(async || Settled::of(&rows(&self.database, sql, values)).await).await
+    }
+
+    async fn repeated(&self, call: impl AsyncFn() -> Result<JsValue, JsValue>) -> Result<Answered<Array>, Error> {
+        let answered = repeated(&WorkerPlatform, call, |thrown| is_retryable(&js::thrown(thrown))).await;
+        let Answered { answer, repeated } = answered.map_err(|thrown| self.failed(&js::thrown(&thrown)))?;
+        Ok(Answered { answer: answer.unchecked_into(), repeated })
+    }
+
+    /// Sets all columns of a row to the values of [`values`], if the row is of the version before, or is this very
+    /// write. A later touch stays.
+    fn update_statement(&self) -> String {
+        let table = &self.table;
+        format!(
+            "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), CASE WHEN atime > ?5 THEN expires_at ELSE ?6 END, \
+             ?7, ?8, ?9, ?10, ?11) WHERE session_id = ?1 AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
+        )
+    }
+
+    fn failed(&self, message: &str) -> Error {
+        failed(message, &self.table)
     }
 }
 
@@ -95,12 +133,13 @@ fn record(row: JsValue) -> Option<Record> {
         expires_at: whole(&columns.get(4))?,
         ip: columns.get(5).as_string(),
         successor,
-        data: columns.get(8).as_string()?,
+        extensions: Extensions::from_text(&columns.get(8).as_string().unwrap_or_default()).ok()?,
+        data: columns.get(9).as_string()?,
     })
 }
 
 /// A record's values: the key, and the columns in their order.
-fn values(key: &RecordKey, record: &Record) -> [JsValue; 10] {
+fn values(key: &RecordKey, record: &Record) -> [JsValue; 11] {
     let text = |text: &str| JsValue::from_str(text);
     [
         text(key.as_str()),
@@ -112,6 +151,7 @@ fn values(key: &RecordKey, record: &Record) -> [JsValue; 10] {
         record.ip.as_deref().map_or(JsValue::NULL, text),
         record.successor.as_ref().map_or(JsValue::NULL, |successor| text(successor.key.as_str())),
         record.successor.as_ref().map_or(JsValue::NULL, |successor| js::number(successor.until)),
+        if record.extensions.is_empty() { JsValue::NULL } else { text(&record.extensions.to_text()) },
         text(&record.data),
     ]
 }
@@ -124,8 +164,9 @@ fn whole(value: &JsValue) -> Option<u64> {
 
 impl Store for D1Store {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let sql = concat!("SELECT ", columns!(), " FROM sessions WHERE session_id = ?1");
-        let rows = self.rows(sql, &[key.as_str().into()]).await?;
+        let table = &self.table;
+        let sql = format!("SELECT {COLUMNS} FROM {table} WHERE session_id = ?1");
+        let rows = self.rows(&sql, &[key.as_str().into()]).await?.answer;
         if rows.length() == 0 {
             return Ok(None);
         }
@@ -137,69 +178,117 @@ impl Store for D1Store {
 
     /// The `UPDATE` changes nothing; it answers a row if the one that is there is this very write.
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        let sql = concat!(
-            "INSERT INTO sessions (session_id, ",
-            columns!(),
-            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+        let table = &self.table;
+        let sql = format!(
+            "INSERT INTO {table} (session_id, {COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
              ON CONFLICT (session_id) DO UPDATE SET version = version \
              WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
         );
-        if self.rows(sql, &values(key, record)).await?.length() == 0 {
+        if self.rows(&sql, &values(key, record)).await?.answer.length() == 0 {
             return Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"));
         }
         Ok(())
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        let sql = concat!(
-            "UPDATE sessions SET (",
-            columns!(),
-            ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) WHERE session_id = ?1 \
-             AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
-        );
-        if self.rows(sql, &values(key, record)).await?.length() > 0 {
+        let Answered { answer, repeated } = self.rows(&self.update_statement(), &values(key, record)).await?;
+        if answer.length() > 0 {
             return Ok(Updated::Done);
         }
         // Nothing was changed, and the reason is still to be seen: a version that was passed does
         // not come back, and no more does a deleted row.
-        let sql = "SELECT version FROM sessions WHERE session_id = ?1";
-        let gone = self.rows(sql, &[key.as_str().into()]).await?.length() == 0;
-        Ok(if gone { Updated::Gone } else { Updated::Stale })
+        let table = &self.table;
+        let sql = format!("SELECT version FROM {table} WHERE session_id = ?1");
+        let gone = self.rows(&sql, &[key.as_str().into()]).await?.answer.length() == 0;
+        Answered { answer: if gone { Updated::Gone } else { Updated::Stale }, repeated }.sure()
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let table = &self.table;
+        let sql = format!(
+            "UPDATE {table} SET atime = max(atime, ?2), expires_at = CASE WHEN atime > ?2 THEN expires_at ELSE ?3 END \
+             WHERE session_id = ?1 AND successor IS NULL RETURNING version"
+        );
+        let values = [key.as_str().into(), js::number(record.touched_at), js::number(record.expires_at)];
+        let found = self.rows(&sql, &values).await?.answer.length() > 0;
+        Ok(if found { Updated::Done } else { Updated::Gone })
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let sql = concat!("DELETE FROM sessions WHERE session_id = ?1 RETURNING ", columns!());
-        let Answered { value, repeated } = self.answered(sql, &[key.as_str().into()]).await?;
-        let rows: Array = value.unchecked_into();
-        if repeated && rows.length() == 0 {
-            return Err(js::unsure_what_was_deleted());
+        let table = &self.table;
+        let sql = format!("DELETE FROM {table} WHERE session_id = ?1 RETURNING {COLUMNS}");
+        let Answered { answer, repeated } = self.rows(&sql, &[key.as_str().into()]).await?;
+        if repeated && answer.length() == 0 {
+            // Perhaps the first call deleted it, and with its answer is lost where the session had just moved to.
+            return Err(unsure());
         }
-        Ok(record(rows.get(0)))
+        Ok(record(answer.get(0)))
     }
 
-    /// Deletes by chunks, at most 20 000 rows a call; what is left is for the next.
-    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
-        let sql = "DELETE FROM sessions WHERE session_id IN \
-                   (SELECT session_id FROM sessions WHERE expires_at <= ?1 LIMIT ?2) RETURNING 1";
-        let mut deleted = 0_u32;
+    /// The row is copied under its new key, and retired under the old one, both only if it is of the version before.
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        let table = &self.table;
+        // ?1 to ?11 are the retired row's, ?12 to ?22 the new one's.
+        let insert = format!(
+            "INSERT INTO {table} (session_id, {COLUMNS}) \
+             SELECT ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22 \
+             WHERE EXISTS (SELECT 1 FROM {table} WHERE session_id = ?1 AND version = ?2 - 1)"
+        );
+        let look = format!("SELECT version FROM {table} WHERE session_id = ?1");
+        let update = self.update_statement();
+        let values: Vec<JsValue> = values(from, retired).into_iter().chain(values(to, moved)).collect();
+        let call = async || Settled::of(&transaction(&self.database, &insert, &update, &look, &values)).await;
+        let Answered { answer, repeated } = self.repeated(call).await?;
+        let is_zero = |place| answer.get(place).as_f64() == Some(0.0);
+        let answer = match (is_zero(0), is_zero(1)) {
+            (false, _) => Updated::Done,
+            (true, false) => Updated::Stale,
+            (true, true) => Updated::Gone,
+        };
+        Answered { answer, repeated }.sure()
+    }
+
+    /// Deletes by chunks until nothing is left, or its time is over, and counts what is left then.
+    async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
+        let table = &self.table;
+        let delete = format!(
+            "DELETE FROM {table} WHERE session_id IN \
+             (SELECT session_id FROM {table} WHERE expires_at <= ?1 LIMIT ?2) RETURNING 1"
+        );
+        let end = WorkerPlatform.milliseconds().saturating_add(SWEEP_TIME);
+        let mut swept = Swept::default();
         for _ in 0..SWEEP_STATEMENTS {
-            let rows = self.rows(sql, &[js::number(now), SWEEP_CHUNK.into()]).await?.length();
-            deleted = deleted.saturating_add(rows);
-            if rows == 0 {
+            let rows = self.rows(&delete, &[js::number(now), SWEEP_CHUNK.into()]).await?.answer.length();
+            swept.deleted = swept.deleted.saturating_add(rows.into());
+            if rows < SWEEP_CHUNK {
+                return Ok(swept);
+            }
+            if WorkerPlatform.milliseconds() >= end {
                 break;
             }
         }
-        Ok(deleted.into())
+        let count = format!("SELECT count(*) FROM {table} WHERE expires_at <= ?1");
+        let counted = self.rows(&count, &[js::number(now)]).await?.answer.get(0);
+        swept.left = counted.dyn_into().ok().and_then(|row: Array| whole(&row.get(0))).unwrap_or_default();
+        Ok(swept)
     }
 }
 
 /// D1 tells its errors apart by their text alone.
-fn failed(message: &str) -> Error {
-    if message.contains("no such table: sessions") {
+fn failed(message: &str, table: &str) -> Error {
+    if message.contains(&format!("no such table: {table}")) || message.contains("no such column: extensions") {
         return Error::new(
             ErrorKind::Unavailable,
-            "D1 has no table `sessions`; run `npx wrangler d1 migrations apply DB --remote` \
-             for the deployed Worker, or with `--local` for `wrangler dev`",
+            format_args!(
+                "D1 has no table `{table}`, or one of an earlier release; run `npx wrangler d1 migrations apply DB --remote` \
+                 for the deployed Worker, or with `--local` for `wrangler dev`"
+            ),
         );
     }
     Error::new(ErrorKind::Unavailable, format_args!("D1: {message}"))
@@ -231,9 +320,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_table_names_the_command_that_makes_it() {
-        let error = failed("D1_ERROR: no such table: sessions: SQLITE_ERROR");
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.to_string().contains("wrangler d1 migrations apply DB"), "{error}");
+    fn a_missing_table_or_column_names_the_command_that_makes_it() {
+        for message in [
+            "D1_ERROR: no such table: sessions: SQLITE_ERROR",
+            "D1_ERROR: no such column: extensions at offset 80: SQLITE_ERROR",
+        ] {
+            let error = failed(message, "sessions");
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("wrangler d1 migrations apply DB"), "{error}");
+        }
     }
 }

@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use crate::record::Verdict;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Swept, Updated};
 
 /// Records in this process's memory: the reference that other stores are measured by, and the
 /// store for tests.
@@ -55,12 +54,21 @@ impl Store for MemoryStore {
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         let mut records = self.records.borrow_mut();
-        match Record::update_to(records.get(key), record) {
-            Verdict::Answer(updated) => Ok(updated),
-            Verdict::Store => {
-                records.insert(key.clone(), record.clone());
+        let mut stored = records.get_mut(key);
+        let updated = Record::update_to(stored.as_deref(), record);
+        if let (Updated::Done, Some(stored)) = (updated, &mut stored) {
+            **stored = stored.replaced_by(record);
+        }
+        Ok(updated)
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        match self.records.borrow_mut().get_mut(key) {
+            Some(stored) if stored.successor.is_none() => {
+                *stored = stored.touched_by(record);
                 Ok(Updated::Done)
             }
+            _ => Ok(Updated::Gone),
         }
     }
 
@@ -68,10 +76,11 @@ impl Store for MemoryStore {
         Ok(self.records.borrow_mut().remove(key))
     }
 
-    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+    async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         let mut records = self.records.borrow_mut();
         let before = records.len();
         records.retain(|_, record| record.expires_at > now);
-        Ok(before.abs_diff(records.len()).try_into().unwrap_or(u64::MAX))
+        let deleted = before.abs_diff(records.len()).try_into().unwrap_or(u64::MAX);
+        Ok(Swept { deleted, left: 0 })
     }
 }

@@ -5,8 +5,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
 use worker::{Env, web_sys};
 
+use super::repeat::{Answered, repeated, unsure};
+use crate::http::WorkerPlatform;
 use crate::promise::Settled;
-use crate::record::Verdict;
 use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js, task};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
@@ -30,6 +31,7 @@ const PROTOCOL: &str = "edge-session/1";
 const LOAD: &str = "load";
 const CREATE: &str = "create";
 const UPDATE: &str = "update";
+const TOUCH: &str = "touch";
 const DELETE: &str = "delete";
 const DONE: &str = "done";
 const STALE: &str = "stale";
@@ -60,7 +62,7 @@ impl ObjectStore {
     ///
     /// When the object was moved or reset, the message is sent again, to a new stub, since the old
     /// one is broken; a repeated write is recognised. An overloaded object is left alone.
-    async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answer, Error> {
+    async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answered<String>, Error> {
         let text = record.map(Record::to_text).unwrap_or_default();
         let message = format!("{PROTOCOL} {act}\n{text}");
         let send = async || Settled::of(&ask(&self.namespace, key.as_str(), &message)).await;
@@ -68,33 +70,36 @@ impl ObjectStore {
             let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
             is("retryable") && !is("overloaded")
         };
-        let answered = js::retried(send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
-        let text = answered.value.as_string().unwrap_or_default();
-        let (word, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        Ok(Answer { word: word.to_owned(), rest: rest.to_owned(), repeated: answered.repeated })
+        let answered = repeated(&WorkerPlatform, send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
+        Ok(Answered { answer: answered.answer.as_string().unwrap_or_default(), repeated: answered.repeated })
     }
 }
 
-/// What an object answers: a word, and what follows it.
-struct Answer {
-    word: String,
-    rest: String,
-    /// As in [`js::Answered`].
-    repeated: bool,
+/// The first word of an answer, and what follows it.
+fn parts(answer: &str) -> (&str, &str) {
+    answer.split_once('\n').unwrap_or((answer, ""))
+}
+
+fn updated(answer: &str) -> Result<Updated, Error> {
+    match parts(answer).0 {
+        DONE => Ok(Updated::Done),
+        STALE => Ok(Updated::Stale),
+        GONE => Ok(Updated::Gone),
+        other => Err(failed(other)),
+    }
 }
 
 impl Store for ObjectStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let Answer { word, rest, .. } = self.ask(key, LOAD, None).await?;
-        match word.as_str() {
-            NONE => Ok(None),
-            RECORD => Record::from_text(&rest).map(Some),
-            other => Err(failed(other)),
+        match parts(&self.ask(key, LOAD, None).await?.answer) {
+            (NONE, _) => Ok(None),
+            (RECORD, text) => Record::from_text(text).map(Some),
+            (other, _) => Err(failed(other)),
         }
     }
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        match self.ask(key, CREATE, Some(record)).await?.word.as_str() {
+        match parts(&self.ask(key, CREATE, Some(record)).await?.answer).0 {
             DONE => Ok(()),
             DUPLICATE => Err(Error::new(ErrorKind::Duplicate, "object: the key is used")),
             other => Err(failed(other)),
@@ -102,21 +107,24 @@ impl Store for ObjectStore {
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        match self.ask(key, UPDATE, Some(record)).await?.word.as_str() {
-            DONE => Ok(Updated::Done),
-            STALE => Ok(Updated::Stale),
-            GONE => Ok(Updated::Gone),
-            other => Err(failed(other)),
-        }
+        let Answered { answer, repeated } = self.ask(key, UPDATE, Some(record)).await?;
+        Answered { answer: updated(&answer)?, repeated }.sure()
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        // Only its times are looked at.
+        let touch = Record { data: "null".to_owned(), ..record.clone() };
+        updated(&self.ask(key, TOUCH, Some(&touch)).await?.answer)
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let Answer { word, rest, repeated } = self.ask(key, DELETE, None).await?;
-        match word.as_str() {
-            NONE if repeated => Err(js::unsure_what_was_deleted()),
-            NONE => Ok(None),
-            RECORD => Ok(Record::from_text(&rest).ok()),
-            other => Err(failed(other)),
+        let Answered { answer, repeated } = self.ask(key, DELETE, None).await?;
+        match parts(&answer) {
+            // Perhaps the first call deleted it, and with its answer is lost where the session had just moved to.
+            (NONE, _) if repeated => Err(unsure()),
+            (NONE, _) => Ok(None),
+            (RECORD, text) => Ok(Record::from_text(text).ok()),
+            (other, _) => Err(failed(other)),
         }
     }
 }
@@ -204,7 +212,8 @@ impl SessionObject {
         match (act, Record::from_text(text)) {
             (LOAD, _) => Ok(found(stored)),
             (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
-            (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record, text),
+            (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record),
+            (TOUCH, Ok(touch)) => self.touch(stored.as_deref(), &touch),
             (DELETE, _) => {
                 Settled::of(&self.storage.delete_all()?).await?;
                 Ok(found(stored))
@@ -227,21 +236,32 @@ impl SessionObject {
 
     /// The alarm stays as it is: when it fires, it finds the later expiry and is set again, which
     /// saves a write for each use of the session.
-    fn update(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
+    fn update(&self, stored: Option<&str>, next: &Record) -> Result<String, JsValue> {
         let stored = match stored.map(Record::from_text).transpose() {
             Ok(stored) => stored,
             Err(error) => return Ok(error.to_string()),
         };
-        Ok(match Record::update_to(stored.as_ref(), record) {
-            Verdict::Store => {
-                self.storage.kv()?.put(KEY, text)?;
-                DONE
-            }
-            Verdict::Answer(Updated::Done) => DONE,
-            Verdict::Answer(Updated::Stale) => STALE,
-            Verdict::Answer(Updated::Gone) => GONE,
+        let updated = Record::update_to(stored.as_ref(), next);
+        if let (Updated::Done, Some(stored)) = (updated, stored) {
+            self.storage.kv()?.put(KEY, &stored.replaced_by(next).to_text())?;
+        }
+        Ok(match updated {
+            Updated::Done => DONE,
+            Updated::Stale => STALE,
+            Updated::Gone => GONE,
         }
         .to_owned())
+    }
+
+    fn touch(&self, stored: Option<&str>, touch: &Record) -> Result<String, JsValue> {
+        Ok(match stored.map(Record::from_text) {
+            Some(Ok(stored)) if stored.successor.is_none() => {
+                self.storage.kv()?.put(KEY, &stored.touched_by(touch).to_text())?;
+                DONE.to_owned()
+            }
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(_)) | None => GONE.to_owned(),
+        })
     }
 
     fn stored(&self) -> Result<Option<String>, JsValue> {

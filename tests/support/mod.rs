@@ -1,14 +1,18 @@
 //! What the native tests share: sessions over a store that is watched, and a visitor with a cookie jar.
+
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod kv;
+
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
     Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
-    Store, TestPlatform, Timing, Updated,
+    Store, Swept, TestPlatform, Timing, Updated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,7 @@ pub struct SpyStore {
     failing: Rc<Cell<&'static str>>,
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
+    losing: Rc<Cell<&'static str>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
     unhurried: Rc<Cell<bool>>,
 }
@@ -45,6 +50,11 @@ impl SpyStore {
         self.failing.set(call);
     }
 
+    /// Makes each call of this name do its work and fail all the same: its answer is lost. `""` ends it.
+    pub fn lose(&self, call: &'static str) {
+        self.losing.set(call);
+    }
+
     /// Makes each call of this name never answer from now on; `""` ends it.
     pub fn hang(&self, call: &'static str) {
         self.hanging.set(call);
@@ -65,6 +75,14 @@ impl SpyStore {
         *self.before_update.borrow_mut() = interferences.to_vec();
     }
 
+    /// The answer, unless it is lost.
+    fn answered<A>(&self, call: &'static str, answer: A) -> Result<A, Error> {
+        if self.losing.get() == call {
+            return Err(Error::new(ErrorKind::Unavailable, "the answer is lost"));
+        }
+        Ok(answer)
+    }
+
     async fn note(&self, call: &'static str) -> Result<(), Error> {
         self.calls.borrow_mut().push(call);
         if let Some((platform, seconds)) = &*self.slow.borrow() {
@@ -83,8 +101,34 @@ impl SpyStore {
     }
 }
 
+/// Both futures at once, as two requests are.
+pub async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut other) = (None, None);
+    poll_fn(move |context| {
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            one = Some(output);
+        }
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(context)
+        {
+            other = Some(output);
+        }
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            unfinished => {
+                (one, other) = unfinished;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
 /// Lets another go first.
-async fn step_aside() {
+pub async fn step_aside() {
     let mut aside = false;
     poll_fn(|context| {
         if std::mem::replace(&mut aside, true) {
@@ -104,7 +148,8 @@ impl Store for SpyStore {
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         self.note("create").await?;
-        self.inside.create(key, record).await
+        self.inside.create(key, record).await?;
+        self.answered("create", ())
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
@@ -120,7 +165,13 @@ impl Store for SpyStore {
                 assert_eq!(self.inside.update(key, &stored).await?, Updated::Done);
             }
         }
-        self.inside.update(key, record).await
+        let updated = self.inside.update(key, record).await?;
+        self.answered("update", updated)
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.note("touch").await?;
+        self.inside.touch(key, record).await
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -128,7 +179,7 @@ impl Store for SpyStore {
         self.inside.delete(key).await
     }
 
-    async fn delete_expired(&self, now: u64) -> Result<u64, Error> {
+    async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         self.note("delete_expired").await?;
         self.inside.delete_expired(now).await
     }
@@ -195,6 +246,11 @@ impl Visitor {
         Self { ip: Some(ip), ..Self::default() }
     }
 
+    /// One who comes with this `Cookie` header.
+    pub fn with(cookie: impl Into<String>) -> Self {
+        Self { cookie: Some(cookie.into()), ..Self::default() }
+    }
+
     /// The same request again, as another one in flight: the same cookie, in a jar of its own.
     pub fn twin(&self) -> Self {
         self.clone()
@@ -208,16 +264,17 @@ impl Visitor {
     where
         T: Default + Serialize + for<'a> Deserialize<'a>,
     {
-        let incoming = Incoming { cookie: self.cookie.as_deref(), ip: self.ip, plain_loopback: false };
+        let incoming = Incoming { cookie: self.cookie.as_deref(), ip: self.ip, url: None };
         let (reply, set_cookie) = match pollster::block_on(rig.sessions.run(&incoming, handler)) {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 self.timing = timing;
                 (Reply::Ok(reply), set_cookie)
             }
-            Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), Some(set_cookie)),
-            Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), None),
-            Err(error) => (Reply::Error(error.kind()), None),
+            Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), set_cookie),
+            Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), Vec::new()),
+            Err(error) => (Reply::Error(error.kind()), Vec::new()),
         };
+        let set_cookie = set_cookie.first().cloned();
         if let Some(set_cookie) = &set_cookie {
             let pair = set_cookie.split(';').next().unwrap().to_owned();
             self.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
@@ -235,6 +292,11 @@ impl Visitor {
         self.ask(rig, async |session: &mut Session<Visit>| Ok(session.count)).0
     }
 
+    /// What `/login` does: a hundred more, and a new id.
+    pub fn log_in(&mut self, rig: &Rig) -> (Reply<()>, Option<String>) {
+        self.ask(rig, log_in)
+    }
+
     /// `/reset`.
     pub fn reset(&mut self, rig: &Rig) -> (Reply<()>, Option<String>) {
         self.ask(rig, async |session: &mut Session<Visit>| {
@@ -242,6 +304,32 @@ impl Visitor {
             Ok(())
         })
     }
+}
+
+/// A visitor whose session counted to one.
+pub fn known(rig: &Rig) -> Visitor {
+    let mut visitor = Visitor::default();
+    rig.store.calls();
+    assert_eq!(visitor.count(rig), Reply::Ok(1));
+    assert_eq!(rig.store.calls(), "create");
+    visitor
+}
+
+/// The key under which this visitor's record is stored.
+pub fn key_of(visitor: &Visitor) -> RecordKey {
+    let cookie = visitor.cookie.as_deref().unwrap();
+    let presented = edge_session::cookie::read(cookie, "webpy_session_id", &Signer::from_secret(KEY).unwrap());
+    presented.ids()[0].key.clone()
+}
+
+pub fn stored(rig: &Rig, visitor: &Visitor) -> Option<Record> {
+    pollster::block_on(rig.store.inside.load(&key_of(visitor))).unwrap()
+}
+
+pub async fn log_in(session: &mut Session<Visit>) -> Result<(), Error> {
+    session.count += 100;
+    session.cycle_id();
+    Ok(())
 }
 
 pub async fn count(session: &mut Session<Visit>) -> Result<u64, Error> {

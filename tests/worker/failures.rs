@@ -21,7 +21,7 @@ on_each_store! {
         }
         let log = worker.log();
         assert!(log.contains("Rust panic: ") && log.contains("as it was asked to"), "{log}");
-        assert_eq!(log.matches("a new instance after a panic").count(), 3, "{log}");
+        assert_eq!(log.matches("new_instance: ").count(), 3, "{log}");
     }
 }
 
@@ -114,4 +114,48 @@ fn a_store_that_fails_on_save_loses_nothing() {
         worker.sql(&format!("DROP TRIGGER fail_{name}"));
     }
     assert_eq!(visitor.count(&worker), 2, "nothing was overwritten, and nobody logged out");
+}
+
+on_each_store! {
+    fn data_that_could_not_be_read_again_is_a_500_and_the_session_stays(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&worker), 1);
+        let reply = visitor.get(&worker, "nan");
+        assert_eq!((reply.status, reply.set_cookie()), (500, None));
+        assert!(worker.log().contains("unserializable: the session's data was not saved"), "{}", worker.log());
+        assert_eq!(visitor.count(&worker), 2);
+    }
+
+    fn a_handler_that_serves_its_own_request_is_a_500_at_once(store: Store) {
+        let worker = Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.get(&worker, "nested").status, 500);
+        assert!(worker.log().contains("nested: a handler called `serve`"), "{}", worker.log());
+        assert_eq!(visitor.count(&worker), 1 + u64::from(visitor.cookie.is_some()));
+    }
+
+    fn data_larger_than_max_data_is_a_500_that_names_the_parameter(store: Store) {
+        let worker = Worker::with_conformance_and(store, json!({"max_data": 20}));
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.ask(&worker, "POST", "notes", b"short").status, 200);
+        assert_eq!(visitor.ask(&worker, "POST", "notes", &[b'x'; 100]).status, 500);
+        assert!(worker.log().contains("more than `max_data` = 20 in session_parameters allows"), "{}", worker.log());
+        assert_eq!(visitor.get(&worker, "notes").brief(), (200, "short"));
+    }
+}
+
+#[test]
+fn a_reply_that_depends_on_the_session_is_kept_by_no_shared_cache() {
+    let worker = Worker::with_conformance(Store::Kv);
+    for (path, expected) in [
+        ("public", "private, no-store"),
+        ("public?private,max-age=60", "private,max-age=60"),
+        ("public?no-store", "no-store"),
+        ("public?max-age=60", "private, no-store"),
+    ] {
+        let reply = Visitor::default().get(&worker, path);
+        assert_eq!(reply.header("cache-control"), Some(expected), "{path}");
+        assert_eq!(reply.header("vary"), Some("Accept-Encoding, cookie"), "{path}: said once");
+    }
 }

@@ -31,6 +31,30 @@ on_d1_and_object! {
         assert_eq!(visitor.count(&worker), 3);
     }
 
+    /// Another request stores its version, or deletes the session, before the write is sent again. Nobody knows then
+    /// whether the first one was stored: it is not done twice.
+    fn a_write_whose_answer_is_lost_and_that_then_meets_another_is_a_503(store: Store) {
+        let (worker, mut visitor) = counted_to_one(store);
+        let (reply, _) = with_faults(&worker, &mut visitor, "count", &["none", "lost-then-updated"]);
+        reply.is_unavailable();
+        assert!(worker.log().contains("unavailable: the answer to a write was lost"), "{}", worker.log());
+        assert_eq!(visitor.count(&worker), 3, "counted once, and the rival's version on top of it");
+        let (reply, _) = with_faults(&worker, &mut visitor, "count", &["none", "lost-then-deleted"]);
+        reply.is_unavailable();
+        assert_eq!(visitor.count(&worker), 1);
+    }
+
+    fn a_login_whose_answer_is_lost_is_done_once(store: Store) {
+        let worker = Worker::over_faulty_stores_with_conformance(store);
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        let mut old = visitor.clone();
+        let (reply, _) = with_faults(&worker, &mut visitor, "login", &["none", "lost", "lost"]);
+        assert_eq!(reply.brief(), (200, "101"));
+        assert_eq!(visitor.count(&worker), 102);
+        assert_eq!(old.get(&worker, "whoami").body, "0");
+    }
+
     fn what_passes_by_itself_is_tried_again_twice(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["passing", "passing"]);
@@ -76,7 +100,7 @@ on_each_store! {
         let worker = Worker::over_faulty_stores(store);
         let mut visitor = Visitor::default();
         let (load, create, update, delete) = match store {
-            Store::Kv => ("get", "put", "put", "get put delete"),
+            Store::Kv => ("get", "put", "put", "get put put delete"),
             Store::D1 => ("select", "insert", "update", "delete"),
             Store::Object => ("load", "create", "update", "delete"),
         };
@@ -93,6 +117,39 @@ on_each_store! {
         assert_eq!(asked(&mut visitor, "reset"), format!("{load} {delete}"));
     }
 
+    /// Looking is not writing: a note of use that cannot be stored is a log line.
+    fn a_page_that_looks_is_answered_although_the_store_takes_no_writes(store: Store) {
+        let worker = Worker::over_faulty_stores_and(store, serde_json::json!({"touch_after": 1}));
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        let touches: &[&str] = if store == Store::Kv { &["none", "none", "broken"] } else { &["none", "broken"] };
+        let (reply, calls) = with_faults(&worker, &mut visitor, "session", touches);
+        assert_eq!((reply.status, calls), (200, touches.len()), "{reply:?}");
+        assert!(worker.log().contains("touch_failed: the use of RecordKey("), "{}", worker.log());
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        worker.order(&[]);
+        assert_eq!(visitor.get(&worker, "session").status, 200);
+        let expected = match store {
+            Store::Kv => "get get put",
+            Store::D1 => "select update",
+            Store::Object => "load touch",
+        };
+        let calls: Vec<_> = worker.calls().into_iter().filter(|call| call != "stub").collect();
+        assert_eq!(calls.join(" "), expected, "a note of use is an act of its own");
+    }
+
+    /// By an error of worker's, which holds the session's: dropped, it is not the one that is returned.
+    fn a_handler_that_hides_a_failed_save_has_its_own_error(store: Store) {
+        let worker = Worker::over_faulty_stores_with_conformance(store);
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        let (reply, _) = with_faults(&worker, &mut visitor, "swallow", &["none", "broken"]);
+        assert_eq!(reply.status, 418, "{reply:?}");
+        assert!(reply.body.starts_with("the handler's own, after: edge-session: "), "{reply:?}");
+        assert!(worker.log().contains("failure_ignored: a save failed, and its handler went on"), "{}", worker.log());
+    }
+
     fn a_store_that_hangs_is_a_503_and_not_a_hung_visitor(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["hang"]);
@@ -104,13 +161,28 @@ on_each_store! {
     fn a_store_that_fails_is_a_503_and_loses_nothing(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         for path in ["count", "reset"] {
-            for faults in [&["overloaded"][..], &["none", "overloaded"]] {
+            for faults in [&["broken"][..], &["none", "broken"]] {
                 with_faults(&worker, &mut visitor, path, faults).0.is_unavailable();
             }
         }
-        with_faults(&worker, &mut Visitor::default(), "count", &["overloaded"]).0.is_unavailable();
+        with_faults(&worker, &mut Visitor::default(), "count", &["broken"]).0.is_unavailable();
         assert_eq!(visitor.count(&worker), 2);
     }
+}
+
+/// KV takes one write a second under one name.
+#[test]
+fn a_write_that_meets_429_is_tried_again_within_the_request() {
+    let (worker, mut visitor) = counted_to_one(Store::Kv);
+    let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["none", "overloaded"]);
+    assert_eq!((reply.brief(), calls), ((200, "2"), 3));
+    let (reply, calls) = with_faults(&worker, &mut visitor, "count", &[&["none"][..], &["overloaded"; 9]].concat());
+    reply.is_unavailable();
+    assert!((4..=5).contains(&calls), "{calls}");
+    // Of a logout the marks decide, and 429 on one of them means that it is there.
+    let (reply, calls) =
+        with_faults(&worker, &mut visitor, "reset", &["none", "none", "overloaded", "overloaded", "overloaded"]);
+    assert_eq!((reply.brief(), calls), ((200, ""), 5));
 }
 
 #[test]

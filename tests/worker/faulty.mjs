@@ -9,25 +9,33 @@ const thrown = (message, flags = {}) => Object.assign(new Error(message), flags)
 
 // What each store throws when something passes by itself, when it has too much to do, and for good.
 const errors = {
-  kv: { passing: () => thrown("KV GET failed: 503"), overloaded: () => thrown("KV PUT failed: 429 Too Many Requests") },
+  kv: {
+    passing: () => thrown("KV GET failed: 503"),
+    overloaded: () => thrown("KV PUT failed: 429 Too Many Requests"),
+    broken: () => thrown("KV PUT failed: 500 Internal Server Error"),
+  },
   d1: {
     passing: () => thrown("D1_ERROR: Network connection lost."),
     overloaded: () => thrown("D1_ERROR: D1 DB is overloaded. Too many requests queued."),
+    broken: () => thrown("D1_ERROR: Your account has exceeded D1's free tier daily row write limit"),
   },
   object: {
     passing: () => thrown("Network connection lost.", { retryable: true }),
     overloaded: () => thrown("Durable Object is overloaded.", { retryable: true, overloaded: true }),
+    broken: () => thrown("rows written limit exceeded"),
   },
 };
 
-// Makes the call, or does what was ordered instead.
-async function made(store, name, call) {
+// Makes the call, or does what was ordered instead. The rival is another request, between a lost answer and the
+// repetition.
+async function made(store, name, call, rival) {
   calls.push(name);
   const fault = faults.shift() ?? "none";
   if (fault === "none") return call();
   if (fault === "hang") return new Promise((resolve) => setTimeout(resolve, 20_000));
-  if (fault === "lost") {
+  if (fault.startsWith("lost")) {
     await call();
+    if (fault !== "lost") await rival(fault);
     throw errors[store].passing();
   }
   // Anything else that the object of another release might say.
@@ -50,22 +58,40 @@ export class Kv extends WorkerEntrypoint {
 class Statement extends RpcTarget {
   #statement;
   #name;
-  constructor(statement, name) {
+  #inside;
+  #rival;
+  constructor(statement, name, inside, rival) {
     super();
     this.#statement = statement;
     this.#name = name;
+    this.#inside = inside;
+    this.#rival = rival;
   }
   bind(...values) {
-    return new Statement(this.#statement.bind(...values), this.#name);
+    return new Statement(this.#statement.bind(...values), this.#name, { ...this.#inside, values }, this.#rival);
   }
   raw() {
-    return made("d1", this.#name, () => this.#statement.raw());
+    return made("d1", this.#name, () => this.#statement.raw(), this.#rival);
+  }
+  // What `batch` needs of it on this side.
+  async inside() {
+    return this.#inside;
   }
 }
 
 export class D1 extends WorkerEntrypoint {
   prepare(sql) {
-    return new Statement(this.env.DB.prepare(sql), sql.split(" ")[0].toLowerCase());
+    const rivals = {
+      "lost-then-updated": "UPDATE sessions SET version = version + 1, nonce = 0",
+      "lost-then-deleted": "DELETE FROM sessions",
+    };
+    const rival = (fault) => this.env.DB.prepare(rivals[fault]).run();
+    return new Statement(this.env.DB.prepare(sql), sql.split(" ")[0].toLowerCase(), { sql }, rival);
+  }
+  async batch(statements) {
+    const inside = await Promise.all(statements.map((statement) => statement.inside()));
+    const prepared = inside.map(({ sql, values }) => this.env.DB.prepare(sql).bind(...values));
+    return made("d1", "batch", () => this.env.DB.batch(prepared));
   }
 }
 
@@ -76,7 +102,14 @@ class Stub extends RpcTarget {
     this.#stub = stub;
   }
   fetch(url, init) {
-    return made("object", init.body.split("\n")[0].split(" ")[1], () => this.#stub.fetch(url, init));
+    const ask = (body) => this.#stub.fetch(url, { ...init, body });
+    const rival = async (fault) => {
+      if (fault === "lost-then-deleted") return ask("edge-session/1 delete\n");
+      const record = (await (await ask("edge-session/1 load\n")).text()).replace("record\n", "");
+      const next = record.replace(/^(\S+) (\d+) (\d+)/, (_, format, version) => `${format} ${Number(version) + 1} 0`);
+      return ask(`edge-session/1 update\n${next}`);
+    };
+    return made("object", init.body.split("\n")[0].split(" ")[1], () => ask(init.body), rival);
   }
 }
 

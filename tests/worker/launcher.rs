@@ -83,11 +83,26 @@ impl Worker {
 
     /// A Worker whose stores fail on [order](Self::order).
     pub fn over_faulty_stores(store: Store) -> Self {
-        let vars = json!({ "session_parameters": { "store": store.name() } });
+        Self::over_faulty_stores_and(store, json!({}))
+    }
+
+    /// With these parameters.
+    pub fn over_faulty_stores_and(store: Store, parameters: Value) -> Self {
+        Self::over_faulty(store, parameters, "dist")
+    }
+
+    /// With the routes that only tests have.
+    pub fn over_faulty_stores_with_conformance(store: Store) -> Self {
+        Self::over_faulty(store, json!({}), "target/conformance/dist")
+    }
+
+    fn over_faulty(store: Store, mut parameters: Value, dist: &str) -> Self {
+        parameters["store"] = store.name().into();
+        let vars = json!({ "session_parameters": parameters });
         Self::launched(
             store,
             json!({
-                "config": "tests/worker/over-faulty-stores.toml", "dist": "dist", "vars": vars,
+                "config": "tests/worker/over-faulty-stores.toml", "dist": dist, "vars": vars,
                 "secrets": { "SECRET_KEY": KEY }, "migrate": true, "faulty": true,
             }),
         )
@@ -197,7 +212,7 @@ impl Worker {
         };
         let names = entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned());
         // In KV a logout leaves a mark.
-        names.filter(|name| !name.starts_with("ended:")).collect()
+        names.filter(|name| !name.starts_with("ended:") && !name.starts_with("killed:")).collect()
     }
 
     /// Puts this text where the data of the only session is.

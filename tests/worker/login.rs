@@ -1,22 +1,103 @@
-//! A new id at login.
+//! A new id at login, and replies that arrive late.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
 
 use crate::launcher::{Store, Worker};
 use crate::visitor::Visitor;
 
+/// Sends it now, and does the rest once it is under way.
+fn meanwhile(worker: &Worker, visitor: &Visitor, path: &str, rest: impl FnOnce()) -> crate::visitor::Reply {
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| visitor.clone().get(worker, path));
+        thread::sleep(Duration::from_millis(500));
+        rest();
+        slow.join().unwrap()
+    })
+}
+
 on_each_store! {
-    fn after_a_login_the_old_id_leads_on_for_a_while_and_a_logout_ends_both(store: Store) {
+    /// Whoever knows the id from before reads nothing, changes nothing, and cannot cycle into the session.
+    fn a_login_leaves_the_old_id_nothing(store: Store) {
         let worker = &Worker::with_conformance(store);
         let mut visitor = Visitor::default();
         assert_eq!(visitor.count(worker), 1);
-        let mut same_page = visitor.clone();
+        let thief = visitor.clone();
         assert_eq!(visitor.get(worker, "login").body, "101");
-        assert_ne!(visitor.cookie, same_page.cookie);
-        let reply = same_page.get(worker, "count");
-        assert_eq!((reply.body.as_str(), reply.set_cookie()), ("102", None), "in the session, and not told its id");
-        assert_eq!(visitor.count(worker), 103);
+        assert_ne!(visitor.cookie, thief.cookie);
 
-        let mut elsewhere = visitor.clone();
+        assert_eq!(thief.clone().get(worker, "whoami").body, "0");
+        let reply = thief.clone().get(worker, "count");
+        assert_eq!((reply.brief(), reply.set_cookie()), ((200, "1"), None), "an empty session that stores nothing");
+        let mut own = thief.clone();
+        assert_eq!(own.get(worker, "login").body, "100", "a session of its own");
+        assert_eq!(own.count(worker), 101);
+        assert_eq!(visitor.get(worker, "whoami").body, "101");
+        assert_eq!(visitor.count(worker), 102);
+    }
+
+    fn a_logout_with_the_old_id_within_the_grace_ends_the_session(store: Store) {
+        let worker = &Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let mut same_page = visitor.clone();
+        visitor.get(worker, "login");
         assert_eq!(same_page.get(worker, "reset").brief(), (200, ""));
-        assert_eq!(elsewhere.count(worker), 1, "ended under the new id too");
+        assert_eq!(same_page.cookie, None);
+        assert_eq!(visitor.get(worker, "whoami").body, "0", "ended under the new id too");
+    }
+
+    fn a_slow_reply_that_arrives_after_the_logins_does_not_log_the_visitor_out(store: Store) {
+        let worker = &Worker::with_conformance_and(store, json!({"touch_after": 0}));
+        for path in ["slow-count", "slow-look"] {
+            let mut visitor = Visitor::default();
+            visitor.count(worker);
+            // In the same browser: whose cookie jar is the visitor's.
+            let slow = meanwhile(worker, &visitor.clone(), path, || {
+                assert_eq!(visitor.get(worker, "login").body, "101");
+            });
+            assert_eq!((slow.status, slow.set_cookie()), (200, None), "{path}");
+            assert_eq!(visitor.get(worker, "whoami").body, "101", "{path}");
+        }
+    }
+
+    fn a_slow_logout_ends_the_session_that_logged_in_meanwhile(store: Store) {
+        let worker = &Worker::with_conformance(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let slow = meanwhile(worker, &visitor.clone(), "slow-reset", || {
+            assert_eq!(visitor.get(worker, "login").body, "101");
+        });
+        assert_eq!(slow.brief(), (200, ""));
+        assert_eq!(visitor.get(worker, "whoami").body, "0");
+    }
+}
+
+on_d1_and_object! {
+    /// One voucher, ten requests that have loaded it, and a logout before any of them takes it.
+    fn a_voucher_is_spent_at_most_once(store: Store) {
+        let worker = &Worker::with_conformance(store);
+        for with_a_logout in [false, true] {
+            let mut visitor = Visitor::default();
+            visitor.count(worker);
+            let replies: Vec<_> = thread::scope(|scope| {
+                let orders: Vec<_> = (0..10)
+                    .map(|_| visitor.clone())
+                    .map(|mut visitor| scope.spawn(move || visitor.get(worker, "slow-update")))
+                    .collect();
+                if with_a_logout {
+                    thread::sleep(Duration::from_millis(750));
+                    assert_eq!(visitor.clone().get(worker, "reset").status, 200);
+                }
+                orders.into_iter().map(|order| order.join().unwrap()).collect()
+            });
+            let taken = replies.iter().filter(|reply| reply.brief() == (200, "1")).count();
+            assert_eq!(taken, usize::from(!with_a_logout), "{replies:?}");
+            let told = if with_a_logout { (401, "Session expired") } else { (200, "0") };
+            assert!(replies.iter().filter(|reply| reply.brief() != (200, "1")).all(|reply| reply.brief() == told), "{replies:?}");
+            assert!(replies.iter().all(|reply| reply.set_cookie().is_none()), "{replies:?}");
+        }
     }
 }

@@ -160,6 +160,23 @@ fn the_sweep_frees_expired_rows_by_chunks_and_no_live_one() {
     assert_eq!(worker.keys().len(), 1751);
     worker.sweep();
     assert_eq!(worker.keys().len(), 1);
-    assert!(worker.log().contains("deleted 1750 expired sessions"), "{}", worker.log());
+    assert!(
+        worker.log().contains("swept: deleted 1750 expired sessions, 0 are left for the next time"),
+        "{}",
+        worker.log()
+    );
     assert_eq!(visitor.count(&worker), 2);
+}
+
+/// Rows of the first release, before the column `extensions` was there.
+#[test]
+fn rows_of_the_first_release_are_read() {
+    let worker = Worker::with(Store::D1, json!({}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    worker.sql("UPDATE sessions SET extensions = NULL, data = '{\"count\":41}'");
+    assert_eq!(visitor.count(&worker), 42);
+    worker.sql("UPDATE sessions SET extensions = 'later=1 other=a:b'");
+    assert_eq!(visitor.count(&worker), 43);
+    assert_eq!(worker.sql("SELECT extensions FROM sessions"), json!([{"extensions": "later=1 other=a:b"}]), "kept");
 }

@@ -1,0 +1,103 @@
+use std::net::Ipv4Addr;
+
+/// How a request came, which decides what cookies the visitor's client keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection<'a> {
+    /// By https, to this host if it is known.
+    Secure { host: Option<&'a str> },
+    /// By plain http, from the machine that the Worker runs on: in development.
+    Loopback,
+    /// By plain http over a network.
+    Plain { host: &'a str },
+}
+
+impl<'a> Connection<'a> {
+    /// Of a request for `url`, as the runtime wrote it: scheme and host in lower case, addresses in their usual
+    /// form. `ip` is the visitor's address. Under `wrangler dev`, a Worker with `routes` sees their host in the URL
+    /// (workers-sdk#14683); the address tells that the visitor is on this machine all the same. On Cloudflare no
+    /// visitor has a loopback address.
+    pub(crate) fn of(url: Option<&'a str>, ip: Option<&str>) -> Self {
+        let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else {
+            return Self::Secure { host: None };
+        };
+        let host = host_of(rest);
+        if scheme != "http" {
+            return Self::Secure { host: Some(host) };
+        }
+        if is_loopback_host(host) || ip.is_some_and(is_loopback_address) {
+            return Self::Loopback;
+        }
+        Self::Plain { host }
+    }
+
+    /// Whether the visitor's address decides: a plain http request to a host that is not loopback.
+    #[cfg(feature = "worker")]
+    pub(crate) fn asks_for_ip(url: &'a str) -> bool {
+        matches!(Self::of(Some(url), None), Connection::Plain { .. })
+    }
+}
+
+/// The host in what follows a URL's `://`, without its port.
+fn host_of(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost") || host == "[::1]" || is_loopback_v4(host)
+}
+
+fn is_loopback_address(ip: &str) -> bool {
+    ip == "::1" || is_loopback_v4(ip)
+}
+
+fn is_loopback_v4(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_to_this_machine_is_loopback() {
+        for (url, ip) in [
+            ("http://localhost/", None),
+            ("http://localhost:8787/count", None),
+            ("http://app.localhost:8787/", None),
+            ("http://127.0.0.1:8787/count?x=http://a", None),
+            ("http://127.1.2.3/", None),
+            ("http://[::1]/", None),
+            ("http://[::1]:8787/", None),
+            ("http://localhost?x", None),
+            ("http://shop.example.com/", Some("127.0.0.1")),
+            ("http://shop.example.com/", Some("::1")),
+        ] {
+            assert_eq!(Connection::of(Some(url), ip), Connection::Loopback, "{url}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        for (url, host) in [
+            ("http://example.com/", "example.com"),
+            ("http://example.com/localhost", "example.com"),
+            ("http://localhost.example.com/", "localhost.example.com"),
+            ("http://127.evil.example/", "127.evil.example"),
+            ("http://127.0.0.1.example:80/", "127.0.0.1.example"),
+            ("http://[::2]:8787/", "[::2]"),
+            ("http://[fe80::1]/", "[fe80::1]"),
+            ("http://192.168.1.5:8787/", "192.168.1.5"),
+        ] {
+            assert_eq!(Connection::of(Some(url), Some("192.168.1.7")), Connection::Plain { host }, "{url}");
+        }
+        let secure = Connection::of(Some("https://localhost/"), Some("127.0.0.1"));
+        assert_eq!(secure, Connection::Secure { host: Some("localhost") });
+        for url in [None, Some(""), Some("localhost")] {
+            assert_eq!(Connection::of(url, None), Connection::Secure { host: None });
+        }
+    }
+}

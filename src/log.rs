@@ -1,0 +1,113 @@
+//! What the operator is told: one line for each event, `<event>: <sentence>`, so that a log can be counted by its
+//! first word. `docs/operations.md` lists the events.
+//!
+//! An error that a request ends with is logged by whoever answers it, under the name of its
+//! [`ErrorKind`](crate::ErrorKind); everything else that happens is an [`Event`].
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::{Platform, RecordKey};
+
+/// What happened to a request or its session without being the request's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// What is stored of a session cannot be read; its visitor gets a new one.
+    Unreadable,
+    /// What a request changed was not stored, for its session had ended.
+    ChangesDropped,
+    /// A `save` or `update` failed, and its handler answered as if it had not.
+    FailureIgnored,
+    /// A new id was stored, or may have been, that its visitor has not been told.
+    IdUntold,
+    /// An id was used long after it had been changed.
+    RetiredIdUsed,
+    /// A note of use was not stored.
+    TouchFailed,
+    /// A visitor came with two live sessions.
+    SeveralSessions,
+    /// A cookie was set that the visitor's client drops.
+    CookieRefused,
+}
+
+impl Event {
+    /// The word that begins its line.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::ChangesDropped => "changes_dropped",
+            Self::FailureIgnored => "failure_ignored",
+            Self::IdUntold => "id_untold",
+            Self::RetiredIdUsed => "retired_id_used",
+            Self::TouchFailed => "touch_failed",
+            Self::SeveralSessions => "several_sessions",
+            Self::CookieRefused => "cookie_refused",
+        }
+    }
+}
+
+/// How many events that are said once are remembered; the oldest is forgotten first.
+const REMEMBERED: usize = 256;
+
+/// What has been said already, for what is said once in the life of an isolate.
+#[derive(Default)]
+pub(crate) struct Said(RefCell<VecDeque<(Event, Option<RecordKey>)>>);
+
+impl Said {
+    pub(crate) fn has(&self, event: Event, key: Option<&RecordKey>) -> bool {
+        self.0.borrow().iter().any(|(its, of)| (*its, of.as_ref()) == (event, key))
+    }
+
+    /// Notes it; false if it has been said before.
+    fn is_new(&self, event: Event, key: Option<&RecordKey>) -> bool {
+        if self.has(event, key) {
+            return false;
+        }
+        let mut said = self.0.borrow_mut();
+        if said.len() == REMEMBERED {
+            said.pop_front();
+        }
+        said.push_back((event, key.cloned()));
+        true
+    }
+}
+
+pub(crate) fn log(platform: &dyn Platform, event: Event, sentence: fmt::Arguments<'_>) {
+    platform.log(format_args!("{}: {sentence}", event.as_str()));
+}
+
+/// Says it once in the life of an isolate, or once for a key if there is one.
+pub(crate) fn log_once(
+    platform: &dyn Platform,
+    said: &Said,
+    event: Event,
+    key: Option<&RecordKey>,
+    sentence: fmt::Arguments<'_>,
+) {
+    if said.is_new(event, key) {
+        log(platform, event, sentence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SessionId, TestPlatform};
+
+    #[test]
+    fn what_is_said_once_is_said_once_for_each_key_and_the_memory_of_it_is_bounded() {
+        let (platform, said) = (TestPlatform::at(0), Said::default());
+        let keys: Vec<_> = (0..300).map(|_| SessionId::random(&platform).unwrap().record_key()).collect();
+        for key in keys.iter().chain(&keys[200..]) {
+            log_once(&platform, &said, Event::RetiredIdUsed, Some(key), format_args!("{key:?}"));
+        }
+        assert_eq!(platform.logged().len(), 300);
+        assert_eq!(said.0.borrow().len(), REMEMBERED);
+        assert!(platform.logged()[0].starts_with("retired_id_used: RecordKey("));
+        for _ in 0..2 {
+            log_once(&platform, &said, Event::SeveralSessions, None, format_args!("two"));
+        }
+        assert_eq!(platform.logged().len(), 301);
+    }
+}

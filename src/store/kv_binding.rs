@@ -1,0 +1,62 @@
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::Env;
+use worker::js_sys::Promise;
+
+use crate::http::WorkerPlatform;
+use crate::promise::Settled;
+use crate::{Error, KvFailure, KvNamespace, KvStore, js};
+
+/// A KV namespace that a Worker is bound to.
+#[derive(Debug)]
+pub struct KvBinding(Namespace);
+
+#[wasm_bindgen(module = "/src/store/kv_binding.js")]
+extern "C" {
+    /// The binding itself. worker's `KvStore` wraps it in builders that serialise their options
+    /// through serde, which costs the Worker 10 KB.
+    #[derive(Debug)]
+    type Namespace;
+    /// Names and values cross in one text each.
+    fn get(namespace: &Namespace, names: &str) -> Promise;
+    fn put(namespace: &Namespace, name: &str, value: &str, expiration: f64) -> Promise;
+    fn remove(namespace: &Namespace, name: &str) -> Promise;
+}
+
+impl KvStore<KvBinding, WorkerPlatform> {
+    /// A store in the KV namespace that the environment binds to this name. The namespace may hold
+    /// other things beside.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` when there is no such binding.
+    pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
+        Ok(Self::new(KvBinding(js::binding(env, binding, "[[kv_namespaces]]")?), WorkerPlatform))
+    }
+}
+
+/// Ends each value but the last in what [`get`] answers. JSON holds no such character, and no mark does.
+const SEPARATOR: char = '\u{1}';
+
+impl KvNamespace for KvBinding {
+    async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
+        let answer = settled(get(&self.0, &names.join("\n"))).await?.as_string().unwrap_or_default();
+        Ok(answer.split(SEPARATOR).map(|value| value.strip_prefix('=').map(str::to_owned)).collect())
+    }
+
+    async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
+        settled(put(&self.0, name, value, js::float(expiration))).await.map(|_| ())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), KvFailure> {
+        settled(remove(&self.0, name)).await.map(|_| ())
+    }
+}
+
+/// KV tells its errors apart by their text alone: `KV PUT failed: 429 Too Many Requests`.
+async fn settled(call: Promise) -> Result<JsValue, KvFailure> {
+    Settled::of(&call).await.map_err(|thrown| {
+        let message = js::thrown(&thrown);
+        if message.contains("failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
+    })
+}

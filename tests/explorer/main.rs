@@ -1,0 +1,214 @@
+//! A deterministic explorer of what can happen to requests on one session: they run at once, the clock moves between any
+//! two steps, store calls and their answers are lost, visitors leave, replies arrive in any order or never, two releases
+//! answer side by side, and somebody knows the id from before. After each run the promises are checked.
+//!
+//! Every order there is, up to a number, then random ones. A failure prints its schedule, which replays it:
+//! `EXPLORER='a login | Kv | 0.2.1' cargo test --no-default-features --test explorer replay -- --nocapture`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+#![allow(unreachable_pub, reason = "its modules are its own")]
+
+mod promises;
+mod requests;
+mod run;
+mod stores;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use requests::Act::{self, *};
+use run::{ADVERSARY as A, Run, Scenario, VISITOR as V};
+use stores::{Flaw, Kind};
+use world::Choices;
+use world::Faults::{OfAnything, OfWrites};
+
+/// In how many orders a scenario is tried on each store: one after another first, then at random.
+const SYSTEMATIC: usize = 1_000;
+const RANDOM: u64 = 1_500;
+
+/// `EXPLORER_RUNS=30000` explores for longer: that many random orders.
+fn random_runs() -> u64 {
+    std::env::var("EXPLORER_RUNS").map_or(RANDOM, |runs| runs.parse().expect("a number"))
+}
+
+/// How many choices are tried systematically; the first one is taken beyond.
+const DEPTH: usize = 18;
+
+/// The next list of choices after this one, as leaves of a tree; `None` at the end.
+fn next(made: &[(usize, usize)]) -> Option<Vec<usize>> {
+    let place = made.iter().take(DEPTH).rposition(|(chosen, of)| chosen + 1 < *of)?;
+    let mut next: Vec<usize> = made[..place].iter().map(|(chosen, _)| *chosen).collect();
+    next.push(made[place].0 + 1);
+    Some(next)
+}
+
+/// Plays one schedule. An error is what broke, and how to replay it.
+fn attempt(scenario: &Scenario, kind: Kind, choices: Choices) -> Result<Vec<(usize, usize)>, String> {
+    let run = Run::new(scenario, kind, choices);
+    run.play();
+    let made = run.world.made();
+    match promises::broken(&run) {
+        None => Ok(made),
+        Some(broken) => {
+            let schedule: Vec<_> = made.iter().map(|(chosen, _)| chosen.to_string()).collect();
+            let (name, schedule) = (scenario.name, schedule.join("."));
+            Err(format!("{broken}\nEXPLORER='{name} | {kind:?} | {schedule}'\n{}", run.world.story()))
+        }
+    }
+}
+
+fn explore(scenario: &Scenario) -> Result<(), String> {
+    for kind in scenario.kinds {
+        let mut given = Some(Vec::new());
+        for _ in 0..SYSTEMATIC {
+            let Some(choices) = given else { break };
+            let made = attempt(scenario, *kind, Choices { given: choices, ..Choices::default() })?;
+            given = next(&made);
+        }
+        // With nothing left to choose there is nothing to draw.
+        if given.is_some() {
+            for seed in 0..random_runs() {
+                attempt(scenario, *kind, Choices { seed: Some(seed), ..Choices::default() })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let of = Scenario::of;
+    let lossy = |scenario: Scenario| Scenario { faults: OfAnything(3), leaves: 1, loses_replies: true, ..scenario };
+    vec![
+        // Exact: no update is lost, and none is applied twice.
+        of("counts", &[(V, Count), (V, CountByUpdate), (V, Count)]),
+        of("counts and looks", &[(V, Count), (V, Look), (V, CountByUpdate), (V, Look)]),
+        Scenario { faults: OfWrites(3), ..of("counts, answers lost", &[(V, Count), (V, Count)]) },
+        Scenario { faults: OfWrites(4), ..of("updates, answers lost", &[(V, CountByUpdate), (V, CountAndDeliver)]) },
+        Scenario { faults: OfWrites(3), ..of("a handler that goes on", &[(V, CountAndGoOn), (V, Count)]) },
+        Scenario {
+            jumps: vec![6, 6],
+            leaves: 1,
+            ..of("counts past the deadline", &[(V, Count), (V, CountAndDeliver)])
+        },
+        // Told is true.
+        of("a voucher", &[(V, Take), (V, TakeAndSave), (V, Take)]),
+        of("a voucher and a logout", &[(V, Take), (V, Reset), (V, TakeAndSave)]),
+        Scenario { faults: OfWrites(3), ..of("a voucher, answers lost", &[(V, Take), (V, TakeAndSave)]) },
+        // Logout is final.
+        of("a logout", &[(V, Count), (V, CountByUpdate), (V, Reset)]),
+        of("two logouts", &[(V, Reset), (V, Count), (V, Reset)]),
+        of("a logout and a login", &[(V, LogIn), (V, Reset)]),
+        of("a logout, a login and a count", &[(V, LogIn), (V, Reset), (V, Count)]),
+        of("a logout and two logins", &[(V, LogIn), (V, LogIn), (V, Reset)]),
+        Scenario { jumps: vec![31, 31], ..of("a slow logout", &[(V, LogIn), (V, Reset), (V, Look)]) },
+        lossy(of("a logout and a login, all lost", &[(V, LogIn), (V, Reset), (V, Count)])),
+        Scenario { jumps: vec![40, 61], ..of("a very slow logout", &[(V, Reset), (V, LogIn), (V, LogIn)]) },
+        // A login leaves the old id nothing.
+        of("a login", &[(V, LogIn), (A, Count), (A, Look)]),
+        of("a login and an adversary's", &[(V, LogIn), (A, LogIn), (A, Look)]),
+        of("a login and an adversary's save", &[(V, LogInAndSave), (A, CountAndDeliver), (A, LogIn)]),
+        Scenario { jumps: vec![29, 2, 10], ..of("a login and time", &[(V, LogIn), (A, LogIn), (A, Reset), (V, Look)]) },
+        lossy(of("a login, all lost", &[(V, LogIn), (A, LogIn), (A, Count)])),
+        // Replies that arrive late.
+        of("a login and a slow page", &[(V, LogIn), (V, Count), (V, Look)]),
+        of("a login that is sent twice", &[(V, LogIn), (V, LogIn), (V, Count)]),
+        Scenario {
+            parameters: r#"{"timeout": 100, "touch_after": 10, "ignore_expiry": false}"#,
+            jumps: vec![20, 12],
+            ..of("a strict login and a slow page", &[(V, LogIn), (V, Look), (V, Count)])
+        },
+        Scenario {
+            jumps: vec![31],
+            ..of("a login and a very slow page", &[(V, LogIn), (V, Count), (V, CountByUpdate)])
+        },
+        // Notes of use.
+        Scenario { age: 20, ..of("looks with a touch due", &[(V, Look), (V, Look), (V, Count)]) },
+        Scenario { age: 20, faults: OfWrites(2), ..of("looks with a touch that fails", &[(V, Look), (V, Look)]) },
+        Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time", &[(V, Look), (V, Count), (V, Look)]) },
+        Scenario {
+            parameters: r#"{"timeout": 100, "touch_after": 10, "persistent": true}"#,
+            age: 20,
+            ..of("a cookie that is renewed", &[(V, Look), (V, LogIn), (A, Look)])
+        },
+        // The end of its time.
+        Scenario { jumps: vec![99, 2], ..of("the timeout", &[(V, Count), (V, CountByUpdate), (V, Look)]) },
+        // Two releases.
+        Scenario { releases: true, ..of("two releases look", &[(V, Look), (V, Look), (V, Look)]) },
+        Scenario { releases: true, age: 20, ..of("two releases", &[(V, Count), (V, Look), (V, LogIn), (V, Look)]) },
+        // Everything at once.
+        Scenario {
+            jumps: vec![6, 30, 20],
+            releases: true,
+            ..lossy(of("everything", &[(V, LogIn), (V, Count), (V, Reset), (A, LogIn), (V, CountAndDeliver)]))
+        },
+    ]
+}
+
+fn explore_part(part: usize) {
+    for scenario in scenarios().iter().skip(part).step_by(2) {
+        if let Err(broken) = explore(scenario) {
+            panic!("{}: {broken}", scenario.name);
+        }
+    }
+}
+
+/// In two halves, for two cores.
+#[test]
+fn the_promises_hold_in_every_order() {
+    explore_part(0);
+}
+
+#[test]
+fn the_promises_hold_in_every_order_too() {
+    explore_part(1);
+}
+
+/// `EXPLORER='<scenario> | <store> | <schedule>'`, as a failure prints it.
+#[test]
+fn replay() {
+    let Ok(schedule) = std::env::var("EXPLORER") else { return };
+    let parts: Vec<&str> = schedule.split(" | ").collect();
+    let scenario = scenarios().into_iter().find(|scenario| scenario.name == parts[0]).expect("a scenario");
+    let kind = Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == parts[1]).expect("a store");
+    let given = parts[2].split('.').map(|choice| choice.parse().unwrap()).collect();
+    let run = Run::new(&scenario, kind, Choices { given, ..Choices::default() });
+    run.play();
+    println!("{}\n{:?}", run.world.story(), promises::broken(&run));
+}
+
+#[test]
+fn a_use_at_this_time_is_noted_whoever_noted_it() {
+    for acts in [&[(V, Look), (V, Look)][..], &[(V, Look), (V, Count), (V, Look)]] {
+        let scenario = Scenario { age: 20, kinds: &Kind::EXACT, ..Scenario::of("", acts) };
+        for seed in 0..500 {
+            let run = Run::new(&scenario, Kind::D1, Choices { seed: Some(seed), ..Choices::default() });
+            run.play();
+            let record = run.inside.load(&run.keys.borrow()[0], &run.world).unwrap();
+            assert_eq!(record.touched_at, run.now(), "{}", run.world.story());
+        }
+    }
+}
+
+/// The explorer must find what each rule of a store is for. The rules of the session layer are taken out one by one by
+/// `scripts/mutants.mjs`.
+#[test]
+fn a_store_with_a_flaw_is_found_out() {
+    for (flaw, acts, faults, expected) in [
+        (Flaw::IgnoresVersions, &[(V, Count), (V, Count)][..], OfWrites(0), "was acknowledged and is lost"),
+        (Flaw::Inserts, &[(V, Count), (V, Reset)], OfWrites(0), "alive after a logout"),
+        (Flaw::IsSureOfRepetitions, &[(V, CountByUpdate), (V, CountByUpdate)], OfWrites(2), "was applied twice"),
+        (Flaw::TouchesByUpdate, &[(V, Look), (V, Count)], OfWrites(0), "was acknowledged and is lost"),
+    ] {
+        let scenario = Scenario { flaw, faults, age: 20, kinds: &[Kind::D1], ..Scenario::of("a flaw", acts) };
+        let found = explore(&scenario).expect_err(&format!("{flaw:?}"));
+        assert!(found.contains(expected), "{flaw:?}: {found}");
+    }
+}
+
+/// Two who look are told the same, and `Act` says of each whether it changes anything.
+#[test]
+fn what_an_act_changes_is_what_its_handler_writes() {
+    for (act, changes) in [(Look, false), (Reset, false), (Count, true), (LogIn, true), (Take, true)] {
+        assert_eq!(Act::changes_data(act), changes);
+    }
+}

@@ -1,0 +1,206 @@
+//! The promises of README's table, checked after a run.
+
+use edge_session::Effect;
+
+use crate::requests::{Act, Answer, Got, Seen};
+use crate::run::{ADVERSARY, Run, VISITOR};
+use crate::stores::Kind;
+
+/// What is broken of them, if anything is.
+pub fn broken(run: &Run) -> Option<String> {
+    let got = run.got.borrow().clone();
+    let checks = [
+        exact,
+        told_is_true,
+        logout_is_final,
+        the_old_id_is_worth_nothing,
+        nobody_is_logged_out,
+        looking_writes_nothing,
+        no_cookie_for_nothing,
+        what_was_not_told_is_logged,
+    ];
+    checks.iter().find_map(|check| check(run, &got).err())
+}
+
+/// The cookies that anybody was ever given, the first one included.
+fn known(run: &Run, got: &[Got]) -> Vec<String> {
+    let given = got.iter().flat_map(|got| &got.set_cookie).filter(|line| !line.contains("Max-Age=0"));
+    let mut known: Vec<_> = given.map(|line| line.split(';').next().unwrap().to_owned()).collect();
+    known.push(run.cookie.clone());
+    known
+}
+
+fn known_sessions(run: &Run, got: &[Got]) -> Vec<Seen> {
+    known(run, got).iter().map(|cookie| run.seen_by(Some(cookie))).collect()
+}
+
+/// No update is lost, and none is applied twice.
+fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
+    let known = known_sessions(run, got);
+    for got in got.iter().filter(|got| got.act.changes_data()) {
+        for number in [got.number, got.number + 1000] {
+            for seen in run.alive().iter().chain(&known) {
+                if seen.writes.iter().filter(|write| **write == number).count() > 1 {
+                    return Err(format!("write {number} was applied twice: {seen:?}"));
+                }
+            }
+            if run.kind != Kind::Kv && known.iter().filter(|seen| seen.writes.contains(&number)).count() > 1 {
+                return Err(format!("write {number} is in two sessions: {known:?}"));
+            }
+        }
+    }
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| got.act != Act::Reset);
+    for got in got.iter().filter(|_| is_exact) {
+        let is_counted =
+            matches!(got.act, Act::Count | Act::CountByUpdate | Act::CountAndDeliver | Act::LogIn | Act::LogInAndSave);
+        let is_stored = matches!(got.replied(), Some(Effect::Created | Effect::Saved | Effect::Moved));
+        if is_counted && is_stored && !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
+            return Err(format!("write {} was acknowledged and is lost", got.number));
+        }
+    }
+    Ok(())
+}
+
+/// What follows a save happens once, and only for what is stored. The voucher is spent once.
+fn told_is_true(run: &Run, got: &[Got]) -> Result<(), String> {
+    let delivered = |got: &Got| got.notes.borrow().delivered;
+    let goods: u32 = got.iter().filter(|got| matches!(got.act, Act::Take | Act::TakeAndSave)).map(delivered).sum();
+    if run.kind != Kind::Kv && goods > 1 {
+        return Err(format!("{goods} goods for one voucher"));
+    }
+    for got in got {
+        if delivered(got) > 1 {
+            return Err(format!("request {} did twice what follows its save", got.number - 1));
+        }
+    }
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| got.act != Act::Reset);
+    for got in got.iter().filter(|got| is_exact && got.act == Act::CountAndDeliver && delivered(got) == 1) {
+        if !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
+            return Err(format!("request {} was told that it is saved, and it is not", got.number - 1));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this logout had the session, or the right to follow it to where it went.
+fn had_the_session(got: &Got) -> bool {
+    let notes = got.notes.borrow();
+    let Some((state, _)) = notes.states.last() else { return false };
+    state == "Session(retired)" || state == "Session(stored)" && notes.saw.last().unwrap().writes.contains(&0)
+}
+
+/// No request in flight and no cookie revives a killed session.
+fn logout_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
+    // On KV two logins at once are two sessions, and a logout of one leaves the other.
+    let is_login =
+        |got: &&Got| matches!(got.act, Act::LogIn | Act::LogInAndSave) && got.replied() == Some(Effect::Moved);
+    let is_forked = run.kind == Kind::Kv
+        && got.iter().filter(is_login).filter(|got| got.cookie.as_ref() == Some(&run.cookie)).count() > 1;
+    let ends_all = |got: &Got| !is_forked || got.cookie.as_ref() == Some(&run.cookie);
+    let logged_out =
+        got.iter().any(|got| got.act == Act::Reset && got.replied().is_some() && had_the_session(got) && ends_all(got));
+    if logged_out && known_sessions(run, got).iter().any(|seen| seen.writes.contains(&0)) {
+        return Err("alive after a logout".to_owned());
+    }
+    Ok(())
+}
+
+/// Whoever knows the id from before a login reads and writes nothing of what came after.
+fn the_old_id_is_worth_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
+    let logins: Vec<&Got> =
+        got.iter().filter(|got| got.browser == VISITOR && matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
+    let is_visitors = |seen: &Seen| seen.user.is_some_and(|user| logins.iter().any(|login| login.number == user));
+    let adversary: Vec<&Got> = got.iter().filter(|got| got.browser == ADVERSARY).collect();
+    if adversary.iter().any(|got| got.notes.borrow().saw.iter().any(is_visitors)) {
+        return Err("the old id reads the login".to_owned());
+    }
+    if !adversary.is_empty() && is_visitors(&run.seen_by(run.jar(ADVERSARY).as_deref())) {
+        return Err("the old id cycles into the login".to_owned());
+    }
+    let since =
+        logins.iter().filter(|login| login.replied() == Some(Effect::Moved)).filter_map(|login| login.ended).min();
+    for late in adversary.iter().filter(|got| since.is_some_and(|since| got.began > since)) {
+        if known_sessions(run, got).iter().any(|seen| is_visitors(seen) && seen.writes.contains(&late.number)) {
+            return Err("the old id writes into the login".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Replies may arrive in any order: who logged in, and nobody logged out, is logged in.
+fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
+    let logins: Vec<&Got> =
+        got.iter().filter(|got| got.browser == VISITOR && matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
+    let logged_in = !logins.is_empty()
+        && logins.iter().all(|login| matches!(login.replied(), Some(Effect::Moved | Effect::Created)));
+    let logged_out = got.iter().any(|got| got.act == Act::Reset && (got.browser == VISITOR || had_the_session(got)));
+    let is_young = run.now() - crate::world::NOW < 100;
+    // A login within the store's deadline, and no request that comes with the old id when its grace is over.
+    let is_fast = logins.iter().all(|login| login.ended_at - login.began_at <= 5);
+    let grace_ends = logins.iter().map(|login| login.began_at + 30).min().unwrap_or_default();
+    let is_late = |got: &Got| got.cookie.as_ref() == Some(&run.cookie) && got.began_at >= grace_ends;
+    let is_in_time = is_fast && !got.iter().any(|got| got.browser == VISITOR && is_late(got));
+    let is_renewed = run.scenario.parameters.contains("persistent");
+    if logged_in
+        && !logged_out
+        && is_young
+        && is_in_time
+        && !is_renewed
+        && run.lost_replies.get() == 0
+        && run.seen_by(run.jar(VISITOR).as_deref()).user.is_none()
+    {
+        return Err("the visitor was logged out".to_owned());
+    }
+    Ok(())
+}
+
+/// Who only looks runs once, writes no data, and is not failed by a note of use.
+fn looking_writes_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
+    for got in got.iter().filter(|got| got.act == Act::Look) {
+        let calls = run.world.calls_of(got.number as usize - 1);
+        let count = |name: &str| calls.iter().filter(|call| *call == name).count();
+        if got.notes.borrow().runs > 1 {
+            return Err("a look ran again".to_owned());
+        }
+        if count("update") + count("create") + count("change_id") + count("put ended") > 0 {
+            return Err(format!("a look wrote: {calls:?}"));
+        }
+        let noted = count("touch") + count("put session") > 0 || count("get session") > 1;
+        if matches!(got.answer, Some(Answer::Failed(_))) && noted {
+            return Err("a look failed because of its note of use".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A cookie that the browser has already is not sent again: it could arrive after another one.
+fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
+    let is_renewed = run.scenario.parameters.contains("persistent");
+    for got in got.iter().filter(|_| !is_renewed) {
+        let given =
+            got.set_cookie.iter().find(|line| line.starts_with("webpy_session_id=") && !line.contains("Max-Age=0"));
+        if given.is_some_and(|line| Some(line.split(';').next().unwrap()) == got.cookie.as_deref()) {
+            return Err(format!("request {} is sent the cookie that it came with", got.number - 1));
+        }
+        let notes = got.notes.borrow();
+        if notes.states.last().is_some_and(|(state, _)| state == "Session(retired)")
+            && !matches!(got.act, Act::LogIn | Act::LogInAndSave | Act::Reset)
+            && !got.set_cookie.is_empty()
+        {
+            return Err("a straggler is sent a cookie".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A login that failed, and may have retired its visitor's id, is in the log.
+fn what_was_not_told_is_logged(run: &Run, got: &[Got]) -> Result<(), String> {
+    let first = run.keys.borrow()[0].clone();
+    let is_retired = run.inside.load(&first, &run.world).is_some_and(|record| record.successor.is_some());
+    let logins: Vec<&Got> = got.iter().filter(|got| matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
+    let all_failed = logins.iter().all(|login| matches!(login.answer, Some(Answer::Failed(_))));
+    if is_retired && all_failed && !run.world.logged().iter().any(|line| line.starts_with("id_untold: ")) {
+        return Err("an id was changed, its visitor was not told, and the log does not say so".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! What requests do to a session, what their handlers saw, and what was answered.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Platform, Session, Sessions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::world::World;
+
+/// The data of a session, as each release has it: which writes it is made of, who is logged in, and a voucher.
+pub trait Data: Default + Serialize + DeserializeOwned {
+    fn writes(&mut self) -> &mut Vec<u32>;
+    fn user(&mut self) -> &mut Option<u32>;
+    fn vouchers(&mut self) -> &mut u32;
+    fn seen(&self) -> Seen;
+}
+
+/// What a handler sees of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub writes: Vec<u32>,
+    pub user: Option<u32>,
+}
+
+macro_rules! release {
+    ($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),* }) => {
+        #[derive(Default, Serialize, Deserialize)]
+        pub struct $name {
+            writes: Vec<u32>,
+            user: Option<u32>,
+            #[serde(default)]
+            vouchers: u32,
+            $($(#[$attribute])* $field: $type,)*
+        }
+
+        impl Data for $name {
+            fn writes(&mut self) -> &mut Vec<u32> {
+                &mut self.writes
+            }
+            fn user(&mut self) -> &mut Option<u32> {
+                &mut self.user
+            }
+            fn vouchers(&mut self) -> &mut u32 {
+                &mut self.vouchers
+            }
+            fn seen(&self) -> Seen {
+                Seen { writes: self.writes.clone(), user: self.user }
+            }
+        }
+    };
+}
+
+release!(First {});
+// A field was added, and what is stored looks different.
+release!(Second { #[serde(default)] theme: f64, #[serde(default)] notes: Vec<String> });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Look,
+    Count,
+    CountByUpdate,
+    /// Counts, saves, and does what is to be done once.
+    CountAndDeliver,
+    /// Saves, hides that it failed, and counts once more.
+    CountAndGoOn,
+    /// Takes the voucher, and delivers for it.
+    Take,
+    TakeAndSave,
+    Reset,
+    LogIn,
+    LogInAndSave,
+}
+
+impl Act {
+    /// Whether its handler changes the session's data.
+    pub fn changes_data(self) -> bool {
+        !matches!(self, Self::Look | Self::Reset)
+    }
+}
+
+/// What a handler saw and did, all its runs together.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    pub runs: u32,
+    pub saw: Vec<Seen>,
+    /// What `Debug` said of the session at the beginning of each run, and when.
+    pub states: Vec<(String, u64)>,
+    /// How often it did what follows a save.
+    pub delivered: u32,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Replied { effect: Effect, attempts: u32 },
+    Expired,
+    Failed(ErrorKind),
+}
+
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub act: Act,
+    pub number: u32,
+    pub browser: usize,
+    /// The `Cookie` header that it was sent with.
+    pub cookie: Option<String>,
+    /// When it began and ended, in the order of events.
+    pub began: usize,
+    pub ended: Option<usize>,
+    /// By the clock.
+    pub began_at: u64,
+    pub ended_at: u64,
+    /// `None` while it runs, and if its visitor left.
+    pub answer: Option<Answer>,
+    pub set_cookie: Vec<String>,
+    pub notes: Rc<RefCell<Notes>>,
+}
+
+impl Got {
+    pub fn replied(&self) -> Option<Effect> {
+        match self.answer {
+            Some(Answer::Replied { effect, .. }) => Some(effect),
+            _ => None,
+        }
+    }
+}
+
+async fn handle<T: Data>(
+    session: &mut Session<T>,
+    act: Act,
+    number: u32,
+    notes: &RefCell<Notes>,
+    world: &World,
+) -> Result<(), Error> {
+    {
+        let mut notes = notes.borrow_mut();
+        notes.runs += 1;
+        notes.saw.push(session.seen());
+        notes.states.push((format!("{session:?}"), world.now()));
+    }
+    match act {
+        Act::Look => {}
+        Act::Count => session.writes().push(number),
+        Act::CountByUpdate => session.update(|data| data.writes().push(number)).await?,
+        Act::CountAndDeliver => {
+            session.writes().push(number);
+            session.save().await?;
+            notes.borrow_mut().delivered += 1;
+        }
+        Act::CountAndGoOn => {
+            session.writes().push(number);
+            drop(session.save().await);
+            session.writes().push(number + 1000);
+        }
+        Act::Take => {
+            let took = session
+                .update(|data| {
+                    let one = (*data.vouchers()).min(1);
+                    *data.vouchers() -= one;
+                    one
+                })
+                .await?;
+            notes.borrow_mut().delivered += took;
+        }
+        Act::TakeAndSave => {
+            let took = std::mem::take(session.vouchers());
+            session.save().await?;
+            notes.borrow_mut().delivered += took;
+        }
+        Act::Reset => session.kill(),
+        Act::LogIn | Act::LogInAndSave => {
+            session.writes().push(number);
+            *session.user() = Some(number);
+            session.cycle_id();
+            if act == Act::LogInAndSave {
+                session.save().await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request, and says what was answered.
+pub async fn ask<T: Data>(
+    sessions: &Sessions,
+    cookie: Option<&str>,
+    act: Act,
+    number: u32,
+    notes: &RefCell<Notes>,
+    world: &World,
+) -> (Answer, Vec<String>) {
+    let incoming = Incoming { cookie, ..Incoming::default() };
+    let handler = async |session: &mut Session<T>| handle(session, act, number, notes, world).await;
+    match sessions.run(&incoming, handler).await {
+        Ok(Outcome::Replied { set_cookie, timing, .. }) => {
+            (Answer::Replied { effect: timing.effect, attempts: timing.attempts }, set_cookie)
+        }
+        Ok(Outcome::Expired { set_cookie, .. }) => (Answer::Expired, set_cookie),
+        Ok(Outcome::Failed(error)) => panic!("the handler returns what its save said, and nothing else: {error}"),
+        Err(error) => (Answer::Failed(error.kind()), Vec::new()),
+    }
+}

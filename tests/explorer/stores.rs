@@ -1,0 +1,222 @@
+//! Stores whose calls take effect when the schedule says so: an exact one, as D1 and objects are, and Workers KV.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use edge_session::store::repeat::{Answered, repeated, unsure};
+use edge_session::{Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, Store, Updated};
+use pollster::block_on;
+
+use crate::support::kv::ModelKv;
+use crate::world::World;
+
+/// Which store a run is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As D1: a change of id is one step.
+    D1,
+    /// As objects: a change of id is two.
+    Object,
+    Kv,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::D1, Self::Object, Self::Kv];
+    pub const EXACT: [Self; 2] = [Self::D1, Self::Object];
+}
+
+/// A flaw that a store may have, for the tests of the explorer itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flaw {
+    #[default]
+    None,
+    /// An update does not look which version is there.
+    IgnoresVersions,
+    /// An update inserts.
+    Inserts,
+    /// A repeated write that meets another's is a lost race, or a session that is gone.
+    IsSureOfRepetitions,
+    /// A touch writes the whole record.
+    TouchesByUpdate,
+}
+
+/// What lies in the store, as a request that nobody disturbs finds it.
+#[derive(Clone)]
+pub enum Inside {
+    Memory(MemoryStore),
+    Kv(ModelKv<World>),
+}
+
+impl Inside {
+    pub fn new(kind: Kind, world: &World) -> Self {
+        match kind {
+            Kind::D1 | Kind::Object => Self::Memory(MemoryStore::default()),
+            Kind::Kv => Self::Kv(ModelKv::new(world.clone())),
+        }
+    }
+
+    pub fn load(&self, key: &RecordKey, world: &World) -> Option<Record> {
+        match self {
+            Self::Memory(store) => block_on(store.load(key)).unwrap(),
+            Self::Kv(kv) => block_on(KvStore::new(kv.clone(), world.clone()).load(key)).unwrap(),
+        }
+    }
+}
+
+/// The keys under which anything was ever stored.
+pub type Keys = Rc<RefCell<Vec<RecordKey>>>;
+
+/// An exact store, over a network.
+pub struct Exact {
+    pub inside: MemoryStore,
+    pub world: World,
+    pub kind: Kind,
+    pub flaw: Flaw,
+    pub keys: Keys,
+}
+
+impl Exact {
+    /// A call that is sent again, twice at most, when its answer is lost.
+    async fn call<A: 'static>(
+        &self,
+        name: &str,
+        effect: impl Fn(&MemoryStore) -> Result<A, Error> + Clone + 'static,
+    ) -> Result<Answered<A>, Error> {
+        let send = async || {
+            let (inside, effect) = (self.inside.clone(), effect.clone());
+            self.world.send(name, move || effect(&inside)).await
+        };
+        repeated(&self.world, send, |_| true).await
+    }
+
+    fn sure(&self, answered: Answered<Updated>) -> Result<Updated, Error> {
+        if self.flaw == Flaw::IsSureOfRepetitions { Ok(answered.answer) } else { answered.sure() }
+    }
+}
+
+impl Store for Exact {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let key = key.clone();
+        Ok(self.call("load", move |inside| block_on(inside.load(&key))).await?.answer)
+    }
+
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        self.keys.borrow_mut().push(key.clone());
+        let (key, record) = (key.clone(), record.clone());
+        self.call("create", move |inside| block_on(inside.create(&key, &record))).await.map(|_| ())
+    }
+
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let (key, record, flaw) = (key.clone(), record.clone(), self.flaw);
+        let update = move |inside: &MemoryStore| {
+            block_on(async {
+                let stored = inside.load(&key).await?;
+                let overwrites = match flaw {
+                    Flaw::IgnoresVersions => stored.is_some(),
+                    Flaw::Inserts => stored.is_none(),
+                    _ => false,
+                };
+                if overwrites {
+                    inside.delete(&key).await?;
+                    inside.create(&key, &record).await?;
+                    return Ok(Updated::Done);
+                }
+                inside.update(&key, &record).await
+            })
+        };
+        let answered = self.call("update", update).await?;
+        self.sure(answered)
+    }
+
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let (key, record, flaw) = (key.clone(), record.clone(), self.flaw);
+        let touch = move |inside: &MemoryStore| {
+            block_on(async {
+                if flaw == Flaw::TouchesByUpdate && inside.delete(&key).await?.is_some() {
+                    inside.create(&key, &record).await?;
+                    return Ok(Updated::Done);
+                }
+                inside.touch(&key, &record).await
+            })
+        };
+        Ok(self.call("touch", touch).await?.answer)
+    }
+
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let key = key.clone();
+        let Answered { answer, repeated } = self.call("delete", move |inside| block_on(inside.delete(&key))).await?;
+        if repeated && answer.is_none() { Err(unsure()) } else { Ok(answer) }
+    }
+
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        if self.kind == Kind::Object {
+            self.create(to, moved).await?;
+            let updated = self.update(from, retired).await?;
+            if updated != Updated::Done {
+                drop(self.delete(to).await);
+            }
+            return Ok(updated);
+        }
+        self.keys.borrow_mut().push(to.clone());
+        let (from, retired, to, moved) = (from.clone(), retired.clone(), to.clone(), moved.clone());
+        let change = move |inside: &MemoryStore| {
+            block_on(async {
+                // A repeated change must not bring back what was deleted under the new id.
+                let is_done = inside.load(&from).await?.is_some_and(|stored| stored == retired);
+                if is_done { Ok(Updated::Done) } else { inside.change_id(&from, &retired, &to, &moved).await }
+            })
+        };
+        let answered = self.call("change_id", change).await?;
+        self.sure(answered)
+    }
+}
+
+/// A KV namespace, over a network. Who asks is told of a failure, and asks once.
+pub struct ScheduledKv {
+    pub inside: ModelKv<World>,
+    pub world: World,
+    pub keys: Keys,
+}
+
+impl ScheduledKv {
+    async fn call<A: 'static>(
+        &self,
+        name: String,
+        effect: impl FnOnce(&ModelKv<World>) -> Result<A, KvFailure> + 'static,
+    ) -> Result<A, KvFailure> {
+        let inside = self.inside.clone();
+        let sent = self.world.send(&name, move || effect(&inside).map_err(Error::from));
+        sent.await.map_err(|error| KvFailure::Other(error.to_string()))
+    }
+}
+
+/// `put session`, of a name.
+fn called(act: &str, name: &str) -> String {
+    format!("{act} {}", name.split(':').next().unwrap())
+}
+
+impl KvNamespace for ScheduledKv {
+    async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
+        let names = names.to_vec();
+        self.call(called("get", &names[0]), move |inside| block_on(inside.get(&names))).await
+    }
+
+    async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
+        if let Some(key) = name.strip_prefix("session:") {
+            self.keys.borrow_mut().push(RecordKey::from_stored(key).unwrap());
+        }
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.call(called("put", &name), move |inside| block_on(inside.put(&name, &value, expiration))).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), KvFailure> {
+        let name = name.to_owned();
+        self.call(called("delete", &name), move |inside| block_on(inside.delete(&name))).await
+    }
+}

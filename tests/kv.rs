@@ -1,0 +1,326 @@
+//! The rules on Workers KV, over a model of it in which the last write wins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+
+mod support;
+
+use edge_session::store::conformance::{Abilities, check};
+use edge_session::{
+    ErrorKind, Incoming, KvFailure, KvStore, Outcome, Platform, Record, RecordKey, Session, SessionId,
+    SessionParameters, Sessions, Signer, Store, TestPlatform, Updated,
+};
+use pollster::block_on;
+use support::kv::ModelKv;
+use support::{KEY, NOW, Visit};
+
+type Kv = ModelKv<TestPlatform>;
+
+fn rig() -> (KvStore<Kv, TestPlatform>, Kv, TestPlatform) {
+    let platform = TestPlatform::at(NOW);
+    let kv = Kv::new(platform.clone());
+    (KvStore::new(kv.clone(), platform.clone()), kv, platform)
+}
+
+fn key() -> RecordKey {
+    SessionId::random(&TestPlatform::at(0)).unwrap().record_key()
+}
+
+fn record(version: u64, count: u64) -> Record {
+    let expires_at = NOW + 86_400;
+    Record::from_text(&format!(
+        "edge-session/1 {version} {version} {NOW} {NOW} {expires_at} - 0 -\n{{\"count\":{count}}}"
+    ))
+    .unwrap()
+}
+
+/// The records of a change of id, as a session makes them.
+fn new_id(stored: &Record, to: &RecordKey, now: u64) -> (Record, Record) {
+    let next = Record { version: stored.version + 1, nonce: 77, ..stored.clone() };
+    let text = format!(
+        "edge-session/1 {} 77 {NOW} {NOW} {} {} {} -\nnull",
+        next.version,
+        next.expires_at,
+        to.as_str(),
+        now + 30
+    );
+    (Record::from_text(&text).unwrap(), Record { version: 1, ..next })
+}
+
+#[test]
+fn kv_store_conforms_but_for_what_kv_cannot_do() {
+    let (store, kv, platform) = rig();
+    let abilities = Abilities { insert_only: false, compare_and_set: false };
+    block_on(check(&store, &platform, abilities)).unwrap();
+    let left = kv.names();
+    assert!(left.iter().all(|name| name == "ended" || name == "killed"), "{left:?}");
+}
+
+/// The change of the id is a mark, and no record that a `put` could overwrite.
+#[test]
+fn a_write_that_comes_after_the_change_of_the_id_does_not_bring_the_old_id_back() {
+    let (store, kv, platform) = rig();
+    let (old, new) = (key(), key());
+    block_on(async {
+        store.create(&old, &record(1, 1)).await.unwrap();
+        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
+        kv.calls();
+        assert_eq!(store.change_id(&old, &retired, &new, &moved).await.unwrap(), Updated::Done);
+        assert_eq!(kv.calls(), "get session ended, put session, put ended, delete session");
+        assert_eq!(store.update(&old, &record(2, 2)).await.unwrap(), Updated::Done, "KV takes it");
+        assert_eq!(store.load(&old).await.unwrap(), Some(retired.clone()), "in vain");
+        assert_eq!(store.touch(&old, &record(2, 2)).await.unwrap(), Updated::Gone);
+        store.delete(&new).await.unwrap();
+        platform.advance(80 * 86_400);
+        assert_eq!(store.load(&new).await.unwrap(), None);
+        assert_eq!(store.load(&old).await.unwrap(), Some(retired), "for longer than any record lives");
+    });
+}
+
+/// All orders of the steps of a login and of a logout that began before it.
+#[test]
+fn a_login_and_a_logout_in_any_order_leave_no_session_alive() {
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+    for order in 0_u32..1 << 10 {
+        let platform = TestPlatform::at(NOW);
+        let kv = Kv::new(platform.clone());
+        let store = KvStore::new(support::kv::Aside(kv.clone()), platform.clone());
+        let direct = KvStore::new(kv, platform.clone());
+        let (old, new) = (key(), key());
+        block_on(direct.create(&old, &record(1, 1))).unwrap();
+        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
+        let mut login = Box::pin(store.change_id(&old, &retired, &new, &moved));
+        let mut logout = Box::pin(store.delete(&old));
+        let (mut logged_in, mut logged_out) = (None, None);
+        let mut context = Context::from_waker(Waker::noop());
+        for step in 0.. {
+            let logins = logged_in.is_none() && (logged_out.is_some() || order >> (step % 10) & 1 == 1);
+            if logins {
+                if let Poll::Ready(done) = login.as_mut().poll(&mut context) {
+                    logged_in = Some(done.unwrap());
+                }
+            } else if logged_out.is_none() {
+                if let Poll::Ready(done) = logout.as_mut().poll(&mut context) {
+                    logged_out = Some(done.unwrap());
+                }
+            } else {
+                break;
+            }
+        }
+        // What the session layer does with where it went.
+        if let Some(successor) = logged_out.flatten().and_then(|record| record.successor) {
+            block_on(direct.delete(&successor.key)).unwrap();
+        }
+        for key in [&old, &new] {
+            let left = block_on(direct.load(key)).unwrap();
+            assert!(left.is_none_or(|left| left.successor.is_some()), "alive after {order:b}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_moved_dies_by_a_kill_of_any_of_its_keys_of_the_last_two_minutes() {
+    for killed in 0..3 {
+        let (store, kv, platform) = rig();
+        let keys = [key(), key(), key(), key()];
+        block_on(async {
+            store.create(&keys[0], &record(1, 1)).await.unwrap();
+            for pair in keys.windows(2) {
+                let stored = store.load(&pair[0]).await.unwrap().unwrap();
+                let (retired, moved) = new_id(&stored, &pair[1], NOW);
+                assert_eq!(store.change_id(&pair[0], &retired, &pair[1], &moved).await.unwrap(), Updated::Done);
+            }
+            kv.calls();
+            assert!(store.load(&keys[3]).await.unwrap().is_some());
+            assert_eq!(kv.calls(), "get session ended, get killed killed killed");
+            // The kill of one who does not see that it moved: the marks alone.
+            let name = format!("killed:{}", keys[killed].as_str());
+            edge_session::KvNamespace::put(&kv, &name, "killed", u64::MAX).await.unwrap();
+            assert_eq!(store.load(&keys[3]).await.unwrap(), None, "{killed}");
+            platform.advance(119);
+            assert_eq!(store.load(&keys[3]).await.unwrap(), None, "{killed}");
+        });
+    }
+}
+
+#[test]
+fn two_minutes_after_a_change_of_id_a_load_is_one_read_again() {
+    let (store, kv, platform) = rig();
+    let (old, new) = (key(), key());
+    block_on(async {
+        store.create(&old, &record(1, 1)).await.unwrap();
+        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
+        assert_eq!(store.change_id(&old, &retired, &new, &moved).await.unwrap(), Updated::Done);
+        platform.advance(119);
+        let young = store.load(&new).await.unwrap().unwrap();
+        assert!(young.extensions.get("predecessors").is_some(), "kept in what is written next");
+        platform.advance(1);
+        let old_enough = store.load(&new).await.unwrap().unwrap();
+        assert!(old_enough.extensions.is_empty(), "dropped from it");
+        assert_eq!(store.update(&new, &Record { version: 2, ..old_enough }).await.unwrap(), Updated::Done);
+        kv.calls();
+        store.load(&new).await.unwrap().unwrap();
+        assert_eq!(kv.calls(), "get session ended");
+    });
+}
+
+#[test]
+fn a_logout_is_done_with_its_marks_and_what_follows_them_may_fail() {
+    let (store, kv, _) = rig();
+    let key = key();
+    kv.is_limited.set(true);
+    block_on(async {
+        store.create(&key, &record(1, 1)).await.unwrap();
+        kv.calls();
+        // Within a second of the save, so that the delete meets 429; and twice, so that the second marks do.
+        for _ in 0..2 {
+            store.delete(&key).await.unwrap();
+            assert_eq!(kv.calls(), "get session ended, put killed, put ended, delete session");
+            assert_eq!(store.load(&key).await.unwrap(), None);
+            kv.calls();
+        }
+        for failing in ["put killed", "put ended", "get session"] {
+            kv.fail(failing, KvFailure::Other("500 Internal Error".to_owned()));
+            assert_eq!(store.delete(&key).await.unwrap_err().kind(), ErrorKind::Unavailable, "{failing}");
+        }
+        kv.fail("delete session", KvFailure::Other("500 Internal Error".to_owned()));
+        store.delete(&key).await.unwrap();
+    });
+}
+
+#[test]
+fn a_write_that_meets_429_is_tried_again_a_second_later_three_times_at_most() {
+    let (store, kv, platform) = rig();
+    let key = key();
+    block_on(async {
+        store.create(&key, &record(1, 1)).await.unwrap();
+        for (refusals, is_stored) in [(1, true), (3, true), (4, false)] {
+            for _ in 0..refusals {
+                kv.fail("put session", KvFailure::TooManyWrites);
+            }
+            let before = platform.slept().len();
+            let updated = store.update(&key, &record(2, refusals)).await;
+            assert_eq!(updated.is_ok(), is_stored, "{refusals}");
+            let slept = platform.slept()[before..].to_vec();
+            assert_eq!(slept.len(), 3.min(refusals as usize));
+            assert!(slept.iter().all(|pause| (1000..=1500).contains(pause)), "{slept:?}");
+        }
+        kv.fail("put session", KvFailure::Other("500".to_owned()));
+        let before = platform.slept().len();
+        assert!(store.update(&key, &record(2, 9)).await.is_err());
+        assert_eq!(platform.slept().len(), before, "another failure may have been stored: no second try");
+    });
+}
+
+#[test]
+fn a_touch_gives_way_to_who_wrote_meanwhile() {
+    let (store, kv, platform) = rig();
+    let key = key();
+    block_on(async {
+        let first = record(1, 1);
+        store.create(&key, &first).await.unwrap();
+        let touched = Record { touched_at: NOW + 10, expires_at: NOW + 86_410, ..first };
+        kv.fail("put session", KvFailure::TooManyWrites);
+        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale, "429: somebody wrote just now");
+        assert_eq!(platform.slept(), Vec::<u32>::new());
+        assert_eq!(store.update(&key, &record(2, 2)).await.unwrap(), Updated::Done);
+        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale);
+        assert_eq!(store.load(&key).await.unwrap(), Some(record(2, 2)), "nothing is rolled back");
+    });
+}
+
+/// KV refuses an expiration less than 60 seconds ahead.
+#[test]
+fn a_request_that_outlives_its_session_is_still_stored() {
+    let (store, _, platform) = rig();
+    let key = key();
+    platform.advance(86_400 + 3600);
+    block_on(store.create(&key, &record(1, 1))).unwrap();
+}
+
+#[test]
+fn marks_of_an_earlier_release_count() {
+    let (store, kv, _) = rig();
+    let key = key();
+    block_on(async {
+        store.create(&key, &record(1, 1)).await.unwrap();
+        edge_session::KvNamespace::put(&kv, &format!("ended:{}", key.as_str()), "", u64::MAX).await.unwrap();
+        assert_eq!(store.load(&key).await.unwrap(), None);
+    });
+}
+
+// With the session layer.
+
+/// After the grace a logout with the old id leaves no mark that the session's new record would find.
+#[test]
+fn a_logout_by_a_thief_with_the_old_id_ends_nothing() {
+    for (seconds, is_alive) in [(29, false), (30, true), (100, true), (200, true)] {
+        let platform = TestPlatform::at(NOW);
+        let kv = Kv::new(platform.clone());
+        let sessions = sessions(&kv, &platform);
+        let ask = |cookie: Option<&str>, act: u8| {
+            let incoming = Incoming { cookie, ..Incoming::default() };
+            let outcome = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| {
+                match act {
+                    0 => session.count += 1,
+                    1 => session.cycle_id(),
+                    2 => session.kill(),
+                    _ => {}
+                }
+                Ok::<_, edge_session::Error>(session.count)
+            }));
+            let Outcome::Replied { reply, set_cookie, .. } = outcome.unwrap() else { panic!() };
+            (reply, set_cookie.first().map(|line| line.split(';').next().unwrap().to_owned()))
+        };
+        let old = ask(None, 0).1.unwrap();
+        let new = ask(Some(&old), 1).1.unwrap();
+        platform.advance(seconds);
+        ask(Some(&old), 2);
+        assert_eq!(ask(Some(&new), 3).0, u64::from(is_alive), "{seconds}");
+    }
+}
+
+fn sessions(kv: &Kv, platform: &TestPlatform) -> Sessions {
+    let parameters = SessionParameters::from_json(r#"{"timeout": 1000, "touch_after": 10}"#).unwrap();
+    let store = KvStore::new(kv.clone(), platform.clone());
+    Sessions::new(store, platform.clone(), Signer::from_secret(KEY).unwrap(), parameters).unwrap()
+}
+
+#[test]
+fn a_look_of_a_second_and_a_half_does_not_roll_a_count_back() {
+    let platform = TestPlatform::at(NOW);
+    let kv = Kv::new(platform.clone());
+    let run = |cookie: Option<String>, act: u8| {
+        let (kv, platform) = (kv.clone(), platform.clone());
+        let cookie_of = cookie.clone();
+        let result = block_on(sessions(&kv, &platform).run(
+            &Incoming { cookie: cookie.as_deref(), ..Incoming::default() },
+            async |session: &mut Session<Visit>| {
+                match act {
+                    0 => session.count += 1,
+                    1 => {
+                        platform.advance(2);
+                        let incoming = Incoming { cookie: cookie_of.as_deref(), ..Incoming::default() };
+                        sessions(&kv, &platform).run(&incoming, support::count).await.map(|_| ())?;
+                    }
+                    _ => {}
+                }
+                Ok::<_, edge_session::Error>(session.count)
+            },
+        ));
+        match result.unwrap() {
+            Outcome::Replied { reply, set_cookie, .. } => {
+                (reply, set_cookie.first().map(|line| line.split(';').next().unwrap().to_owned()).or(cookie))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, cookie) = run(None, 0);
+    assert_eq!(first, 1);
+    platform.advance(10);
+    kv.calls();
+    assert_eq!(run(cookie.clone(), 1).0, 1, "it saw what was there when it began");
+    assert_eq!(kv.calls(), "get session ended, get session ended, put session, get session ended", "and noted nothing");
+    assert_eq!(run(cookie, 2).0, 2, "the count stays");
+    assert_eq!(platform.now(), NOW + 12);
+}

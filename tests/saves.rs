@@ -1,0 +1,318 @@
+//! Saves that tell the truth: what was asked to be saved, and what of it is stored.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+
+mod support;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::task::{Context, Waker};
+
+use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Record, Session, Store, Updated};
+use pollster::block_on;
+use serde::{Deserialize, Serialize};
+use support::{Interference, KEY, Reply, Rig, Visit, Visitor, key_of, known, stored};
+
+fn expired<R>() -> Reply<R> {
+    Reply::Expired("Session expired".to_owned())
+}
+
+// A session that ends while a handler asks for a save.
+
+#[test]
+fn a_save_or_an_update_of_a_session_killed_meanwhile_says_ended_and_is_answered_401() {
+    for save in [true, false] {
+        let rig = Rig::with(r#"{"expired_message": "Bye"}"#);
+        let mut visitor = known(&rig);
+        rig.store.interfere(&[Interference::Delete]);
+        let delivered = Cell::new(0);
+        let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            if save {
+                session.count += 1;
+                session.save().await?;
+            } else {
+                session.update(|visit| visit.count += 1).await?;
+            }
+            delivered.set(delivered.get() + 1);
+            Ok(())
+        });
+        assert_eq!(
+            (reply, set_cookie),
+            (Reply::Expired("Bye".to_owned()), None),
+            "its cookie is another reply's matter"
+        );
+        assert_eq!(delivered.get(), 0, "what follows the save does not happen");
+        assert!(rig.store.inside.is_empty());
+        assert_eq!(visitor.timing.effect, Effect::Created, "no reply of the handler's");
+    }
+}
+
+#[test]
+fn what_a_handler_did_not_ask_to_be_saved_is_dropped_when_the_session_was_killed_and_its_reply_goes_out() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    assert_eq!(visitor.ask(&rig, support::count), (Reply::Ok(2), None));
+    let log = rig.platform.logged();
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].starts_with("changes_dropped: RecordKey("), "{log:?}");
+}
+
+#[test]
+fn a_session_that_ended_stays_ended_for_the_rest_of_the_handler() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        for _ in 0..2 {
+            assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
+            assert_eq!(session.update(|visit| visit.count += 1).await.unwrap_err().kind(), ErrorKind::Ended);
+        }
+        assert!(session.record().is_none());
+        session.kill();
+        session.save().await
+    });
+    assert!(rig.store.inside.is_empty());
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Shop {
+    basket: Vec<String>,
+}
+
+/// The cookbook's order, while the visitor logs out: the goods are delivered at most once, and never after the logout.
+#[test]
+fn an_order_under_way_when_the_visitor_logs_out_delivers_nothing() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    visitor.ask(&rig, async |shop: &mut Session<Shop>| {
+        shop.basket.push("tea".to_owned());
+        Ok(())
+    });
+    let elsewhere = rig.redeployed(KEY, "{}");
+    let (delivered, is_first) = (Cell::new(0), Cell::new(true));
+    let mut ordering = visitor.twin();
+    let (reply, _) = ordering.ask(&rig, async |shop: &mut Session<Shop>| {
+        let basket = std::mem::take(&mut shop.basket);
+        if is_first.replace(false) {
+            visitor.twin().reset(&elsewhere);
+        }
+        shop.save().await?;
+        delivered.set(delivered.get() + basket.len());
+        Ok(())
+    });
+    assert_eq!((reply, delivered.get()), (expired(), 0));
+}
+
+/// One voucher, ten requests that have loaded it, and a logout at half time.
+#[test]
+fn a_voucher_is_spent_at_most_once() {
+    for with_a_logout in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = Visitor::default();
+        visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            session.count = 1;
+            Ok(())
+        });
+        let goods = Cell::new(0);
+        let rigs: Vec<Rig> = (0..10).map(|_| rig.redeployed(KEY, "{}")).collect();
+        /// Loads, lets the others load (within its handler, each by sessions of its own), then takes.
+        fn order(rigs: &[Rig], visitor: &Visitor, goods: &Cell<u32>, logout: &Rig, with_a_logout: bool) {
+            let Some((rig, rest)) = rigs.split_first() else {
+                if with_a_logout {
+                    visitor.twin().reset(logout);
+                }
+                return;
+            };
+            let has_gone_on = Cell::new(false);
+            visitor.twin().ask(rig, async |session: &mut Session<Visit>| {
+                if !has_gone_on.replace(true) {
+                    order(rest, visitor, goods, logout, with_a_logout);
+                }
+                let took = session
+                    .update(|visit| {
+                        let one = visit.count.min(1);
+                        visit.count -= one;
+                        one
+                    })
+                    .await?;
+                goods.set(goods.get() + u32::try_from(took).unwrap());
+                Ok(())
+            });
+        }
+        order(&rigs, &visitor, &goods, &rig, with_a_logout);
+        assert_eq!(goods.get(), u32::from(!with_a_logout));
+    }
+}
+
+// A write of which nobody knows whether it was stored.
+
+#[test]
+fn a_write_whose_answer_is_lost_is_not_done_again_by_the_same_request() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let spy = rig.store.clone();
+    for swallows in [false, true] {
+        rig.store.calls();
+        let before = stored(&rig, &visitor).unwrap().version;
+        let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            session.count += 1;
+            spy.lose("update");
+            let saved = session.save().await;
+            spy.lose("");
+            assert_eq!(saved.as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+            if !swallows {
+                return saved;
+            }
+            session.count += 100;
+            assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Unavailable);
+            assert_eq!(session.update(|visit| visit.count += 100).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            Ok(())
+        });
+        assert_eq!(reply, if swallows { Reply::Ok(()) } else { Reply::Error(ErrorKind::Unavailable) });
+        assert_eq!(rig.store.calls(), "load update");
+        assert_eq!(stored(&rig, &visitor).unwrap().version, before + 1, "applied once");
+    }
+    assert_eq!(visitor.read(&rig), Reply::Ok(3));
+}
+
+#[test]
+fn a_logout_is_possible_after_a_failed_save() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let spy = rig.store.clone();
+    let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        spy.lose("update");
+        drop(session.save().await);
+        spy.lose("");
+        session.kill();
+        Ok(())
+    });
+    assert_eq!(reply, Reply::Ok(()));
+    assert!(set_cookie.unwrap().contains("Max-Age=0"));
+    assert!(rig.store.inside.is_empty());
+}
+
+#[test]
+fn a_handler_that_goes_on_after_a_failed_save_has_its_own_error_and_the_log_has_both() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.fail("update");
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        if session.save().await.is_err() {
+            return Err(Error::new(ErrorKind::Unreadable, "the handler's own"));
+        }
+        Ok(())
+    });
+    assert_eq!(reply, Reply::Failed("the handler's own".to_owned()));
+    let log = rig.platform.logged();
+    assert_eq!(log, ["failure_ignored: a save failed, and its handler went on: unavailable: disk on fire in rack 7"]);
+}
+
+/// Also in an error type of its own, or one that takes any.
+#[test]
+fn a_failed_save_that_the_handler_returns_is_answered_as_what_it_is() {
+    #[derive(Debug)]
+    enum Own {
+        #[expect(dead_code, reason = "it is held, and not looked at")]
+        Session(Error),
+    }
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    rig.store.fail("update");
+    let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+    let own = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        session.save().await.map_err(Own::Session)
+    }));
+    assert_eq!(own.unwrap_err().kind(), ErrorKind::Unavailable);
+    let any = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        session.save().await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    }));
+    assert_eq!(any.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(rig.platform.logged(), Vec::<String>::new(), "whoever answers it logs it");
+}
+
+#[test]
+fn a_lost_race_that_the_handler_hides_is_found_at_its_end() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    let runs = Cell::new(0);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        session.count += 1;
+        drop(session.save().await);
+        Ok(session.count)
+    });
+    assert_eq!((reply, runs.get()), (Reply::Ok(11), 2));
+    assert_eq!(visitor.read(&rig), Reply::Ok(11));
+}
+
+// A handler within a handler.
+
+#[test]
+fn a_handler_that_serves_its_own_request_once_more_is_told_so_at_once() {
+    let rig = Rig::new();
+    for visitor in [known(&rig), Visitor::default()] {
+        rig.store.calls();
+        let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+        let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
+            session.count += 1;
+            rig.sessions.run(&incoming, support::count).await.map(|_| ())
+        }));
+        let Ok(Outcome::Failed(error)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Nested, 500));
+        assert!(matches!(rig.store.calls().as_str(), "load" | ""), "nothing is written, and nothing runs again");
+    }
+}
+
+#[test]
+fn concurrent_requests_and_other_kinds_of_session_are_no_nesting() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let other_kind = rig.redeployed(KEY, r#"{"cookie_name": "other"}"#);
+    let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+    let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        other_kind.sessions.run(&incoming, support::count).await.map(|_| ())
+    }));
+    assert!(matches!(outcome, Ok(Outcome::Replied { .. })), "{outcome:?}");
+    // Two requests at once, each of which waits in its handler while the other one runs.
+    let request = async || {
+        let waits = async |session: &mut Session<Visit>| {
+            session.count += 1;
+            support::step_aside().await;
+            Ok::<_, Error>(session.count)
+        };
+        rig.sessions.run(&incoming, waits).await
+    };
+    let both = block_on(support::both(request(), request()));
+    assert!(matches!(both, (Ok(Outcome::Replied { .. }), Ok(Outcome::Replied { .. }))), "{both:?}");
+    // After a handler that was dropped while it waited, no mark is left.
+    let mut dropped = Box::pin(request());
+    {
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    drop(dropped);
+    assert!(matches!(block_on(request()), Ok(Outcome::Replied { .. })));
+}
+
+#[test]
+fn an_update_that_another_release_makes_meanwhile_is_kept() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let first = stored(&rig, &visitor).unwrap();
+    let mut next = Record { version: 2, ..first };
+    next.extensions.set("owner", "7").unwrap();
+    assert_eq!(block_on(rig.store.inside.update(&key_of(&visitor), &next)).unwrap(), Updated::Done);
+    visitor.count(&rig);
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("owner"), Some("7"), "what it noted is written back");
+    visitor.log_in(&rig);
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("owner"), Some("7"), "and goes with the session");
+}

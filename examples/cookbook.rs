@@ -1,9 +1,11 @@
-//! The parts of docs/cookbook.md and README.md that are no program by themselves.
+//! The parts of docs/cookbook.md, docs/operations.md and README.md that are no program by themselves.
 #![allow(clippy::arithmetic_side_effects, reason = "a count of visits does not overflow")]
 
-use edge_session::Session;
+use std::cell::OnceCell;
+
+use edge_session::{D1Store, Platform, Session, SessionParameters, Sessions, Signer, WorkerPlatform};
 use serde::{Deserialize, Serialize};
-use worker::{Context, Env, Request, Response, Result, event};
+use worker::{Context, Env, FormEntry, Request, Response, Result, event};
 
 #[derive(Serialize, Deserialize)]
 struct Shop {
@@ -11,11 +13,13 @@ struct Shop {
     language: String,
     #[serde(default)] // a field that was added when sessions were already stored
     basket: Vec<String>,
+    message: Option<String>, // an Option needs no default: what is not stored is None
+    form_token: Option<String>,
 }
 
 impl Default for Shop {
     fn default() -> Self {
-        Self { count: 0, language: "zh".to_owned(), basket: Vec::new() }
+        Self { count: 0, language: "zh".to_owned(), basket: Vec::new(), message: None, form_token: None }
     }
 }
 
@@ -24,14 +28,26 @@ async fn deliver(_basket: &[String]) {}
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    match request.path().as_str() {
+        "/remember" => return remember(&request, &env).await,
+        "/reports" => return shop_sessions(&env)?.serve(&request, report).await,
+        _ => {}
+    }
     edge_session::serve(&request, &env, async |session: &mut Session<Shop>| match request.path().as_str() {
+        "/" => {
+            let message = session.message.take(); // read once; where there is none, nothing changes
+            Response::ok(message.unwrap_or_default())
+        }
         "/add" => {
             session.basket.push("tea".to_owned());
             Response::ok(session.basket.len().to_string())
         }
         "/order" => {
             let basket = std::mem::take(&mut session.basket);
-            session.save().await?; // if another request was faster, the closure runs again from the start
+            if basket.is_empty() {
+                return Response::ok("nothing to order"); // another request was faster, or there was nothing
+            }
+            session.save().await?; // a lost race: from the start. Logged out meanwhile: a 401, and nothing is delivered
             deliver(&basket).await; // from here on it runs once
             Response::ok("ordered")
         }
@@ -46,9 +62,88 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         }
         "/login" => {
             session.cycle_id();
-            Response::ok("a new id, the same data")
+            session.form_token = None; // whoever knew the old id may know it
+            session.message = Some("Welcome.".to_owned()); // for the next page
+            redirect_home(&request)
+        }
+        "/form" => {
+            let token = form_token(session)?;
+            Response::from_html(format!(
+                "<form method=post action=/language><input type=hidden name=token value={token}><input name=language></form>"
+            ))
+        }
+        "/language" => {
+            let form = request.clone()?.form_data().await?;
+            let (Some(FormEntry::Field(token)), Some(FormEntry::Field(language))) =
+                (form.get("token"), form.get("language"))
+            else {
+                return Response::error("token and language, please", 400);
+            };
+            if session.form_token.as_ref() != Some(&token) {
+                return Response::error("this form is out of date: load it again", 403);
+            }
+            session.language = language;
+            redirect_home(&request)
         }
         _ => Response::error("not found", 404),
     })
     .await
+}
+
+fn redirect_home(request: &Request) -> Result<Response> {
+    Response::redirect_with_status(request.url()?.join("/")?, 303)
+}
+
+/// What this session's forms must bring along: made when a form first needs it.
+fn form_token(session: &mut Session<Shop>) -> Result<String> {
+    if let Some(token) = &session.form_token {
+        return Ok(token.clone());
+    }
+    let mut random = [0; 16];
+    WorkerPlatform.fill_random(&mut random)?;
+    let token = format!("{:032x}", u128::from_le_bytes(random));
+    session.form_token = Some(token.clone());
+    Ok(token)
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Login {
+    user: Option<String>,
+}
+
+thread_local! {
+    static REMEMBERED: OnceCell<Sessions> = const { OnceCell::new() };
+}
+
+/// A second kind of session, which lasts for thirty days.
+fn remembered(env: &Env) -> Result<Sessions> {
+    if let Some(sessions) = REMEMBERED.with(|place| place.get().cloned()) {
+        return Ok(sessions);
+    }
+    let sessions = Sessions::from_env_with(env, |parameters| {
+        parameters.cookie_name = "remembered".to_owned();
+        parameters.persistent = true;
+        parameters.timeout = 30 * 24 * 60 * 60;
+    })?;
+    Ok(REMEMBERED.with(|place| place.get_or_init(|| sessions).clone()))
+}
+
+async fn remember(request: &Request, env: &Env) -> Result<Response> {
+    let log_in = async |login: &mut Session<Login>| {
+        login.cycle_id();
+        login.user = Some("ada".to_owned());
+        Response::ok("for thirty days")
+    };
+    remembered(env)?.serve(request, log_in).await
+}
+
+/// Sessions in a database, a table, a key and parameters of their own.
+fn shop_sessions(env: &Env) -> Result<Sessions> {
+    let store = D1Store::from_env(env, "SHOP_DB")?.with_table("shop_sessions")?;
+    let (signer, parameters) = (Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?);
+    Ok(Sessions::new(store, WorkerPlatform, signer, parameters)?)
+}
+
+async fn report(session: &mut Session<Login>) -> Result<Response> {
+    Response::ok(session.user.as_deref().unwrap_or("nobody"))
 }

@@ -27,7 +27,8 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
                 if !is_right(&user, &password) {
                     return Response::error("wrong user or password", 403);
                 }
-                // An id that somebody else may know from before is worth nothing after.
+                // The old id ends with this, so that whoever knows it gets nothing. A form that is sent twice logs in
+                // twice: the second login comes with the retired id, and is a session of its own, made by `Default`.
                 session.cycle_id();
                 session.user = Some(user);
                 Response::ok("welcome")

@@ -127,8 +127,8 @@ deploy: $(TOOLS)
 
 # Test.
 
-.PHONY: test lint test-core test-docs test-size test-worker test-page
-test: lint test-core test-docs build test-size test-worker test-page
+.PHONY: test lint test-core test-mutants test-docs test-size test-worker test-page
+test: lint test-core test-mutants test-docs build test-size test-worker test-page
 	@echo 'All tests passed.'
 
 lint: $(WASM_TARGET)
@@ -140,12 +140,17 @@ lint: $(WASM_TARGET)
 	cargo clippy --all-features --lib --target wasm32-unknown-unknown -- -D warnings
 
 # All but those that drive a Worker.
-CORE_TESTS := $(filter-out worker,$(basename $(notdir $(wildcard tests/*.rs))))
+CORE_TESTS := explorer $(basename $(notdir $(wildcard tests/*.rs)))
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
 	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
+
+# Each rule of the session layer taken out, one at a time: a test must fail.
+test-mutants: | need-npm
+	@echo '==> the mutants'
+	node tests/mutants.mjs
 
 test-docs:
 	@echo '==> the documentation'
@@ -165,9 +170,9 @@ test-worker: build $(CONFORMANCE) .dev.vars
 	cargo test --no-default-features --test worker
 
 # A Chromium is found or installed first, so that its absence is the only thing said about it.
-test-page: build
-	@echo '==> the page, in Chromium'
-	CHROME="$$(sh scripts/chromium)" && export CHROME && node --test --test-reporter=spec tests/page/page.test.mjs
+test-page: build $(CONFORMANCE)
+	@echo '==> the page, and a login, in Chromium'
+	CHROME="$$(sh scripts/chromium)" && export CHROME && node --test --test-reporter=spec tests/page/*.test.mjs
 
 .PHONY: screenshot
 screenshot: build

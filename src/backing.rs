@@ -131,12 +131,12 @@ impl Backing {
         self.within_deadline(self.store.change_id(from, retired, to, moved)).await
     }
 
-    /// Deletes what is under `key`, and, if it `follows`, the session where it has moved to, however often.
-    pub(crate) async fn delete(&self, key: &RecordKey, follows: bool) -> Result<(), Error> {
+    /// Deletes what is under `key`, and the session where it has moved to since this request looked, however often.
+    pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
             let record = self.within_deadline(self.store.delete(&key)).await?;
-            next = record.and_then(|record| record.successor).filter(|_| follows).map(|successor| successor.key);
+            next = record.and_then(|record| record.successor).map(|successor| successor.key);
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub struct Session<T> {
 /// Where the session stands in the store.
 enum State {
     /// Nothing stored. `presented` is what the visitor's cookie leads to: a session that is not there, or
-    /// cannot be read.
+    /// cannot be read. Never one that moved: who comes with its id may be a thief, whose logout ends nothing.
     New { presented: Option<RecordKey> },
     /// Loaded or created; `record` is what the store holds under `key`, as far as we know.
     Stored { id: SessionId, key: RecordKey, record: Record, cookie: Cookie },
@@ -290,7 +290,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
             _ if self.has_ended() => {
-                let drops = asked != Asked::AtTheEnd || changed?.is_some();
+                let drops = asked != Asked::AtTheEnd || !matches!(changed, Ok(None));
                 Ok(if drops { self.drop_changes() } else { Effect::Nothing })
             }
             State::Stored { key, record, .. } => {
@@ -531,15 +531,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     /// Deletes what the visitor's cookie leads to, also when it could not be read.
     async fn delete(&mut self) -> Result<Effect, Error> {
-        // This request had the session under its key, or came a moment late: it ends where it went. Who comes later
-        // with an old id may be a thief.
-        let (key, follows) = match &self.state {
-            State::New { presented } => (presented.as_ref(), false),
-            State::Stored { key, .. } | State::Retired { key } => (Some(key), true),
-            State::Ended => (None, false),
+        let key = match &self.state {
+            State::New { presented } => presented.as_ref(),
+            State::Stored { key, .. } | State::Retired { key } => Some(key),
+            State::Ended => None,
         };
         if let Some(key) = key {
-            self.backing.delete(key, follows).await?;
+            self.backing.delete(key).await?;
             self.effect = Effect::Killed;
         }
         self.state = State::Ended;

@@ -175,12 +175,12 @@ fn a_logout_that_takes_longer_than_the_grace_ends_the_session_that_moved_meanwhi
     assert_eq!(visitor.read(&rig), Reply::Ok(0), "ended under the new id");
 }
 
-/// It began before the login, and its handler runs again when the grace is over: it must not set a cookie in place of
-/// the login's.
+/// It began before the login, or the logout, and its handler runs again when the grace is over: it must not set a cookie in
+/// place of the login's.
 #[test]
-fn a_request_that_was_under_way_at_the_login_is_a_straggler_however_long_it_takes() {
+fn a_request_that_was_under_way_at_a_login_or_a_logout_is_a_straggler_however_long_it_takes() {
     for parameters in ["{}", r#"{"ignore_expiry": false}"#] {
-        for killed in [false, true] {
+        for logs_out in [false, true] {
             let rig = Rig::with(parameters);
             let visitor = RefCell::new(known(&rig));
             let mut late = visitor.borrow().twin();
@@ -189,17 +189,40 @@ fn a_request_that_was_under_way_at_the_login_is_a_straggler_however_long_it_take
             let (reply, set_cookie) = late.ask(&rig, async |session: &mut Session<Visit>| {
                 session.count += 1;
                 if is_first.replace(false) {
-                    visitor.borrow_mut().log_in(&elsewhere);
-                    clock.advance(100);
-                    if killed {
-                        visitor.borrow_mut().reset(&elsewhere);
+                    let mut visitor = visitor.borrow_mut();
+                    if logs_out {
+                        visitor.count(&elsewhere);
+                        rig.store.interfere_on_load(Interference::Delete);
+                    } else {
+                        visitor.log_in(&elsewhere);
                     }
+                    clock.advance(60);
                 }
                 Ok(session.count)
             });
-            assert_eq!((reply, set_cookie), (Reply::Ok(1), None), "{parameters}");
+            assert_eq!((reply, set_cookie), (Reply::Ok(1), None), "{parameters} {logs_out}");
         }
     }
+}
+
+/// The second run of its handler logs out: the session ends where it went, however late that is.
+#[test]
+fn a_logout_in_a_second_run_after_the_grace_follows_the_session() {
+    let rig = Rig::new();
+    let visitor = RefCell::new(known(&rig));
+    let mut leaving = visitor.borrow().twin();
+    let (elsewhere, clock, is_first) = (rig.redeployed(support::KEY, "{}"), rig.platform.clone(), Cell::new(true));
+    leaving.ask(&rig, async |session: &mut Session<Visit>| {
+        if is_first.replace(false) {
+            session.count += 1;
+            visitor.borrow_mut().log_in(&elsewhere);
+            clock.advance(60);
+        } else {
+            session.kill();
+        }
+        Ok(())
+    });
+    assert_eq!(visitor.borrow_mut().read(&rig), Reply::Ok(0));
 }
 
 /// The handler hides that its update met a login, and logs out.

@@ -1,10 +1,10 @@
-// The Worker as it is shipped, in workerd, and a Chromium to look at it: CHROME, a path.
+// The Worker as it is shipped, or another one, in workerd, and a Chromium to look at it: CHROME, a path.
 import { chromium } from "playwright-core";
 import { createTestHarness } from "wrangler";
 
-export async function start() {
+export async function start({ config = "wrangler.toml", dist = "dist", vars } = {}) {
   const secrets = { SECRET_KEY: "first-key-0123456789abcdef012345" };
-  const harness = createTestHarness({ workers: [{ configPath: "wrangler.toml", prebuiltWorkerDir: "dist", secrets }] });
+  const harness = createTestHarness({ workers: [{ configPath: config, prebuiltWorkerDir: dist, vars, secrets }] });
   const { url } = await harness.listen();
   await harness.getWorker().applyD1Migrations("DB");
   // Chromium's own sandbox needs what containers and root do not have; the only page it opens is ours.

@@ -27,6 +27,7 @@ pub struct SpyStore {
     failing: Rc<Cell<&'static str>>,
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
+    before_load: Rc<RefCell<Option<Interference>>>,
     losing: Rc<Cell<&'static str>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
     unhurried: Rc<Cell<bool>>,
@@ -73,6 +74,11 @@ impl SpyStore {
     /// Another request gets in before the next update; with several, one before each.
     pub fn interfere(&self, interferences: &[Interference]) {
         *self.before_update.borrow_mut() = interferences.to_vec();
+    }
+
+    /// Another request gets in before the next load.
+    pub fn interfere_on_load(&self, interference: Interference) {
+        *self.before_load.borrow_mut() = Some(interference);
     }
 
     /// The answer, unless it is lost.
@@ -143,6 +149,9 @@ pub async fn step_aside() {
 impl Store for SpyStore {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         self.note("load").await?;
+        if let Some(Interference::Delete) = self.before_load.take() {
+            self.inside.delete(key).await?;
+        }
         self.inside.load(key).await
     }
 

@@ -1,0 +1,66 @@
+// A login in a real Chromium, on each store: a browser keeps the cookie of the reply that arrives last, whatever was sent
+// first. `make test-page`.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { start } from "./browser.mjs";
+
+for (const store of ["kv", "d1", "object"]) {
+  describe(`a login on ${store}`, () => {
+    let browser, origin, stop;
+
+    before(async () => {
+      const vars = { session_parameters: { store, touch_after: 0 } };
+      ({ browser, origin, stop } = await start({ config: "tests/worker/conformance.toml", dist: "target/conformance/dist", vars }));
+    });
+    after(() => stop?.());
+
+    // A page of its own visitor, and what its fetches are answered.
+    async function visit() {
+      // The Worker's replies allow no scripts; the requests are what is looked at.
+      const page = await (await browser.newContext({ bypassCSP: true })).newPage();
+      await page.goto(`${origin}/whoami`);
+      const get = (path) => page.evaluate(async (path) => (await fetch(path)).text(), `/${path}`);
+      const cookie = async () => (await page.context().cookies())[0]?.value;
+      return { page, get, cookie };
+    }
+
+    for (const slow of ["slow-count", "slow-look"]) {
+      test(`is not undone by the reply to /${slow}, which was sent before it and arrives after it`, async () => {
+        const { page, get, cookie } = await visit();
+        assert.equal(await get("count"), "1");
+        const before = await cookie();
+        const order = await page.evaluate(async (slow) => {
+          const order = [];
+          const late = fetch(slow).then((reply) => order.push(`slow ${reply.status}`));
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          await fetch("/login").then((reply) => order.push(`login ${reply.status}`));
+          await late;
+          return order;
+        }, `/${slow}`);
+        assert.deepEqual(order, ["login 200", "slow 200"]);
+        assert.notEqual(await cookie(), before);
+        assert.equal(await get("whoami"), "101");
+      });
+    }
+
+    test("leaves nothing to whoever knew the id from before", async () => {
+      const [victim, thief] = [await visit(), await visit()];
+      await victim.get("count");
+      const [known] = await victim.page.context().cookies();
+      await victim.get("login");
+      await thief.page.context().addCookies([known]);
+      assert.equal(await thief.get("whoami"), "0");
+      assert.equal(await thief.get("count"), "1");
+      assert.equal(await thief.cookie(), known.value, "it is given no other");
+      assert.equal(await thief.get("login"), "100", "a session of its own");
+      assert.equal(await victim.get("whoami"), "101");
+    });
+
+    test("twice, by a double click, leaves the visitor logged in", async () => {
+      const { page, get } = await visit();
+      await get("count");
+      await page.evaluate(() => Promise.all([fetch("/login"), fetch("/login")]));
+      assert.ok(["100", "101"].includes(await get("whoami")));
+    });
+  });
+}

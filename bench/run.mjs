@@ -1,5 +1,6 @@
 // What a session costs, beside what others cost: `make bench`. Prints a table and writes bench/RESULTS.md.
-// ROUNDS and SECONDS make it shorter.
+// ROUNDS and SECONDS make it shorter. AGAINST=FOLDER, where another commit's Worker was built (`scripts/build-worker` in a
+// clone of it), compares only the two, to that one's cost, and writes nothing.
 import { execFileSync } from "node:child_process";
 import { linkSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
@@ -23,6 +24,10 @@ const contestants = [
   { name: "a constant, in JavaScript", modules: bundled("constant"), read: "/read", constant: true },
   { name: "a constant, in Rust", modules: built("target/bench/constant"), read: "/read", constant: true },
 ];
+
+const against = process.env.AGAINST;
+const STORES = ["kv", "d1", "object"];
+const before = (store) => ({ ...edge(store), name: `before, ${store}`, modules: built(against) });
 
 mkdirSync("target/bench", { recursive: true });
 
@@ -84,9 +89,9 @@ async function callsOf(server, path, cookies) {
   return (await counted()) || "none";
 }
 
-async function throughput() {
+async function throughput(racers = contestants, kindsOfRace) {
   const servers = [];
-  for (const contestant of contestants) {
+  for (const contestant of racers) {
     const server = { ...contestant, ...(await start(contestant)) };
     if (!server.constant) await countsToThree(server);
     const cookies = await warmCookies(server);
@@ -103,7 +108,7 @@ async function throughput() {
     }
     servers.push(server);
   }
-  const kinds = [
+  const kinds = kindsOfRace ?? [
     { kind: "count", path: () => "/count", file: "count", floor: "the floor", who: (server) => !server.constant },
     { kind: "read", path: (server) => server.read, file: "count", floor: "the floor", who: (server) => !server.constant },
     { kind: "forged", path: (server) => server.read, file: "forged", floor: "a constant, in Rust", who: () => true },
@@ -128,7 +133,7 @@ async function throughput() {
         server.name, show(median(own.map(({ cpu }) => cpu)), 0), show(Math.min(...own.map(({ cpu }) => cpu)), 0), ratio(({ cpu }) => cpu),
         show(median(own.map(({ rps }) => rps)), 0), ratio(({ rps }) => rps),
         show(median(own.map(({ p50 }) => p50)), 2), ratio(({ p50 }) => p50), show(median(own.map(({ p99 }) => p99)), 2), ratio(({ p99 }) => p99),
-        server.constant ? "" : server.name.endsWith("object") ? "see below" : server.calls[kind], refused || "",
+        server.constant ? "" : server.name.endsWith("object") ? "see below" : server.calls[kind.split(",")[0]], refused || "",
       ];
     });
     const head = ["", "CPU µs", "least", `to ${floor}`, "requests/s", "ratio", "p50 ms", "ratio", "p99 ms", "ratio", "store calls", "refused"];
@@ -212,6 +217,19 @@ async function weights() {
     rows.push([contestant.name, weight(contestant.modules, "wasm") || "", weight(contestant.modules, "esModule"), show(median(starts), 0), show(Math.min(...starts), 0)]);
   }
   return table(["", "wasm, gzipped", "JavaScript, gzipped", "cold start, ms", "least"], rows);
+}
+
+if (against) {
+  const everyone = () => true;
+  for (const store of STORES) {
+    const floor = `before, ${store}`;
+    const kinds = [
+      { kind: `count, ${store}`, path: () => "/count", file: "count", floor, who: everyone },
+      { kind: `read, ${store}`, path: (server) => server.read, file: "count", floor, who: everyone },
+    ];
+    for (const text of await throughput([before(store), edge(store)], kinds)) console.log(`${text}\n`);
+  }
+  process.exit(0);
 }
 
 const version = (name) => JSON.parse(readFileSync(`bench/node_modules/${name}/package.json`, "utf8")).version;

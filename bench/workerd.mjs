@@ -1,6 +1,6 @@
 // A contestant in a workerd of its own: the npm package's binary, by a capnp configuration, on one core.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { relative, resolve } from "node:path";
 
@@ -22,8 +22,8 @@ export function bundled(name) {
 // A Rust Worker as scripts/build-worker leaves it.
 export function built(folder) {
   return [
-    { name: "index.js", file: `${root}/${folder}/index.js`, kind: "esModule" },
-    { name: "index_bg.wasm", file: `${root}/${folder}/index_bg.wasm`, kind: "wasm" },
+    { name: "index.js", file: resolve(root, folder, "index.js"), kind: "esModule" },
+    { name: "index_bg.wasm", file: resolve(root, folder, "index_bg.wasm"), kind: "wasm" },
   ];
 }
 
@@ -107,8 +107,10 @@ export async function start({ name, modules, parameters, core = 0, flags = [] })
   process.setMaxListeners(0);
   process.once("exit", () => server.kill("SIGKILL"));
   const migrate = async () => {
-    for (const sql of readFileSync(`${root}/migrations/0001_sessions.sql`, "utf8").replaceAll(/^--.*$/gm, "").split(";")) {
-      if (sql.trim()) await fetch(`${d1}/query`, { method: "POST", body: JSON.stringify({ sql: sql.trim() }) });
+    for (const file of readdirSync(`${root}/migrations`).toSorted()) {
+      for (const sql of readFileSync(`${root}/migrations/${file}`, "utf8").replaceAll(/^--.*$/gm, "").split(";")) {
+        if (sql.trim()) await fetch(`${d1}/query`, { method: "POST", body: JSON.stringify({ sql: sql.trim() }) });
+      }
     }
   };
   if (parameters) await migrate();

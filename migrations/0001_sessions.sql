@@ -15,5 +15,5 @@ CREATE TABLE sessions (
     data TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- For the sweep. It costs a written row only when a session begins or its use is noted.
+-- For the sweep. It costs a written row more for each write.
 CREATE INDEX sessions_expires_at ON sessions (expires_at);

@@ -12,9 +12,21 @@ Error.stackTraceLimit = 100;
 const state = worker.__worker_init_state();
 let instance = state.instanceId;
 
-// How to tell those who wait for the instance. A request that the platform breaks off leaves its entry behind, until the
-// instance ends.
-const waiting = new Set();
+// How to tell those who wait for the instance, and since when they do. A request that the platform breaks off leaves its
+// entry behind: where there are many, those go that are older than any request.
+const waiting = new Map();
+const MANY = 256;
+const LONG = 20 * 60 * 1000;
+
+function wait(reject) {
+  if (waiting.size > MANY) {
+    for (const [oldest, since] of waiting) {
+      if (Date.now() - since < LONG) break;
+      waiting.delete(oldest);
+    }
+  }
+  waiting.set(reject, Date.now());
+}
 
 function called(call) {
   let answer;
@@ -29,7 +41,7 @@ function called(call) {
 
 function awaited(answer) {
   return new Promise((resolve, reject) => {
-    waiting.add(reject);
+    wait(reject);
     const settle = (settled) => (value) => {
       waiting.delete(reject);
       settled(value);
@@ -44,7 +56,7 @@ function failed(error) {
   if (state.instanceId === instance) return;
   instance = state.instanceId;
   console.log("edge-session: new_instance: after a panic or another trap");
-  for (const reject of waiting) reject(error);
+  for (const reject of waiting.keys()) reject(error);
   waiting.clear();
 }
 // In a timer's call, and in a settled promise's.

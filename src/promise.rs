@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -119,6 +120,25 @@ impl<T> Numbered<T> {
         self.all.iter_mut().find(|(its, _)| *its == number).map(|(_, thing)| thing)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The number that was given last.
+    pub(crate) fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Removes those whose number is this one, or was given before it.
+    pub(crate) fn remove_until(&mut self, number: u32) -> Vec<T> {
+        // Numbers go round: what is older is less than half of the way behind.
+        let is_old = |its: u32| number.wrapping_sub(its) < u32::MAX / 2;
+        let (old, kept) = mem::take(&mut self.all).into_iter().partition(|(its, _)| is_old(*its));
+        self.all = kept;
+        let old: Vec<(u32, T)> = old;
+        old.into_iter().map(|(_, thing)| thing).collect()
+    }
+
     pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
         let place = self.all.iter().position(|(its, _)| *its == number)?;
         Some(self.all.swap_remove(place).1)
@@ -134,6 +154,17 @@ pub(crate) fn awaited() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_a_number_is_removed_also_when_numbers_go_round() {
+        for last in [0, u32::MAX - 2] {
+            let mut numbered = Numbered { last, all: Vec::new() };
+            let [_, b, c, d] = ["a", "b", "c", "d"].map(|thing| numbered.insert(thing));
+            numbered.remove(b);
+            assert_eq!(numbered.remove_until(c), ["a", "c"]);
+            assert_eq!((numbered.len(), numbered.last(), numbered.remove(d)), (1, d, Some("d")));
+        }
+    }
 
     #[test]
     fn a_number_leads_to_its_own_until_that_is_removed() {

@@ -10,8 +10,11 @@ const README: &str = include_str!("../README.md");
 const COOKBOOK: &str = include_str!("../docs/cookbook.md");
 
 /// Each document, and its translation.
-const TRANSLATED: [(&str, &str); 2] =
-    [(README, include_str!("../README.zh-CN.md")), (COOKBOOK, include_str!("../docs/cookbook.zh-CN.md"))];
+const TRANSLATED: [(&str, &str); 3] = [
+    (README, include_str!("../README.zh-CN.md")),
+    (COOKBOOK, include_str!("../docs/cookbook.zh-CN.md")),
+    (include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")),
+];
 
 /// The fenced blocks of a document: the word behind the fence, and the text.
 fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -29,11 +29,6 @@ impl Shared {
     pub(crate) fn log_once(&self, event: Event, key: Option<&RecordKey>, sentence: fmt::Arguments<'_>) {
         log::log_once(&*self.platform, &self.said, event, key, sentence);
     }
-
-    /// Whether an event that is said once has been said.
-    pub(crate) fn has_said(&self, event: Event) -> bool {
-        self.said.has(event, None)
-    }
 }
 
 /// What one request's session stands on: the store, reached within a deadline, the platform, and the
@@ -94,16 +89,7 @@ impl Backing {
         };
         Ok(match &record.successor {
             Some(successor) if now < successor.until => Loaded::Retired,
-            Some(_) => {
-                self.log_once(
-                    Event::RetiredIdUsed,
-                    Some(key),
-                    format_args!(
-                        "{key:?} was used after its id had been changed: possibly a stolen cookie; it gets nothing"
-                    ),
-                );
-                Loaded::Former
-            }
+            Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
             None => Loaded::Live(record),
         })
@@ -126,7 +112,7 @@ impl Backing {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         self.within_deadline(self.store.change_id(from, retired, to, moved)).await
     }
@@ -135,15 +121,16 @@ impl Backing {
     pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
-            let record = self.within_deadline(self.store.delete(&key)).await?;
-            next = record.and_then(|record| record.successor).map(|successor| successor.key);
+            let successor = self.within_deadline(self.store.delete(&key)).await?;
+            next = successor.map(|successor| successor.key);
         }
         Ok(())
     }
 
     pub(crate) fn log_unreadable(&self, key: &RecordKey, reason: &impl fmt::Display) {
-        self.log(
+        self.log_once(
             Event::Unreadable,
+            Some(key),
             format_args!("{key:?} cannot be read, so its visitor gets a new session: {reason}"),
         );
     }

@@ -5,8 +5,10 @@ use std::net::Ipv4Addr;
 pub(crate) enum Connection<'a> {
     /// By https, to this host if it is known.
     Secure { host: Option<&'a str> },
-    /// By plain http, from the machine that the Worker runs on: in development.
+    /// From the machine that the Worker runs on, perhaps by plain http: in development.
     Loopback,
+    /// By https, to a loopback host, which is in no domain.
+    SecureLoopback,
     /// By plain http over a network.
     Plain { host: &'a str },
 }
@@ -14,20 +16,22 @@ pub(crate) enum Connection<'a> {
 impl<'a> Connection<'a> {
     /// Of a request for `url`, as the runtime wrote it: scheme and host in lower case, addresses in their usual
     /// form. `ip` is the visitor's address. Under `wrangler dev`, a Worker with `routes` sees their host in the URL
-    /// (workers-sdk#14683); the address tells that the visitor is on this machine all the same. On Cloudflare no
-    /// visitor has a loopback address.
+    /// (workers-sdk#14683), and perhaps another scheme; the address tells that the visitor is on this machine all the
+    /// same. On Cloudflare no visitor has a loopback address.
     pub(crate) fn of(url: Option<&'a str>, ip: Option<&str>) -> Self {
+        if ip.is_some_and(is_loopback_address) {
+            return Self::Loopback;
+        }
         let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else {
             return Self::Secure { host: None };
         };
         let host = host_of(rest);
-        if scheme != "http" {
-            return Self::Secure { host: Some(host) };
+        match (scheme, is_loopback_host(host)) {
+            ("http", true) => Self::Loopback,
+            ("http", false) => Self::Plain { host },
+            (_, true) => Self::SecureLoopback,
+            (_, false) => Self::Secure { host: Some(host) },
         }
-        if is_loopback_host(host) || ip.is_some_and(is_loopback_address) {
-            return Self::Loopback;
-        }
-        Self::Plain { host }
     }
 
     /// Whether the visitor's address decides: a plain http request to a host that is not loopback.
@@ -37,9 +41,10 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// The host in what follows a URL's `://`, without its port.
+/// The host in what follows a URL's `://`, without a user and a port.
 fn host_of(rest: &str) -> &str {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = authority.rsplit('@').next().unwrap_or(authority);
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => host,
         _ => authority,
@@ -47,15 +52,13 @@ fn host_of(rest: &str) -> &str {
 }
 
 fn is_loopback_host(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || host == "[::1]" || is_loopback_v4(host)
+    host == "localhost" || host.ends_with(".localhost") || host == "[::1]" || is_loopback_address(host)
 }
 
-fn is_loopback_address(ip: &str) -> bool {
-    ip == "::1" || is_loopback_v4(ip)
-}
-
-fn is_loopback_v4(text: &str) -> bool {
-    text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+/// An IPv4 address may come written as IPv6's, `::ffff:127.0.0.1`; std's own reading of IPv6 would cost 1 KB.
+fn is_loopback_address(text: &str) -> bool {
+    let v4 = text.strip_prefix("::ffff:").unwrap_or(text);
+    text == "::1" || v4.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -75,6 +78,8 @@ mod tests {
             ("http://localhost?x", None),
             ("http://shop.example.com/", Some("127.0.0.1")),
             ("http://shop.example.com/", Some("::1")),
+            ("http://shop.example.com/", Some("::ffff:127.0.0.1")),
+            ("https://shop.example.com/", Some("127.0.0.1")),
         ] {
             assert_eq!(Connection::of(Some(url), ip), Connection::Loopback, "{url}");
         }
@@ -87,6 +92,7 @@ mod tests {
             ("http://example.com/localhost", "example.com"),
             ("http://localhost.example.com/", "localhost.example.com"),
             ("http://127.evil.example/", "127.evil.example"),
+            ("http://localhost:x@evil.example/", "evil.example"),
             ("http://127.0.0.1.example:80/", "127.0.0.1.example"),
             ("http://[::2]:8787/", "[::2]"),
             ("http://[fe80::1]/", "[fe80::1]"),
@@ -94,8 +100,9 @@ mod tests {
         ] {
             assert_eq!(Connection::of(Some(url), Some("192.168.1.7")), Connection::Plain { host }, "{url}");
         }
-        let secure = Connection::of(Some("https://localhost/"), Some("127.0.0.1"));
-        assert_eq!(secure, Connection::Secure { host: Some("localhost") });
+        assert_eq!(Connection::of(Some("https://localhost/"), None), Connection::SecureLoopback);
+        let secure = Connection::of(Some("https://example.com/"), Some("192.0.2.1"));
+        assert_eq!(secure, Connection::Secure { host: Some("example.com") });
         for url in [None, Some(""), Some("localhost")] {
             assert_eq!(Connection::of(url, None), Connection::Secure { host: None });
         }

@@ -139,10 +139,10 @@ pub(crate) fn expire(parameters: &SessionParameters, connection: &Connection<'_>
 }
 
 fn attributes(parameters: &SessionParameters, connection: &Connection<'_>) -> String {
-    let on_loopback = matches!(connection, Connection::Loopback);
+    let has_domain = !matches!(connection, Connection::Loopback | Connection::SecureLoopback);
     let mut text = String::new();
     // A loopback host is in no domain, and a browser would drop the cookie.
-    if let Some(domain) = parameters.cookie_domain.as_deref().filter(|_| !on_loopback) {
+    if let Some(domain) = parameters.cookie_domain.as_deref().filter(|_| has_domain) {
         text += "; Domain=";
         text += domain;
     }
@@ -151,7 +151,7 @@ fn attributes(parameters: &SessionParameters, connection: &Connection<'_>) -> St
     }
     text += "; Path=";
     text += &parameters.cookie_path;
-    if parameters.secure && !(on_loopback && may_be_insecure(parameters)) {
+    if parameters.secure && !(*connection == Connection::Loopback && may_be_insecure(parameters)) {
         text += "; Secure";
     }
     text += "; SameSite=";
@@ -172,8 +172,8 @@ pub(crate) fn objection(parameters: &SessionParameters, connection: &Connection<
         && parameters.secure
     {
         return Some(format!(
-            "the cookie is `Secure`, and this request came by plain http to {host}: use https (`wrangler dev \
-             --local-protocol https`), or http://localhost"
+            "the cookie is `Secure`, and this request came by plain http to {host}: use https, or http://localhost in \
+             development"
         ));
     }
     let (Connection::Plain { host } | Connection::Secure { host: Some(host) }) = connection else { return None };

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What went wrong in the session layer, in one line for the operator's log.
 ///
@@ -12,9 +13,9 @@ use std::sync::Arc;
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    /// Shared by all copies of an error that a session gave its handler, so that the session can tell
-    /// whether the handler still has one: see [`is_held_elsewhere`](Self::is_held_elsewhere).
-    copies: Option<Arc<()>>,
+    /// Shared by all copies of an error that a session gave its handler, so that the session can tell whether the
+    /// handler still has one: see [`is_held_elsewhere`](Self::is_held_elsewhere). Whether it has been answered.
+    copies: Option<Arc<AtomicBool>>,
 }
 
 /// What can be done about an [`Error`].
@@ -125,6 +126,18 @@ impl Error {
     /// has dropped it and gone on.
     pub(crate) fn is_held_elsewhere(&self) -> bool {
         self.copies.as_ref().is_some_and(|copies| Arc::strong_count(copies) > 1)
+    }
+
+    /// Notes that a reply was made of it.
+    #[cfg(feature = "worker")]
+    pub(crate) fn answered(&self) {
+        if let Some(copies) = &self.copies {
+            copies.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.copies.as_ref().is_some_and(|copies| copies.load(Ordering::Relaxed))
     }
 
     /// What can be done about it.

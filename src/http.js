@@ -29,13 +29,24 @@ function own(body, init) {
 export const text = (status, body) => own(body, status === 200 ? AS_TEXT : { ...AS_TEXT, status });
 export const json = (body) => own(body, AS_JSON);
 
+// Whether a Cache-Control keeps shared caches out: "private" or "no-store", and nothing that lets them in again. With a
+// value, as private="Set-Cookie", it is about one header alone (RFC 9111, section 5.2.2.7).
+function keepsOut(control) {
+  const directives = control.toLowerCase().replaceAll(/"[^"]*"/g, '""').split(",").map((directive) => directive.trim());
+  const has = (name) => directives.includes(name);
+  return (has("private") || has("no-store")) && !has("public") && !directives.some((directive) => directive.startsWith("s-maxage"));
+}
+
+// What some caches ask before Cache-Control (RFC 9213).
+const TARGETED = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"];
+
 // A reply that depends on the session is kept by no cache but the visitor's own, and by none if it sets a cookie. The
 // cookies stand in lines.
 export function addSessionHeaders(headers, setCookie, timing) {
   const varies = (headers.get("Vary") ?? "").toLowerCase().split(",").map((name) => name.trim());
   if (!varies.includes("cookie") && !varies.includes("*")) headers.append("Vary", "Cookie");
-  const isPrivate = /\b(private|no-store)\b/i.test(headers.get("Cache-Control") ?? "");
-  if (setCookie !== "" || !isPrivate) headers.set("Cache-Control", "private, no-store");
+  if (setCookie !== "" || !keepsOut(headers.get("Cache-Control") ?? "")) headers.set("Cache-Control", "private, no-store");
+  for (const name of TARGETED) headers.delete(name);
   addOfThisRequest(headers, setCookie, timing);
 }
 

@@ -206,7 +206,9 @@ impl Sessions {
         let request = request.raw();
         let cookie = cookie(request);
         // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
-        let asks_for_ip = !self.parameters().ignore_change_ip || Connection::asks_for_ip(&url);
+        let parameters = self.parameters();
+        let asks_for_ip =
+            !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
         let ip = asks_for_ip.then(|| address(request)).flatten();
         let incoming = Incoming { cookie: cookie.as_deref(), ip: ip.as_deref(), url: Some(&url) };
         match self.run(&incoming, handler).await {
@@ -255,6 +257,7 @@ impl Error {
     /// 503, and not a word of the message.
     #[must_use]
     pub fn into_response<R: HttpResponse>(self) -> R {
+        self.answered();
         WorkerPlatform.log(format_args!("{}: {self}", self.kind().as_str()));
         let status = self.status();
         R::from_raw(match status {
@@ -273,15 +276,27 @@ impl Error {
 /// that it was returned, and answers it as what it is.
 impl From<Error> for worker::Error {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let message = format!("{}: {error}", error.kind().as_str());
         Self::UnknownJsError {
-            original: JsValue::UNDEFINED,
+            original: thrown(&message),
             name: Some("edge-session".to_owned()),
             message,
             code: None,
             cause: Some(Box::new(Self::Io(std::io::Error::other(error)))),
         }
     }
+}
+
+/// What JavaScript gets of the error, where it leaves Rust.
+#[cfg(target_family = "wasm")]
+fn thrown(message: &str) -> JsValue {
+    worker::js_sys::Error::new(message).into()
+}
+
+/// There is no JavaScript.
+#[cfg(not(target_family = "wasm"))]
+fn thrown(_message: &str) -> JsValue {
+    JsValue::UNDEFINED
 }
 
 #[wasm_bindgen(module = "/src/http.js")]

@@ -10,13 +10,22 @@ pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
 }
 
-/// The binding that a store is made of, which `wrangler.toml` declares in `table`.
+/// The binding that a store is made of, which `wrangler.toml` declares in `table`, and which has this method.
 ///
 /// # Errors
 ///
 /// `Misconfigured` when the environment has no such object.
-pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str) -> Result<T, Error> {
-    variable(env, name).filter(JsValue::is_object).map(JsCast::unchecked_into).ok_or_else(|| {
+pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &str) -> Result<T, Error> {
+    let has_method = |binding: &JsValue| {
+        js_sys::Reflect::get(binding, &JsValue::from_str(method)).is_ok_and(|method| method.is_function())
+    };
+    let binding = variable(env, name).filter(JsValue::is_object);
+    if binding.as_ref().is_some_and(|binding| !has_method(binding)) {
+        return Err(Error::misconfigured(format_args!(
+            "the binding {name} is of another kind than the sessions' store needs: bind it in {table}"
+        )));
+    }
+    binding.map(JsCast::unchecked_into).ok_or_else(|| {
         Error::misconfigured(format_args!(
             "the sessions' store needs the binding {name}; add {table} with `binding = \"{name}\"` to wrangler.toml"
         ))

@@ -60,7 +60,7 @@ impl Said {
     }
 
     /// Notes it; false if it has been said before.
-    fn is_new(&self, event: Event, key: Option<&RecordKey>) -> bool {
+    pub(crate) fn note(&self, event: Event, key: Option<&RecordKey>) -> bool {
         if self.has(event, key) {
             return false;
         }
@@ -85,7 +85,7 @@ pub(crate) fn log_once(
     key: Option<&RecordKey>,
     sentence: fmt::Arguments<'_>,
 ) {
-    if said.is_new(event, key) {
+    if said.note(event, key) {
         log(platform, event, sentence);
     }
 }

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -120,20 +119,23 @@ impl<T> Numbered<T> {
         self.all.iter_mut().find(|(its, _)| *its == number).map(|(_, thing)| thing)
     }
 
+    #[cfg(feature = "object")]
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// The number that was given last.
+    #[cfg(feature = "object")]
     pub(crate) fn last(&self) -> u32 {
         self.last
     }
 
     /// Removes those whose number is this one, or was given before it.
+    #[cfg(feature = "object")]
     pub(crate) fn remove_until(&mut self, number: u32) -> Vec<T> {
         // Numbers go round: what is older is less than half of the way behind.
         let is_old = |its: u32| number.wrapping_sub(its) < u32::MAX / 2;
-        let (old, kept) = mem::take(&mut self.all).into_iter().partition(|(its, _)| is_old(*its));
+        let (old, kept) = std::mem::take(&mut self.all).into_iter().partition(|(its, _)| is_old(*its));
         self.all = kept;
         let old: Vec<(u32, T)> = old;
         old.into_iter().map(|(_, thing)| thing).collect()
@@ -155,6 +157,7 @@ pub(crate) fn awaited() -> usize {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "object")]
     #[test]
     fn what_is_older_than_a_number_is_removed_also_when_numbers_go_round() {
         for last in [0, u32::MAX - 2] {

@@ -33,8 +33,8 @@ pub struct Session<T> {
     /// What was done in the store.
     effect: Effect,
     progress: Progress,
-    /// The last error of a [`save`](Self::save) or [`update`](Self::update).
-    refused: Option<Error>,
+    /// The errors of each [`save`](Self::save) and [`update`](Self::update) that its handler was given.
+    refused: Vec<Error>,
     backing: Rc<Backing>,
 }
 
@@ -47,8 +47,9 @@ enum State {
     Stored { id: SessionId, key: RecordKey, record: Record, cookie: Cookie },
     /// The visitor's id was changed a moment ago. The data is made by `Default`, and nothing of it is stored.
     Retired { key: RecordKey },
-    /// Killed, by this request or by another one: nothing will be stored any more.
-    Ended,
+    /// Ended, by this request or by another one: nothing will be stored any more. `key` is what it was known by, if it
+    /// may have gone on under another one: a logout follows.
+    Ended { key: Option<RecordKey> },
 }
 
 /// Whether the visitor has to be sent the id.
@@ -151,7 +152,7 @@ impl<T> Session<T> {
     pub fn record(&self) -> Option<&Record> {
         match &self.state {
             State::Stored { record, .. } => Some(record),
-            State::New { .. } | State::Retired { .. } | State::Ended => None,
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => None,
         }
     }
 }
@@ -219,20 +220,34 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.backing.back_off(attempt).await?;
                 self.reload().await?;
             }
-            if self.has_ended() {
+            if self.intent == Intent::End || self.has_ended() {
                 self.drop_changes();
                 return Err(Error::ended());
             }
             let answer = change(&mut *self);
             match self.commit_as(Asked::ByUpdate).await {
                 Ok(()) => return Ok(answer),
-                Err(error) if error.kind() == ErrorKind::Contended && !pending => {}
-                Err(error) => return Err(error),
+                Err(error) if pending => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Contended => {}
+                Err(error) => {
+                    self.undo(error.kind());
+                    return Err(error);
+                }
             }
         }
         // Not to be tried again by running the handler, which called this to run once.
         self.progress = Progress::Saved;
         Err(Error::contended())
+    }
+
+    /// Takes a change back that can never be stored, so that it does not fail the commit at the end as well.
+    fn undo(&mut self, refused_as: ErrorKind) {
+        if matches!(refused_as, ErrorKind::TooLarge | ErrorKind::Unserializable)
+            && let Some(unchanged) = self.unchanged.take_if(|unchanged| serde_json::from_str::<T>(unchanged).is_ok())
+            && let Ok(data) = serde_json::from_str(&unchanged)
+        {
+            self.data = data;
+        }
     }
 
     /// A commit that the handler asked for: that nothing was stored, since the session has ended, is its error.
@@ -250,12 +265,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 if self.progress == Progress::Open {
                     self.progress = Progress::Saved;
                 }
-                self.refused = None;
+                // What the handler has dealt with.
+                self.refused.retain(Error::is_held_elsewhere);
                 Ok(done)
             }
             Err(error) => {
                 let error = error.traced();
-                self.refused = Some(error.clone());
+                self.refused.push(error.clone());
                 Err(error)
             }
         }
@@ -263,9 +279,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     /// Stores what is due when the handler is done, and says what was done altogether.
     pub(crate) async fn commit_at_the_end(&mut self) -> Result<Effect, Error> {
-        if self.refused.is_some() {
-            self.log_ignored();
-        }
+        self.log_ignored();
         self.commit(Asked::AtTheEnd).await?;
         self.renew_cookie().await;
         Ok(self.effect)
@@ -289,6 +303,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             _ if self.intent == Intent::End => self.delete().await,
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
+            State::Stored { record, .. } if self.is_over(record, now) => {
+                let drops = asked != Asked::AtTheEnd || !matches!(changed, Ok(None));
+                Ok(if drops { self.end() } else { Effect::Nothing })
+            }
             _ if self.has_ended() => {
                 let drops = asked != Asked::AtTheEnd || !matches!(changed, Ok(None));
                 Ok(if drops { self.drop_changes() } else { Effect::Nothing })
@@ -302,12 +320,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 if changed.is_none() && !moves && !binds && !touch {
                     return Ok(Effect::Nothing);
                 }
-                let touched_at = if touch { now } else { record.touched_at };
-                let next = Record {
-                    touched_at,
-                    expires_at: self.backing.parameters.expires_at(record.created_at, touched_at),
-                    ..record.clone()
-                };
+                let mut next = record.clone();
+                if touch {
+                    next.touched_at = now;
+                    // Never shortened: a release with a longer timeout may answer beside this one, which goes by its own
+                    // timeout in any case.
+                    next.expires_at = record.expires_at.max(self.backing.parameters.expires_at(record.created_at, now));
+                }
                 let key = key.clone();
                 if changed.is_none() && !moves && !binds {
                     return Ok(self.touch(&key, next, asked).await);
@@ -326,10 +345,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 match (moves, is_changed) {
                     (true, _) => self.move_to_new_id(key, next).await,
                     (false, true) => self.replace(&key, next).await,
-                    (false, false) => Ok(self.bind(&key, next).await),
+                    (false, false) => Ok(self.bind(&key, next, asked).await),
                 }
             }
-            State::New { .. } | State::Retired { .. } | State::Ended => match changed? {
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => match changed? {
                 Some(data) => self.create(data, now).await,
                 None if asked == Asked::BySave => self.create(to_json(&self.data)?, now).await,
                 None => Ok(Effect::Nothing),
@@ -340,22 +359,35 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Whether nothing of it can be stored any more. One who came late with a retired id can begin a session of their own.
     fn has_ended(&self) -> bool {
         match self.state {
-            State::Ended => true,
+            State::Ended { .. } => true,
             State::Retired { .. } => self.intent != Intent::NewId,
             State::New { .. } | State::Stored { .. } => false,
         }
     }
 
-    /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably is looked at only
-    /// where that is `thorough`: it is compared with what is stored.
+    /// Whether it ended while the handler ran: at its absolute timeout, which no use can put off.
+    fn is_over(&self, record: &Record, now: u64) -> bool {
+        self.backing.parameters.absolute_expires_at(record.created_at).is_some_and(|end| now >= end)
+    }
+
+    /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably has changed only
+    /// inside a `Cell`, for which it is looked if that is `thorough`.
     fn changed(&self, thorough: bool) -> Result<Option<String>, Error> {
-        let unchanged = match (&self.unchanged, &self.state) {
-            (Some(unchanged), _) => unchanged,
-            (None, State::Stored { record, .. }) if thorough => &record.data,
-            (None, _) => return Ok(None),
+        let is_same = |data: &String| match (&self.unchanged, &self.state) {
+            (Some(unchanged), _) if data != unchanged => false,
+            (_, State::Stored { record, .. }) if thorough => *data == record.data || Self::reads_as(&record.data, data),
+            (unchanged, _) => unchanged.is_some(),
         };
+        if self.unchanged.is_none() && !thorough {
+            return Ok(None);
+        }
         let data = to_json(&self.data)?;
-        Ok((data != *unchanged).then_some(data))
+        Ok((!is_same(&data)).then_some(data))
+    }
+
+    /// Whether what is stored is this data, in the words of another release.
+    fn reads_as(stored: &str, data: &str) -> bool {
+        serde_json::from_str::<T>(stored).is_ok_and(|stored| to_json(&stored).is_ok_and(|stored| stored == data))
     }
 
     /// The data's JSON, if it may be stored: not too large, and known to be readable again.
@@ -407,12 +439,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     /// Binds a session that nothing else was done to to the visitor's address: a note that may fail, as a touch.
-    async fn bind(&mut self, key: &RecordKey, next: Record) -> Effect {
+    async fn bind(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Effect {
         match self.backing.update(key, &next).await {
             Ok(Updated::Done) => {
                 self.replaced_by(next);
                 self.note_touch();
             }
+            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
             // The next use binds it.
             Ok(Updated::Stale | Updated::Gone) => {}
             Err(error) => self.log_touch(key, &error),
@@ -423,6 +456,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Notes the use. It fails no request.
     async fn touch(&mut self, key: &RecordKey, touched: Record, asked: Asked) -> Effect {
         match self.backing.touch(key, &touched).await {
+            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
             Ok(Updated::Gone) => {}
             // A newer version that it gave way to is a session that is there.
             Ok(Updated::Stale) => self.note_found(asked),
@@ -462,7 +496,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Effect, Error> {
         let id = SessionId::random(&*self.backing.platform)?;
         let key = id.record_key();
-        let moved = Record { version: 1, ..next.clone() };
+        let mut moved = Record { version: 1, ..next.clone() };
         let until = self.backing.platform.now().saturating_add(GRACE);
         let retired = Record {
             ip: None,
@@ -472,7 +506,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             data: "null".to_owned(),
             ..next
         };
-        let changed = self.backing.change_id(&old, &retired, &key, &moved).await;
+        let changed = self.backing.change_id(&old, &retired, &key, &mut moved).await;
         if changed.is_err() {
             self.backing.log(
                 Event::IdUntold,
@@ -511,13 +545,15 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Another request killed the session, or changed its id.
     fn end(&mut self) -> Effect {
         let effect = self.drop_changes();
-        self.state = State::Ended;
+        if let State::Stored { key, .. } | State::Retired { key } = &self.state {
+            self.state = State::Ended { key: Some(key.clone()) };
+        }
         effect
     }
 
     /// Says that nothing is stored of what this request changed.
     fn drop_changes(&mut self) -> Effect {
-        if let State::Stored { key, .. } | State::Retired { key } = &self.state
+        if let State::Stored { key, .. } | State::Retired { key } | State::Ended { key: Some(key) } = &self.state
             && self.effect != Effect::Dropped
         {
             self.backing.log(
@@ -534,13 +570,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let key = match &self.state {
             State::New { presented } => presented.as_ref(),
             State::Stored { key, .. } | State::Retired { key } => Some(key),
-            State::Ended => None,
+            State::Ended { key } => key.as_ref(),
         };
         if let Some(key) = key {
             self.backing.delete(key).await?;
             self.effect = Effect::Killed;
         }
-        self.state = State::Ended;
+        self.state = State::Ended { key: None };
         Ok(self.effect)
     }
 
@@ -555,13 +591,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.unchanged = None;
                 *record = newer;
             }
-            Loaded::Retired | Loaded::Former => {
-                let key = key.clone();
-                self.drop_changes();
-                // A logout can still follow the session to its new id.
-                self.state = State::Retired { key };
-            }
-            Loaded::Absent | Loaded::Unreadable => {
+            Loaded::Retired | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {
                 self.end();
             }
         }
@@ -586,12 +616,12 @@ impl<T> Session<T> {
         Self::in_state(backing, T::default(), State::Retired { key })
     }
 
-    /// For a request whose session ended while it was under way.
-    pub(crate) fn ended(backing: &Rc<Backing>) -> Self
+    /// For a request whose session, under this key, ended while it was under way.
+    pub(crate) fn ended(backing: &Rc<Backing>, key: RecordKey) -> Self
     where
         T: Default,
     {
-        Self::in_state(backing, T::default(), State::Ended)
+        Self::in_state(backing, T::default(), State::Ended { key: Some(key) })
     }
 
     /// The session that `record` holds, with its data already read. `is_ageing`: its cookie is to be sent again when
@@ -611,7 +641,7 @@ impl<T> Session<T> {
             ip: None,
             effect: Effect::Nothing,
             progress: Progress::Open,
-            refused: None,
+            refused: Vec::new(),
             backing: Rc::clone(backing),
         }
     }
@@ -631,23 +661,28 @@ impl<T> Session<T> {
         }
     }
 
+    /// Whether it is alive, under this key.
+    pub(crate) fn is_stored_under(&self, key: &RecordKey) -> bool {
+        matches!(&self.state, State::Stored { key: its, .. } if its == key)
+    }
+
     /// Whether nothing of the handler's work is stored, so that it may run again.
     pub(crate) fn may_run_again(&self) -> bool {
         self.progress == Progress::Open
     }
 
-    /// The error of a [`save`](Self::save) or [`update`](Self::update), if the handler still has it: it returned it.
+    /// The error of a [`save`](Self::save) or [`update`](Self::update) that the handler still has: it returned it.
     pub(crate) fn returned_refusal(&mut self) -> Option<Error> {
-        let refused = self.refused.take_if(|refused| refused.is_held_elsewhere());
-        if refused.is_none() && self.refused.is_some() {
+        let returned = self.refused.iter().find(|refused| refused.is_held_elsewhere()).cloned();
+        if returned.is_none() {
             self.log_ignored();
         }
-        refused
+        returned
     }
 
     /// Nobody else says it: the handler went on as if nothing were.
     fn log_ignored(&mut self) {
-        if let Some(error) = self.refused.take() {
+        if let Some(error) = self.refused.pop().filter(|error| !error.is_answered()) {
             self.backing.log(
                 Event::FailureIgnored,
                 format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str()),
@@ -702,7 +737,7 @@ impl<T> fmt::Debug for Session<T> {
     /// Shows neither the id nor the data, for both may be secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match (self.intent, &self.state) {
-            (Intent::End, _) | (_, State::Ended) => "ended",
+            (Intent::End, _) | (_, State::Ended { .. }) => "ended",
             (_, State::New { .. }) => "new",
             (_, State::Retired { .. }) => "retired",
             (_, State::Stored { .. }) => "stored",

@@ -8,10 +8,10 @@ use crate::backing::{ATTEMPTS, Backing, Loaded, Shared};
 use crate::connection::Connection;
 use crate::cookie::{self, Presented, SignedId};
 use crate::log::{Event, Said};
-use crate::nesting::Nesting;
+use crate::nesting::{Mark, Nesting};
 use crate::session::CookieChange;
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind, Platform, Record, Session, SessionParameters, Signer, Store, Swept, Timing};
+use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept, Timing};
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
 ///
@@ -72,7 +72,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Misconfigured` when the parameters do not pass their [check](SessionParameters::check).
+    /// `Misconfigured` when the parameters do not pass their [check](SessionParameters::check), or allow more data than
+    /// the store can hold.
     pub fn new(
         store: impl Store + 'static,
         platform: impl Platform + 'static,
@@ -80,6 +81,13 @@ impl Sessions {
         parameters: SessionParameters,
     ) -> Result<Self, Error> {
         parameters.check()?;
+        let most = store.max_data();
+        if parameters.max_data > most {
+            return Err(Error::misconfigured(format_args!(
+                "session_parameters: `max_data` is {}, and must be at most {most} bytes, which the store can hold",
+                parameters.max_data
+            )));
+        }
         Ok(Self {
             shared: Rc::new(Shared {
                 store: Box::new(store),
@@ -129,24 +137,27 @@ impl Sessions {
     {
         let presented = self.presented(incoming);
         let ids: Rc<[SignedId]> = presented.ids().into();
-        self.shared.nesting.check(&ids)?;
+        let mark = Mark::of(&ids, incoming.url);
+        self.shared.nesting.check(&mark)?;
         let backing = Backing::new(&self.shared);
         let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
         let mut timing = Timing::default();
-        let mut had_session = false;
+        let mut had = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 backing.back_off(attempt).await?;
             }
-            let Some(mut session) = self.open::<T>(&backing, incoming, &ids, had_session).await? else {
-                return Ok(self.expired(incoming));
+            let opened = match had {
+                None => self.open::<T>(&backing, incoming, &ids).await?,
+                Some(signed) => Some(self.reopen(&backing, incoming, signed).await?),
             };
-            had_session |= session.record().is_some();
+            let Some(mut session) = opened else { return Ok(self.expired(incoming)) };
+            had = ids.iter().find(|signed| session.is_stored_under(&signed.key)).or(had);
             timing.attempts = timing.attempts.saturating_add(1);
             timing.loaded = !session.is_new();
             timing.load = timing.load.saturating_add(stopwatch.lap());
 
-            let answer = self.shared.nesting.within(&ids, handler(&mut session)).await;
+            let answer = self.shared.nesting.within(&mark, handler(&mut session)).await;
             timing.handler = timing.handler.saturating_add(stopwatch.lap());
 
             let refusal = match answer {
@@ -201,47 +212,36 @@ impl Sessions {
     }
 
     /// The first live session that the cookies lead to, or a new one in memory; `None` to answer with the expiry reply.
-    ///
-    /// `had_session`: the handler has run on it before. If it is gone, it ended while the request was under way: this
-    /// reply must neither begin another one nor touch the cookie, which a login may have set meanwhile.
     async fn open<T>(
         &self,
         backing: &Rc<Backing>,
         incoming: &Incoming<'_>,
         ids: &[SignedId],
-        had_session: bool,
     ) -> Result<Option<Session<T>>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
     {
-        let mut live: Option<(&SignedId, Record)> = None;
+        let mut live = None;
         let mut retired = None;
         // What a logout has to remove, although it leads to no session: never another's that is alive.
         let mut dead = None;
         let mut is_refused = false;
         for signed in ids {
-            // A second live session is only worth a line in the log.
-            if live.is_some() && self.shared.has_said(Event::SeveralSessions) {
-                break;
+            if live.is_some() {
+                self.look_for_another(backing, signed).await;
+                continue;
             }
-            let loaded = match backing.load(&signed.key).await {
-                Err(_) if live.is_some() => break,
-                loaded => loaded?,
-            };
-            match loaded {
+            match backing.load(&signed.key).await? {
                 Loaded::Live(record) if !self.admits(incoming, &record) => is_refused = true,
-                Loaded::Live(record) if live.is_none() => live = Some((signed, record)),
-                Loaded::Live(_) => self.shared.log_once(
-                    Event::SeveralSessions,
-                    None,
-                    format_args!(
-                        "a visitor has cookies of several live sessions, perhaps since `cookie_path` or `cookie_domain` was \
-                         changed; the first one counts"
-                    ),
-                ),
+                Loaded::Live(record) => match self.stored(backing, signed, record) {
+                    Some(session) => live = Some(session),
+                    None => dead = dead.or(Some(signed)),
+                },
                 Loaded::Retired => retired = Some(signed),
-                Loaded::Former if had_session => retired = Some(signed),
-                Loaded::Former => is_refused |= !self.parameters().ignore_expiry,
+                Loaded::Former => {
+                    self.log_former(&signed.key);
+                    is_refused |= !self.parameters().ignore_expiry;
+                }
                 Loaded::Absent => {
                     is_refused |= !self.parameters().ignore_expiry;
                     dead = dead.or(Some(signed));
@@ -250,24 +250,78 @@ impl Sessions {
             }
         }
         let session = match (live, retired) {
-            (Some((signed, record)), _) => match serde_json::from_str::<T>(&record.data) {
-                Ok(data) => {
-                    let is_ageing = self.parameters().persistent || !signed.is_current;
-                    Session::stored(backing, signed, record, data, is_ageing)
-                }
-                Err(error) => {
-                    backing.log_unreadable(&signed.key, &Error::data_unreadable(&error));
-                    Session::new(backing, Some(signed.key.clone()))
-                }
-            },
+            (Some(session), _) => session,
             (None, Some(signed)) => Session::retired(backing, signed.key.clone()),
-            (None, None) if had_session => Session::ended(backing),
             (None, None) if is_refused && !self.was_told(incoming) => return Ok(None),
             (None, None) => Session::new(backing, dead.map(|signed| signed.key.clone())),
         };
-        // An address is personal data: it is kept only where it is needed.
+        Ok(Some(self.bound(incoming, session)))
+    }
+
+    /// The session that a handler has run on already, as it is now: the same one, whatever else the visitor has cookies
+    /// of. If it is gone, it ended while the request was under way, whose reply must neither begin another one nor touch
+    /// the cookie, which a login may have set meanwhile.
+    async fn reopen<T>(
+        &self,
+        backing: &Rc<Backing>,
+        incoming: &Incoming<'_>,
+        signed: &SignedId,
+    ) -> Result<Session<T>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let session = match backing.load(&signed.key).await? {
+            Loaded::Live(record) => self.stored(backing, signed, record),
+            Loaded::Retired | Loaded::Former => Some(Session::retired(backing, signed.key.clone())),
+            Loaded::Absent | Loaded::Unreadable => None,
+        };
+        Ok(self.bound(incoming, session.unwrap_or_else(|| Session::ended(backing, signed.key.clone()))))
+    }
+
+    /// The session in a record; `None`, and a log line, if its data is not of the type.
+    fn stored<T>(&self, backing: &Rc<Backing>, signed: &SignedId, record: Record) -> Option<Session<T>>
+    where
+        T: DeserializeOwned,
+    {
+        match serde_json::from_str(&record.data) {
+            Ok(data) => {
+                let is_ageing = self.parameters().persistent || !signed.is_current;
+                Some(Session::stored(backing, signed, record, data, is_ageing))
+            }
+            Err(error) => {
+                backing.log_unreadable(&signed.key, &Error::data_unreadable(&error));
+                None
+            }
+        }
+    }
+
+    /// An address is personal data: it is kept only where it is needed.
+    fn bound<T>(&self, incoming: &Incoming<'_>, session: Session<T>) -> Session<T> {
         let is_bound = !self.parameters().ignore_change_ip;
-        Ok(Some(session.bound_to(incoming.ip.filter(|_| is_bound))))
+        session.bound_to(incoming.ip.filter(|_| is_bound))
+    }
+
+    /// Whether a visitor has a second live session, which is only worth a line in the log: so each cookie is looked at
+    /// once in the life of an isolate.
+    async fn look_for_another(&self, backing: &Rc<Backing>, signed: &SignedId) {
+        let shared = &self.shared;
+        if shared.said.has(Event::SeveralSessions, None) || !shared.said.note(Event::SeveralSessions, Some(&signed.key))
+        {
+            return;
+        }
+        if let Ok(Loaded::Live(_)) = backing.load(&signed.key).await {
+            let sentence = format_args!(
+                "a visitor has cookies of several live sessions, perhaps since `cookie_path` or `cookie_domain` was changed; \
+                 the first one counts"
+            );
+            shared.log_once(Event::SeveralSessions, None, sentence);
+        }
+    }
+
+    fn log_former(&self, key: &RecordKey) {
+        let sentence =
+            format_args!("{key:?} was used after its id had been changed: possibly a stolen cookie; it gets nothing");
+        self.shared.log_once(Event::RetiredIdUsed, Some(key), sentence);
     }
 
     /// Whether the visitor may use the session: one that is bound to no address yet is bound by this use.

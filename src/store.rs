@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{Error, Record, RecordKey};
+use crate::{Error, Record, RecordKey, Successor};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -47,14 +47,15 @@ pub use object::{ObjectStore, SessionObject};
 /// - A store that repeats a write *by itself*, and then finds another's version or nothing, does not know
 ///   whether its own was stored in between. It answers `Unavailable`: neither `Stale` nor `Gone`, upon which
 ///   the caller would do it again, nor `Done`. ([`repeat`] does that.)
-/// - `delete` of nothing succeeds.
+/// - `delete` of nothing succeeds, and a retired record stays, to say where the session went. So a delete can be
+///   repeated, by the store or by the visitor, and no more is lost with its answer.
 /// - A failed call is an [`Error`] and never an absent record: a visitor whose store is down is not
 ///   a new visitor.
 ///
 /// The futures need not be `Send`, for a Worker has one thread.
 ///
 /// ```
-/// use edge_session::{Error, MemoryStore, Record, RecordKey, Store, Updated};
+/// use edge_session::{Error, MemoryStore, Record, RecordKey, Store, Successor, Updated};
 ///
 /// /// Counts the loads of the store inside it.
 /// struct Counting {
@@ -76,7 +77,7 @@ pub use object::{ObjectStore, SessionObject};
 ///     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
 ///         self.inside.touch(key, record).await
 ///     }
-///     async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+///     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
 ///         self.inside.delete(key).await
 ///     }
 /// }
@@ -118,20 +119,19 @@ pub trait Store {
     /// `Unavailable`. It fails no request: a use that is not noted is noted at the next one.
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
 
-    /// Removes the record, and gives back what it was: the session may have moved meanwhile, and then
-    /// its [successor](Record::successor) is to be removed as well.
+    /// Removes the session under `key`, and says where it is if its id was changed: there it is to be removed as well.
     ///
-    /// `None` when nothing was there, or nothing readable, which is removed all the same.
+    /// A retired record stays, until it expires: a logout that has to be tried again finds by it where the session went.
+    /// `None` when nothing was there, or a session that has not moved, or nothing readable; all of that is removed.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, also when an answer was lost and with it what was removed: the visitor is to try
-    /// again then. Nothing under `key` is not an error.
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error>;
+    /// `Unavailable`. Nothing under `key` is *not* an error.
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error>;
 
     /// Gives the session under `from` the key `to`: `moved` is its record there, and `retired`, the next version of
     /// the old one, is what is left under `from`. `Stale` and `Gone` as for an [`update`](Self::update) to `retired`; then
-    /// nothing has changed.
+    /// nothing has changed. What the store notes in `moved`'s extensions is written with each later version.
     ///
     /// The default creates, then updates. A failure between the two leaves a record that nobody knows the id of; in
     /// the other order, it would have lost the session. A store that can do both in one step should.
@@ -144,7 +144,7 @@ pub trait Store {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         self.create(to, moved).await?;
         let updated = self.update(from, retired).await?;
@@ -153,6 +153,11 @@ pub trait Store {
             drop(self.delete(to).await);
         }
         Ok(updated)
+    }
+
+    /// The most bytes of data that it can hold for a session, beside the bookkeeping. `max_data` may not be more.
+    fn max_data(&self) -> u64 {
+        u64::MAX
     }
 
     /// Frees the space of records whose `expires_at` is `now` (seconds since 1970 UTC) or earlier.
@@ -207,13 +212,13 @@ pub(crate) trait AnyStore {
     fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()>;
     fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn touch<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
-    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Successor>>;
     fn change_id<'a>(
         &'a self,
         from: &'a RecordKey,
         retired: &'a Record,
         to: &'a RecordKey,
-        moved: &'a Record,
+        moved: &'a mut Record,
     ) -> Answer<'a, Updated>;
     fn delete_expired(&self, now: u64) -> Answer<'_, Swept>;
 }
@@ -235,7 +240,7 @@ impl<S: Store> AnyStore for S {
         Box::pin(Store::touch(self, key, record))
     }
 
-    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>> {
+    fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Successor>> {
         Box::pin(Store::delete(self, key))
     }
 
@@ -244,7 +249,7 @@ impl<S: Store> AnyStore for S {
         from: &'a RecordKey,
         retired: &'a Record,
         to: &'a RecordKey,
-        moved: &'a Record,
+        moved: &'a mut Record,
     ) -> Answer<'a, Updated> {
         Box::pin(Store::change_id(self, from, retired, to, moved))
     }

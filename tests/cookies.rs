@@ -105,6 +105,60 @@ fn a_dead_cookie_beside_a_live_one_hides_nothing() {
     }
 }
 
+/// Of another release's type: it stays where it is, and 1 2 3 is counted beside it.
+#[test]
+fn a_cookie_whose_data_cannot_be_read_hides_no_live_one() {
+    let rig = Rig::new();
+    let mut other = Visitor::default();
+    other.ask(&rig, async |session: &mut Session<Vec<String>>| {
+        session.push("of another type".to_owned());
+        Ok(())
+    });
+    let unreadable = other.cookie.unwrap();
+    let mut visitor = Visitor::with(unreadable.clone());
+    for expected in [1, 2, 3] {
+        assert_eq!(visitor.count(&rig), Reply::Ok(expected));
+        let live = visitor.cookie.as_ref().unwrap().rsplit("; ").next().unwrap().to_owned();
+        visitor.cookie = Some(format!("{unreadable}; {live}"));
+    }
+    let log = rig.platform.logged();
+    assert_eq!(log.iter().filter(|line| line.starts_with("unreadable: ")).count(), 1, "said once: {log:?}");
+}
+
+/// Its handler has run on the one; it must not do its work on the other.
+#[test]
+fn a_request_that_runs_again_stays_with_its_session() {
+    let rig = Rig::new();
+    let (first, mut second) = (known(&rig), known(&rig));
+    let header = format!("{}; {}", first.cookie.as_ref().unwrap(), second.cookie.as_ref().unwrap());
+    let (elsewhere, is_first) = (rig.redeployed(KEY, "{}"), Cell::new(true));
+    let (reply, set_cookie) = Visitor::with(header).ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        if is_first.replace(false) {
+            first.twin().count(&elsewhere);
+            rig.store.interfere_on_load(support::Interference::Delete);
+        }
+        Ok(session.count)
+    });
+    assert_eq!((reply, set_cookie), (Reply::Ok(1), None));
+    assert_eq!(second.read(&rig), Reply::Ok(1));
+    assert_eq!(rig.platform.logged().iter().filter(|line| line.starts_with("changes_dropped: ")).count(), 1);
+}
+
+#[test]
+fn a_cookie_behind_the_live_one_costs_a_store_call_once_in_the_life_of_an_isolate() {
+    let rig = Rig::new();
+    let dead = known(&rig).cookie.unwrap();
+    Visitor::with(dead.clone()).reset(&rig);
+    let mut visitor = known(&rig);
+    visitor.cookie = Some(format!("{}; {dead}", visitor.cookie.as_ref().unwrap()));
+    rig.store.calls();
+    for _ in 0..3 {
+        assert_eq!(visitor.twin().read(&rig), Reply::Ok(1));
+    }
+    assert_eq!(rig.store.calls(), "load load load load");
+}
+
 #[test]
 fn a_retired_cookie_beside_a_live_one_is_not_the_live_one() {
     let rig = Rig::new();

@@ -100,6 +100,17 @@ fn data_is_compared_with_itself_as_it_was_loaded_and_never_with_the_stored_text(
     }
 }
 
+/// Of another release, which knows a field more.
+#[test]
+fn a_save_of_what_has_not_changed_leaves_what_another_release_stored() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let text = r#"{"count":1,"basket":["tea"]}"#;
+    store_data(&rig, &visitor, text);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.save().await);
+    assert_eq!(stored(&rig, &visitor).unwrap().data, text);
+}
+
 #[test]
 fn what_is_only_read_is_not_serialised() {
     #[derive(Default, Deserialize)]
@@ -151,6 +162,13 @@ fn what_changes_inside_a_cell_is_seen_by_save() {
     rig.store.calls();
     visitor.ask(&rig, async |session: &mut Session<Shared>| session.save().await);
     assert_eq!(rig.store.calls(), "load", "a save of what has not changed writes nothing");
+    visitor.ask(&rig, async |session: &mut Session<Shared>| {
+        session.count.set(7);
+        // A mutable borrow, which notes what the data is now.
+        let _: &mut Shared = session;
+        session.save().await
+    });
+    assert_eq!(visitor.read(&rig), Reply::Ok(7));
 }
 
 #[test]
@@ -180,6 +198,17 @@ fn data_larger_than_max_data_is_refused_with_the_parameters_name_and_the_stored_
         Ok(())
     });
     assert_eq!(reply, Reply::Error(ErrorKind::TooLarge), "the default is 256 KiB");
+}
+
+#[test]
+fn more_than_the_store_can_hold_is_no_max_data() {
+    let platform = edge_session::TestPlatform::at(support::NOW);
+    let kv = edge_session::KvStore::new(support::kv::ModelKv::new(platform.clone()), platform.clone());
+    let parameters = |max_data| edge_session::SessionParameters { max_data, ..Default::default() };
+    let signer = edge_session::Signer::from_secret(KEY).unwrap();
+    let error = edge_session::Sessions::new(kv, platform, signer, parameters(10_000_001)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("`max_data` is 10000001, and must be at most 10000000 bytes"), "{error}");
 }
 
 #[test]

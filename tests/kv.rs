@@ -62,9 +62,9 @@ fn a_write_that_comes_after_the_change_of_the_id_does_not_bring_the_old_id_back(
     let (old, new) = (key(), key());
     block_on(async {
         store.create(&old, &record(1, 1)).await.unwrap();
-        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
+        let (retired, mut moved) = new_id(&record(1, 1), &new, NOW);
         kv.calls();
-        assert_eq!(store.change_id(&old, &retired, &new, &moved).await.unwrap(), Updated::Done);
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
         assert_eq!(kv.calls(), "get session ended, put session, put ended, delete session");
         assert_eq!(store.update(&old, &record(2, 2)).await.unwrap(), Updated::Done, "KV takes it");
         assert_eq!(store.load(&old).await.unwrap(), Some(retired.clone()), "in vain");
@@ -88,8 +88,8 @@ fn a_login_and_a_logout_in_any_order_leave_no_session_alive() {
         let direct = KvStore::new(kv, platform.clone());
         let (old, new) = (key(), key());
         block_on(direct.create(&old, &record(1, 1))).unwrap();
-        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
-        let mut login = Box::pin(store.change_id(&old, &retired, &new, &moved));
+        let (retired, mut moved) = new_id(&record(1, 1), &new, NOW);
+        let mut login = Box::pin(store.change_id(&old, &retired, &new, &mut moved));
         let mut logout = Box::pin(store.delete(&old));
         let (mut logged_in, mut logged_out) = (None, None);
         let mut context = Context::from_waker(Waker::noop());
@@ -108,7 +108,7 @@ fn a_login_and_a_logout_in_any_order_leave_no_session_alive() {
             }
         }
         // What the session layer does with where it went.
-        if let Some(successor) = logged_out.flatten().and_then(|record| record.successor) {
+        if let Some(successor) = logged_out.flatten() {
             block_on(direct.delete(&successor.key)).unwrap();
         }
         for key in [&old, &new] {
@@ -127,8 +127,8 @@ fn a_session_that_moved_dies_by_a_kill_of_any_of_its_keys_of_the_last_two_minute
             store.create(&keys[0], &record(1, 1)).await.unwrap();
             for pair in keys.windows(2) {
                 let stored = store.load(&pair[0]).await.unwrap().unwrap();
-                let (retired, moved) = new_id(&stored, &pair[1], NOW);
-                assert_eq!(store.change_id(&pair[0], &retired, &pair[1], &moved).await.unwrap(), Updated::Done);
+                let (retired, mut moved) = new_id(&stored, &pair[1], NOW);
+                assert_eq!(store.change_id(&pair[0], &retired, &pair[1], &mut moved).await.unwrap(), Updated::Done);
             }
             kv.calls();
             assert!(store.load(&keys[3]).await.unwrap().is_some());
@@ -149,8 +149,8 @@ fn two_minutes_after_a_change_of_id_a_load_is_one_read_again() {
     let (old, new) = (key(), key());
     block_on(async {
         store.create(&old, &record(1, 1)).await.unwrap();
-        let (retired, moved) = new_id(&record(1, 1), &new, NOW);
-        assert_eq!(store.change_id(&old, &retired, &new, &moved).await.unwrap(), Updated::Done);
+        let (retired, mut moved) = new_id(&record(1, 1), &new, NOW);
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
         platform.advance(119);
         let young = store.load(&new).await.unwrap().unwrap();
         assert!(young.extensions.get("predecessors").is_some(), "kept in what is written next");
@@ -173,11 +173,21 @@ fn a_logout_is_done_with_its_marks_and_what_follows_them_may_fail() {
         store.create(&key, &record(1, 1)).await.unwrap();
         kv.calls();
         // Within a second of the save, so that the delete meets 429; and twice, so that the second marks do.
-        for _ in 0..2 {
-            store.delete(&key).await.unwrap();
-            assert_eq!(kv.calls(), "get session ended, put killed, put ended, delete session");
-            assert_eq!(store.load(&key).await.unwrap(), None);
-            kv.calls();
+        store.delete(&key).await.unwrap();
+        assert_eq!(kv.calls(), "get session ended, put ended, put killed, delete session");
+        assert_eq!(store.load(&key).await.unwrap(), None);
+        kv.calls();
+        store.delete(&key).await.unwrap();
+        let looks = "get session ended, put ended, get ended, put killed, get killed, delete session";
+        assert_eq!(kv.calls(), looks, "the marks are there");
+        // A mark that met 429 and is not there is left a second later, or the logout is not done.
+        let other = self::key();
+        store.create(&other, &record(1, 1)).await.unwrap();
+        for (refusals, is_done) in [(4, false), (1, true)] {
+            for _ in 0..refusals {
+                kv.fail("put killed", KvFailure::TooManyWrites);
+            }
+            assert_eq!(store.delete(&other).await.is_ok(), is_done, "{refusals}");
         }
         for failing in ["put killed", "put ended", "get session"] {
             kv.fail(failing, KvFailure::Other("500 Internal Error".to_owned()));
@@ -250,6 +260,64 @@ fn marks_of_an_earlier_release_count() {
 }
 
 // With the session layer.
+
+/// What an act of a visitor with this cookie is told, and the cookie that it is given.
+fn act(
+    sessions: &Sessions,
+    cookie: Option<&str>,
+    act: impl AsyncFn(&mut Session<Visit>),
+) -> (Option<u64>, Option<String>) {
+    let incoming = Incoming { cookie, ..Incoming::default() };
+    let outcome = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| {
+        act(session).await;
+        Ok::<_, edge_session::Error>(session.count)
+    }));
+    match outcome {
+        Ok(Outcome::Replied { reply, set_cookie, .. }) => {
+            (Some(reply), set_cookie.first().map(|line| line.split(';').next().unwrap().to_owned()))
+        }
+        _ => (None, None),
+    }
+}
+
+/// A logout that does not see the login yet; and a login whose own handler saves once more.
+#[test]
+fn what_is_saved_after_a_change_of_id_still_names_the_predecessor() {
+    let platform = TestPlatform::at(NOW);
+    let kv = Kv::new(platform.clone());
+    let sessions = sessions(&kv, &platform);
+    let old = act(&sessions, None, async |session| session.count += 1).1.unwrap();
+    let (_, new) = act(&sessions, Some(&old), async |session| {
+        session.cycle_id();
+        session.save().await.unwrap();
+        session.count += 1;
+    });
+    let new = new.unwrap();
+    assert_eq!(act(&sessions, Some(&new), async |session| session.count += 1).0, Some(3));
+    let signed = edge_session::cookie::read(&old, "webpy_session_id", &Signer::from_secret(KEY).unwrap());
+    let mark = format!("killed:{}", signed.ids()[0].key.as_str());
+    block_on(edge_session::KvNamespace::put(&kv, &mark, "killed", u64::MAX)).unwrap();
+    assert_eq!(act(&sessions, Some(&new), async |_| ()).0, Some(0), "dead");
+}
+
+#[test]
+fn a_logout_that_failed_between_its_marks_does_not_end_the_next_login() {
+    for failing in ["put ended", "put killed"] {
+        let platform = TestPlatform::at(NOW);
+        let kv = Kv::new(platform.clone());
+        let sessions = sessions(&kv, &platform);
+        let mut cookie = act(&sessions, None, async |session| session.count += 1).1.unwrap();
+        kv.fail(failing, KvFailure::Other("500".to_owned()));
+        assert_eq!(act(&sessions, Some(&cookie), async |session| session.kill()).0, None, "503");
+        platform.advance(600);
+        let (_, new) = act(&sessions, Some(&cookie), async |session| {
+            session.count += 10;
+            session.cycle_id();
+        });
+        cookie = new.unwrap();
+        assert!(act(&sessions, Some(&cookie), async |_| ()).0 >= Some(10), "the login lasts");
+    }
+}
 
 /// After the grace a logout with the old id leaves no mark that the session's new record would find.
 #[test]

@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use edge_session::{
     Error, ErrorKind, Incoming, Outcome, Platform, Record, RecordKey, Session, SessionId, SessionParameters, Sessions,
-    Signer, Sleep, Store, Updated,
+    Signer, Sleep, Store, Successor, Updated,
 };
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -603,7 +603,7 @@ impl Store for Garbage {
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.0.touch(key, record).await
     }
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         self.0.delete(key).await
     }
 }

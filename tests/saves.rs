@@ -76,6 +76,64 @@ fn a_session_that_ended_stays_ended_for_the_rest_of_the_handler() {
     assert!(rig.store.inside.is_empty());
 }
 
+#[test]
+fn an_update_after_a_kill_says_ended() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.kill();
+        assert_eq!(session.update(|visit| visit.count += 1).await.unwrap_err().kind(), ErrorKind::Ended);
+        Ok(())
+    });
+    assert_eq!(reply, Reply::Ok(()));
+    assert!(rig.store.inside.is_empty());
+}
+
+/// Where nothing has changed, what is asked of the store is a note of use, if one is due.
+#[test]
+fn a_save_that_finds_by_its_note_of_use_that_the_session_was_killed_says_ended() {
+    for save in [true, false] {
+        let rig = Rig::with(r#"{"touch_after": 10}"#);
+        let visitor = known(&rig);
+        rig.platform.advance(10);
+        let elsewhere = rig.redeployed(KEY, "{}");
+        let (reply, _) = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+            visitor.twin().reset(&elsewhere);
+            if save { session.save().await } else { session.update(|_| ()).await }
+        });
+        assert_eq!(reply, expired(), "{save}");
+    }
+}
+
+#[test]
+fn a_save_after_the_absolute_timeout_says_ended_and_the_handlers_reply_goes_out() {
+    for asks in [true, false] {
+        let rig = Rig::with(r#"{"timeout": 100, "absolute_timeout": 150}"#);
+        let mut visitor = known(&rig);
+        rig.platform.advance(90);
+        let clock = rig.platform.clone();
+        let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            clock.advance(60);
+            session.count += 1;
+            if asks { session.save().await } else { Ok(()) }
+        });
+        assert_eq!(reply, if asks { expired() } else { Reply::Ok(()) });
+        assert_eq!(visitor.timing.effect, if asks { Effect::Created } else { Effect::Dropped });
+    }
+}
+
+#[test]
+fn a_change_that_is_too_large_is_taken_back_and_the_handlers_own_reply_goes_out() {
+    let rig = Rig::with(r#"{"max_data": 30}"#);
+    let mut visitor = Visitor::default();
+    let add = async |shop: &mut Session<Shop>| match shop.update(|shop| shop.basket.push("x".repeat(9))).await {
+        Err(error) if error.kind() == ErrorKind::TooLarge => Ok(("the basket is full", shop.basket.len())),
+        added => added.map(|()| ("added", shop.basket.len())),
+    };
+    assert_eq!(visitor.ask(&rig, add).0, Reply::Ok(("added", 1)));
+    assert_eq!(visitor.ask(&rig, add).0, Reply::Ok(("the basket is full", 1)));
+}
+
 #[derive(Default, Serialize, Deserialize)]
 struct Shop {
     basket: Vec<String>,
@@ -238,6 +296,43 @@ fn a_failed_save_that_the_handler_returns_is_answered_as_what_it_is() {
     assert_eq!(rig.platform.logged(), Vec::<String>::new(), "whoever answers it logs it");
 }
 
+/// Whichever of several it returns.
+#[test]
+fn the_first_of_two_failed_saves_that_the_handler_returns_is_answered_as_what_it_is() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.fail("update");
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        let Err(first) = session.save().await else { return Ok(()) };
+        if session.save().await.is_err() { Err(first) } else { Ok(()) }
+    });
+    assert_eq!(reply, Reply::Error(ErrorKind::Unavailable));
+    rig.store.fail("");
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        let Err(first) = session.save().await else { return Ok(session.count) };
+        if session.save().await.is_err() { Err(first) } else { Ok(0) }
+    });
+    assert_eq!(reply, Reply::Ok(11), "run again");
+}
+
+#[test]
+fn a_failed_save_that_the_handler_has_dealt_with_is_no_log_line() {
+    let rig = Rig::with(r#"{"max_data": 20}"#);
+    let mut visitor = known(&rig);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count = u64::MAX;
+        assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::TooLarge);
+        session.count = 7;
+        session.save().await
+    });
+    assert_eq!(reply, Reply::Ok(()));
+    assert_eq!(rig.platform.logged(), Vec::<String>::new());
+    assert_eq!(visitor.read(&rig), Reply::Ok(7));
+}
+
 #[test]
 fn a_lost_race_that_the_handler_hides_is_found_at_its_end() {
     let rig = Rig::new();
@@ -261,7 +356,8 @@ fn a_handler_that_serves_its_own_request_once_more_is_told_so_at_once() {
     let rig = Rig::new();
     for visitor in [known(&rig), Visitor::default()] {
         rig.store.calls();
-        let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+        let url = Some("https://example.com/");
+        let incoming = Incoming { cookie: visitor.cookie.as_deref(), url, ..Incoming::default() };
         let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
             session.count += 1;
             rig.sessions.run(&incoming, support::count).await.map(|_| ())
@@ -281,6 +377,12 @@ fn concurrent_requests_and_other_kinds_of_session_are_no_nesting() {
     let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
         session.count += 1;
         other_kind.sessions.run(&incoming, support::count).await.map(|_| ())
+    }));
+    assert!(matches!(outcome, Ok(Outcome::Replied { .. })), "{outcome:?}");
+    // A first visit's handler that begins another visitor's session.
+    let outcome = block_on(rig.sessions.run(&Incoming::default(), async |session: &mut Session<Visit>| {
+        session.count += 1;
+        rig.sessions.run(&Incoming::default(), support::count).await.map(|_| ())
     }));
     assert!(matches!(outcome, Ok(Outcome::Replied { .. })), "{outcome:?}");
     // Two requests at once, each of which waits in its handler while the other one runs.

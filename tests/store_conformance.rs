@@ -6,7 +6,8 @@ use std::cell::{Cell, RefCell};
 
 use edge_session::store::conformance::{Abilities, Violation, check};
 use edge_session::{
-    Error, ErrorKind, Extensions, MemoryStore, Record, RecordKey, SessionId, Store, Swept, TestPlatform, Updated,
+    Error, ErrorKind, Extensions, MemoryStore, Record, RecordKey, SessionId, Store, Successor, Swept, TestPlatform,
+    Updated,
 };
 use pollster::block_on;
 
@@ -15,8 +16,11 @@ const NOW: u64 = 1_764_000_000;
 #[test]
 fn memory_store_conforms() {
     let store = MemoryStore::default();
-    block_on(check(&store, &TestPlatform::at(NOW), Abilities::ALL)).unwrap();
-    assert!(store.is_empty(), "the suite leaves nothing behind");
+    block_on(async {
+        check(&store, &TestPlatform::at(NOW), Abilities::ALL).await.unwrap();
+        store.delete_expired(NOW + 3600).await.unwrap();
+    });
+    assert!(store.is_empty(), "the suite leaves nothing behind but what expires");
 }
 
 #[test]
@@ -50,6 +54,7 @@ enum Flaw {
     CutsLongData,
     DropsTheSuccessor,
     DropsWhatItDoesNotKnow,
+    DeletesTheRetired,
     SweepsTheLiving,
     UpdateTakesTouchesBack,
     TouchIsANewVersion,
@@ -65,11 +70,12 @@ struct Flawed {
     flaw: Flaw,
     nonce: Cell<u32>,
     written: RefCell<Option<(RecordKey, u64, u32)>>,
+    forgotten: RefCell<Vec<RecordKey>>,
 }
 
 impl Store for Flawed {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let loaded = self.inside.load(key).await?;
+        let loaded = self.inside.load(key).await?.filter(|_| !self.forgotten.borrow().contains(key));
         Ok(match (self.flaw, loaded) {
             (Flaw::AbsentIsAnError, None) => return Err(Error::new(ErrorKind::Unavailable, "absent")),
             (Flaw::ExpiresOnLoad, Some(record)) => Some(Record { expires_at: record.expires_at + 1, ..record }),
@@ -146,7 +152,7 @@ impl Store for Flawed {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         if self.flaw == Flaw::MovesWhatWasReplaced && self.inside.load(from).await?.is_some() {
             self.inside.delete(from).await?;
@@ -157,12 +163,18 @@ impl Store for Flawed {
         self.inside.change_id(from, retired, to, moved).await
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         match self.flaw {
             Flaw::DeleteOfNothingFails if self.inside.load(key).await?.is_none() => {
                 Err(Error::new(ErrorKind::Unavailable, "nothing there"))
             }
-            Flaw::DeleteKeeps => self.inside.load(key).await,
+            Flaw::DeleteKeeps => Ok(self.inside.load(key).await?.and_then(|record| record.successor)),
+            Flaw::DeletesTheRetired => {
+                let left = self.load(key).await?.and_then(|record| record.successor);
+                self.forgotten.borrow_mut().push(key.clone());
+                self.inside.delete(key).await?;
+                Ok(left)
+            }
             _ => self.inside.delete(key).await,
         }
     }
@@ -175,7 +187,13 @@ impl Store for Flawed {
 
 fn verdict_on(flaw: Flaw) -> Result<(), Violation> {
     let platform = TestPlatform::at(NOW);
-    let store = Flawed { inside: MemoryStore::default(), flaw, nonce: Cell::new(0), written: RefCell::default() };
+    let store = Flawed {
+        inside: MemoryStore::default(),
+        flaw,
+        nonce: Cell::new(0),
+        written: RefCell::default(),
+        forgotten: RefCell::default(),
+    };
     block_on(check(&store, &platform, Abilities::ALL))
 }
 
@@ -200,6 +218,7 @@ fn the_suite_finds_what_a_store_does_wrong() {
         (Flaw::LateTouchWins, "a late touch takes no later one back"),
         (Flaw::TouchesTheRetired, "a touch of a retired id is Gone"),
         (Flaw::RemembersItsWritesAlone, "a repeated update that meets another's act is an error"),
+        (Flaw::DeletesTheRetired, "delete of a retired id says where the session went, each time"),
         (Flaw::MovesWhatWasReplaced, "a change of id from a version that was replaced is Stale"),
         (Flaw::SweepsTheLiving, "delete_expired spares a record whose time is not over"),
     ] {

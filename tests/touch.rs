@@ -85,6 +85,21 @@ fn a_raised_timeout_counts_at_once() {
     assert_eq!(visitor.read(&raised), Reply::Ok(1));
 }
 
+/// Beside a release that knows the new timeout already: what it does shortens no session.
+#[test]
+fn a_release_with_a_shorter_timeout_takes_no_time_away() {
+    let rig = Rig::with(r#"{"timeout": 86400}"#);
+    let shorter = rig.redeployed(KEY, r#"{"timeout": 600}"#);
+    let mut visitor = known(&rig);
+    for seconds in [10, 100] {
+        rig.platform.advance(seconds);
+        assert!(matches!(visitor.count(&shorter), Reply::Ok(2 | 3)));
+    }
+    rig.platform.advance(700);
+    assert_eq!(visitor.twin().read(&shorter), Reply::Ok(0), "by its own timeout it is over");
+    assert_eq!(visitor.read(&rig), Reply::Ok(3), "and not by the longer one");
+}
+
 #[test]
 fn the_note_of_use_of_a_session_that_is_gone_is_silent() {
     let rig = Rig::with(DUE);

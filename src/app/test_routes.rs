@@ -210,9 +210,13 @@ async fn public(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys
     crate::serve(request, env, async |session: &mut Session<Visit>| {
         let response = web_sys::Response::new_with_opt_str(Some(&session.count.to_string()))?;
         let query = request.url();
-        response
-            .headers()
-            .set("Cache-Control", query.split_once('?').map_or("public, max-age=60", |(_, value)| value))?;
+        response.headers().set(
+            "Cache-Control",
+            &query
+                .split_once('?')
+                .map_or_else(|| "public, max-age=60".to_owned(), |(_, value)| value.replace("%22", "\"")),
+        )?;
+        response.headers().set("CDN-Cache-Control", "max-age=60")?;
         response.headers().set("Vary", "Accept-Encoding, cookie")?;
         Ok(response)
     })
@@ -237,7 +241,7 @@ async fn fetched<R: HttpResponse>(
 ) -> worker::Result<R> {
     crate::serve(request, env, async |session: &mut Session<Visit>| {
         session.count = session.count.saturating_add(1);
-        let objects: JsValue = js::binding(env, "SESSION_OBJECTS", "[[durable_objects.bindings]]")?;
+        let objects: JsValue = js::binding(env, "SESSION_OBJECTS", "[[durable_objects.bindings]]", "getByName")?;
         let object = method(&objects, "getByName", "nobody")?;
         let fetched = Settled::of(method(&object, "fetch", "https://session/")?.unchecked_ref()).await?;
         Ok(convert(fetched.unchecked_into()))

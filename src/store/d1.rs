@@ -3,7 +3,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Promise};
 
-use super::repeat::{Answered, repeated, unsure};
+use super::repeat::{Answered, repeated};
 use crate::http::WorkerPlatform;
 use crate::promise::Settled;
 use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated, js};
@@ -19,6 +19,7 @@ use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Su
 #[derive(Debug)]
 pub struct D1Store {
     database: Database,
+    binding: String,
     table: String,
 }
 
@@ -48,6 +49,9 @@ const SWEEP_STATEMENTS: u32 = 40;
 /// After so many milliseconds a sweep leaves the rest to the next one.
 const SWEEP_TIME: u64 = 20_000;
 
+/// As many as it counts of those that are left.
+const SWEEP_COUNTS: u32 = 100_000;
+
 impl D1Store {
     /// A store in the table `sessions` of the database that the environment binds to this name.
     ///
@@ -55,7 +59,8 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self { database: js::binding(env, binding, "[[d1_databases]]")?, table: TABLE.to_owned() })
+        let database = js::binding(env, binding, "[[d1_databases]]", "prepare")?;
+        Ok(Self { database, binding: binding.to_owned(), table: TABLE.to_owned() })
     }
 
     /// The same store in another table, which has the columns that `migrations/` gives `sessions`.
@@ -101,7 +106,7 @@ impl D1Store {
     }
 
     fn failed(&self, message: &str) -> Error {
-        failed(message, &self.table)
+        failed(message, &self.binding, &self.table)
     }
 }
 
@@ -163,6 +168,11 @@ fn whole(value: &JsValue) -> Option<u64> {
 }
 
 impl Store for D1Store {
+    /// A row may have 2 MB.
+    fn max_data(&self) -> u64 {
+        1_900_000
+    }
+
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let table = &self.table;
         let sql = format!("SELECT {COLUMNS} FROM {table} WHERE session_id = ?1");
@@ -214,15 +224,16 @@ impl Store for D1Store {
         Ok(if found { Updated::Done } else { Updated::Gone })
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         let table = &self.table;
-        let sql = format!("DELETE FROM {table} WHERE session_id = ?1 RETURNING {COLUMNS}");
-        let Answered { answer, repeated } = self.rows(&sql, &[key.as_str().into()]).await?;
-        if repeated && answer.length() == 0 {
-            // Perhaps the first call deleted it, and with its answer is lost where the session had just moved to.
-            return Err(unsure());
+        let sql = format!("DELETE FROM {table} WHERE session_id = ?1 AND successor IS NULL RETURNING version");
+        if self.rows(&sql, &[key.as_str().into()]).await?.answer.length() > 0 {
+            return Ok(None);
         }
-        Ok(record(answer.get(0)))
+        match self.load(key).await {
+            Err(error) if error.kind() != ErrorKind::Unreadable => Err(error),
+            left => Ok(left.ok().flatten().and_then(|record| record.successor)),
+        }
     }
 
     /// The row is copied under its new key, and retired under the old one, both only if it is of the version before.
@@ -231,7 +242,7 @@ impl Store for D1Store {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         let table = &self.table;
         // ?1 to ?11 are the retired row's, ?12 to ?22 the new one's.
@@ -273,7 +284,8 @@ impl Store for D1Store {
                 break;
             }
         }
-        let count = format!("SELECT count(*) FROM {table} WHERE expires_at <= ?1");
+        // Not all of them, if they are very many: each that is counted is a row read.
+        let count = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE expires_at <= ?1 LIMIT {SWEEP_COUNTS})");
         let counted = self.rows(&count, &[js::number(now)]).await?.answer.get(0);
         swept.left = counted.dyn_into().ok().and_then(|row: Array| whole(&row.get(0))).unwrap_or_default();
         Ok(swept)
@@ -281,12 +293,14 @@ impl Store for D1Store {
 }
 
 /// D1 tells its errors apart by their text alone.
-fn failed(message: &str, table: &str) -> Error {
-    if message.contains(&format!("no such table: {table}")) || message.contains("no such column: extensions") {
+fn failed(message: &str, binding: &str, table: &str) -> Error {
+    let needs_migration =
+        [&format!("no such table: {table}"), "no such column: extensions", "no column named extensions"];
+    if needs_migration.iter().any(|text| message.contains(*text)) {
         return Error::new(
             ErrorKind::Unavailable,
             format_args!(
-                "D1 has no table `{table}`, or one of an earlier release; run `npx wrangler d1 migrations apply DB --remote` \
+                "D1 has no table `{table}`, or one of an earlier release; run `npx wrangler d1 migrations apply {binding} --remote` \
                  for the deployed Worker, or with `--local` for `wrangler dev`"
             ),
         );
@@ -324,8 +338,9 @@ mod tests {
         for message in [
             "D1_ERROR: no such table: sessions: SQLITE_ERROR",
             "D1_ERROR: no such column: extensions at offset 80: SQLITE_ERROR",
+            "D1_ERROR: table sessions has no column named extensions: SQLITE_ERROR",
         ] {
-            let error = failed(message, "sessions");
+            let error = failed(message, "DB", "sessions");
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert!(error.to_string().contains("wrangler d1 migrations apply DB"), "{error}");
         }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::platform::part_of;
-use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Updated};
+use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in Workers KV, web.py's `DiskStore`: one value per session, under `session:<record key>`,
 /// which expires by itself.
@@ -157,11 +157,22 @@ impl<N: KvNamespace, P: Platform> KvStore<N, P> {
         self.platform.now().saturating_add(life.saturating_mul(2).max(LEAST_LIFE_OF_A_MARK))
     }
 
-    /// Leaves the mark of a kill, by a single attempt: 429 means that it, or one that it may stand beside, is there.
-    async fn mark(&self, name: &str, until: u64) -> Result<(), KvFailure> {
-        match self.namespace.put(name, KILLED, until).await {
-            Err(KvFailure::TooManyWrites) => Ok(()),
-            settled => settled,
+    /// Leaves the mark of a kill. 429 mostly means that it, or one that serves as well, is there: then a look is enough. It
+    /// may as well be of a write that failed.
+    async fn mark(&self, name: String, until: u64) -> Result<(), KvFailure> {
+        let mut repetitions = 0..REPETITIONS;
+        loop {
+            match self.namespace.put(&name, KILLED, until).await {
+                Err(KvFailure::TooManyWrites) => {}
+                settled => return settled,
+            }
+            if self.namespace.get(std::slice::from_ref(&name)).await?.iter().any(Option::is_some) {
+                return Ok(());
+            }
+            if repetitions.next().is_none() {
+                return Err(KvFailure::TooManyWrites);
+            }
+            self.wait_a_second().await;
         }
     }
 
@@ -202,6 +213,11 @@ fn name(extensions: &mut Extensions, predecessors: impl Iterator<Item = Predeces
 }
 
 impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
+    /// A value may have 25 MiB, and a Worker has 128 MB for all that it holds at once, a value several times over.
+    fn max_data(&self) -> u64 {
+        10_000_000
+    }
+
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let [stored, mark] = self.pair([session(key), ended(key)]).await?;
         if let Some(mark) = mark {
@@ -243,17 +259,22 @@ impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
         }
     }
 
-    /// The marks decide, and what follows them may fail: a record under a mark is not read, and expires.
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    /// The marks decide, and what follows them may fail: a record under a mark is not read, and expires. The mark of a
+    /// session that moved stays, and says where it went.
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         let record = match self.load(key).await {
             Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
             loaded => loaded.ok().flatten(),
         };
         let until = self.end_of_mark(record.as_ref());
-        self.mark(&killed(key), until).await?;
-        self.mark(&ended(key), until).await?;
+        let successor = record.and_then(|record| record.successor);
+        // In this order, for one that is under the second mark alone would live, and die with its next change of id.
+        if successor.is_none() {
+            self.mark(ended(key), until).await?;
+        }
+        self.mark(killed(key), until).await?;
         drop(self.namespace.delete(&session(key)).await);
-        Ok(record)
+        Ok(successor)
     }
 
     /// The new record first, then the mark that retires the old one. A look before it, for a change of id is rare and
@@ -263,7 +284,7 @@ impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         match self.load(from).await? {
             None => return Ok(Updated::Gone),
@@ -273,7 +294,6 @@ impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
             }
             Some(_) => {}
         }
-        let mut moved = moved.clone();
         let mut before = moved.extensions.get(PREDECESSORS).map(predecessors).transpose()?.unwrap_or_default();
         before.push((from.clone(), self.platform.now()));
         if before.len() > MOST_PREDECESSORS {
@@ -283,7 +303,7 @@ impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
             ));
         }
         name(&mut moved.extensions, before.into_iter())?;
-        self.put_record(to, &moved).await?;
+        self.put_record(to, moved).await?;
         self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;
         drop(self.namespace.delete(&session(from)).await);
         Ok(Updated::Done)

@@ -31,7 +31,7 @@ impl KvStore<KvBinding, WorkerPlatform> {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self::new(KvBinding(js::binding(env, binding, "[[kv_namespaces]]")?), WorkerPlatform))
+        Ok(Self::new(KvBinding(js::binding(env, binding, "[[kv_namespaces]]", "put")?), WorkerPlatform))
     }
 }
 
@@ -57,6 +57,7 @@ impl KvNamespace for KvBinding {
 async fn settled(call: Promise) -> Result<JsValue, KvFailure> {
     Settled::of(&call).await.map_err(|thrown| {
         let message = js::thrown(&thrown);
-        if message.contains("failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
+        let is_too_many = ["PUT failed: 429", "DELETE failed: 429"].iter().any(|text| message.contains(text));
+        if is_too_many { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
     })
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Swept, Updated};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Swept, Updated};
 
 /// Records in this process's memory: the reference that other stores are measured by, and the
 /// store for tests.
@@ -72,8 +72,13 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        Ok(self.records.borrow_mut().remove(key))
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+        let mut records = self.records.borrow_mut();
+        let successor = records.get(key).and_then(|record| record.successor.clone());
+        if successor.is_none() {
+            records.remove(key);
+        }
+        Ok(successor)
     }
 
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {

@@ -5,10 +5,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
 use worker::{Env, web_sys};
 
-use super::repeat::{Answered, repeated, unsure};
+use super::repeat::{Answered, repeated};
 use crate::http::WorkerPlatform;
 use crate::promise::Settled;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Updated, http, js, task};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, http, js, task};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -55,7 +55,7 @@ impl ObjectStore {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self { namespace: js::binding(env, binding, "[[durable_objects.bindings]]")? })
+        Ok(Self { namespace: js::binding(env, binding, "[[durable_objects.bindings]]", "getByName")? })
     }
 
     /// What the object of `key` answers.
@@ -90,6 +90,11 @@ fn updated(answer: &str) -> Result<Updated, Error> {
 }
 
 impl Store for ObjectStore {
+    /// A value may have 2 MB, and one whose text is not all Latin takes two bytes for each character.
+    fn max_data(&self) -> u64 {
+        950_000
+    }
+
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         match parts(&self.ask(key, LOAD, None).await?.answer) {
             (NONE, _) => Ok(None),
@@ -117,13 +122,10 @@ impl Store for ObjectStore {
         updated(&self.ask(key, TOUCH, Some(&touch)).await?.answer)
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let Answered { answer, repeated } = self.ask(key, DELETE, None).await?;
-        match parts(&answer) {
-            // Perhaps the first call deleted it, and with its answer is lost where the session had just moved to.
-            (NONE, _) if repeated => Err(unsure()),
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+        match parts(&self.ask(key, DELETE, None).await?.answer) {
             (NONE, _) => Ok(None),
-            (RECORD, text) => Ok(Record::from_text(text).ok()),
+            (RECORD, text) => Ok(Record::from_text(text).ok().and_then(|record| record.successor)),
             (other, _) => Err(failed(other)),
         }
     }
@@ -215,7 +217,11 @@ impl SessionObject {
             (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record),
             (TOUCH, Ok(touch)) => self.touch(stored.as_deref(), &touch),
             (DELETE, _) => {
-                Settled::of(&self.storage.delete_all()?).await?;
+                let record = stored.as_deref().map(Record::from_text);
+                let is_retired = matches!(&record, Some(Ok(record)) if record.successor.is_some());
+                if !is_retired {
+                    Settled::of(&self.storage.delete_all()?).await?;
+                }
                 Ok(found(stored))
             }
             (other, _) => Ok(format!("this object does not know how to {other}")),

@@ -74,9 +74,8 @@ impl Answered<Updated> {
     }
 }
 
-/// The error of a repeated write, or delete, of which it is not known whether it was done before.
-#[must_use]
-pub fn unsure() -> Error {
+/// The error of a repeated write of which it is not known whether it was done before.
+fn unsure() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "the answer to a write was lost, and what is stored now does not tell whether it was done",

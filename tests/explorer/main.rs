@@ -2,7 +2,7 @@
 //! two steps, store calls and their answers are lost, visitors leave, replies arrive in any order or never, two releases
 //! answer side by side, and somebody knows the id from before. After each run the promises are checked.
 //!
-//! Every order there is, up to a number, then random ones. A failure prints its schedule, which replays it:
+//! First the orders that deviate least from one request after the other, then random ones. A failure prints its schedule, which replays it:
 //! `EXPLORER='a login | Kv | 0.2.1' cargo test --no-default-features --test explorer replay -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
@@ -16,30 +16,22 @@ mod stores;
 mod support;
 mod world;
 
+use std::collections::VecDeque;
+
 use requests::Act::{self, *};
 use run::{ADVERSARY as A, Run, Scenario, VISITOR as V};
 use stores::{Flaw, Kind};
 use world::Choices;
 use world::Faults::{OfAnything, OfWrites};
 
-/// In how many orders a scenario is tried on each store: one after another first, then at random.
+/// In how many orders a scenario is tried on each store: those first that deviate least from "the first one goes on", then
+/// random ones.
 const SYSTEMATIC: usize = 1_000;
 const RANDOM: u64 = 1_500;
 
 /// `EXPLORER_RUNS=30000` explores for longer: that many random orders.
 fn random_runs() -> u64 {
     std::env::var("EXPLORER_RUNS").map_or(RANDOM, |runs| runs.parse().expect("a number"))
-}
-
-/// How many choices are tried systematically; the first one is taken beyond.
-const DEPTH: usize = 18;
-
-/// The next list of choices after this one, as leaves of a tree; `None` at the end.
-fn next(made: &[(usize, usize)]) -> Option<Vec<usize>> {
-    let place = made.iter().take(DEPTH).rposition(|(chosen, of)| chosen + 1 < *of)?;
-    let mut next: Vec<usize> = made[..place].iter().map(|(chosen, _)| *chosen).collect();
-    next.push(made[place].0 + 1);
-    Some(next)
 }
 
 /// Plays one schedule. An error is what broke, and how to replay it.
@@ -59,14 +51,19 @@ fn attempt(scenario: &Scenario, kind: Kind, choices: Choices) -> Result<Vec<(usi
 
 fn explore(scenario: &Scenario) -> Result<(), String> {
     for kind in scenario.kinds {
-        let mut given = Some(Vec::new());
+        // Breadth first: no deviation, then one, anywhere, then two.
+        let mut given = VecDeque::from([Vec::new()]);
         for _ in 0..SYSTEMATIC {
-            let Some(choices) = given else { break };
+            let Some(choices) = given.pop_front() else { break };
+            let fixed = choices.len();
             let made = attempt(scenario, *kind, Choices { given: choices, ..Choices::default() })?;
-            given = next(&made);
+            for (place, (_, of)) in made.iter().enumerate().skip(fixed) {
+                let before: Vec<usize> = made[..place].iter().map(|(chosen, _)| *chosen).collect();
+                given.extend((1..*of).map(|other| [&before[..], &[other]].concat()));
+            }
         }
         // With nothing left to choose there is nothing to draw.
-        if given.is_some() {
+        if !given.is_empty() {
             for seed in 0..random_runs() {
                 attempt(scenario, *kind, Choices { seed: Some(seed), ..Choices::default() })?;
             }
@@ -81,6 +78,7 @@ fn scenarios() -> Vec<Scenario> {
     vec![
         // Exact: no update is lost, and none is applied twice.
         of("counts", &[(V, Count), (V, CountByUpdate), (V, Count)]),
+        of("saves of nothing", &[(V, Save), (V, Count), (V, Save)]),
         of("counts and looks", &[(V, Count), (V, Look), (V, CountByUpdate), (V, Look)]),
         Scenario { faults: OfWrites(3), ..of("counts, answers lost", &[(V, Count), (V, Count)]) },
         Scenario { faults: OfWrites(4), ..of("updates, answers lost", &[(V, CountByUpdate), (V, CountAndDeliver)]) },
@@ -103,6 +101,10 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { jumps: vec![31, 31], ..of("a slow logout", &[(V, LogIn), (V, Reset), (V, Look)]) },
         lossy(of("a logout and a login, all lost", &[(V, LogIn), (V, Reset), (V, Count)])),
         Scenario { jumps: vec![40, 61], ..of("a very slow logout", &[(V, Reset), (V, LogIn), (V, LogIn)]) },
+        Scenario { faults: OfWrites(4), ..of("logouts, answers lost", &[(V, LogIn), (V, Reset), (V, ResetAndSave)]) },
+        Scenario { leaves: 1, ..of("two logouts and a login", &[(V, LogIn), (V, Reset), (V, Reset)]) },
+        of("a logout and a login that counts", &[(V, LogInAndCount), (V, Reset), (V, Count)]),
+        of("a logout and a login after an update", &[(V, UpdateAndLogIn), (V, LogIn), (V, Reset)]),
         // A login leaves the old id nothing.
         of("a login", &[(V, LogIn), (A, Count), (A, Look)]),
         of("a login and an adversary's", &[(V, LogIn), (A, LogIn), (A, Look)]),
@@ -190,7 +192,7 @@ fn a_use_at_this_time_is_noted_whoever_noted_it() {
 }
 
 /// The explorer must find what each rule of a store is for. The rules of the session layer are taken out one by one by
-/// `scripts/mutants.mjs`.
+/// `tests/mutants.mjs`.
 #[test]
 fn a_store_with_a_flaw_is_found_out() {
     for (flaw, acts, faults, expected) in [

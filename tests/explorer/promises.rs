@@ -18,6 +18,8 @@ pub fn broken(run: &Run) -> Option<String> {
         looking_writes_nothing,
         no_cookie_for_nothing,
         what_was_not_told_is_logged,
+        never_mistaken,
+        what_ended_meanwhile_begins_nothing,
     ];
     checks.iter().find_map(|check| check(run, &got).err())
 }
@@ -49,10 +51,9 @@ fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
             }
         }
     }
-    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| got.act != Act::Reset);
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.logs_out());
     for got in got.iter().filter(|_| is_exact) {
-        let is_counted =
-            matches!(got.act, Act::Count | Act::CountByUpdate | Act::CountAndDeliver | Act::LogIn | Act::LogInAndSave);
+        let is_counted = got.act.changes_data() && !matches!(got.act, Act::Take | Act::TakeAndSave | Act::CountAndGoOn);
         let is_stored = matches!(got.replied(), Some(Effect::Created | Effect::Saved | Effect::Moved));
         if is_counted && is_stored && !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
             return Err(format!("write {} was acknowledged and is lost", got.number));
@@ -73,13 +74,18 @@ fn told_is_true(run: &Run, got: &[Got]) -> Result<(), String> {
             return Err(format!("request {} did twice what follows its save", got.number - 1));
         }
     }
-    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| got.act != Act::Reset);
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.logs_out());
     for got in got.iter().filter(|got| is_exact && got.act == Act::CountAndDeliver && delivered(got) == 1) {
         if !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
             return Err(format!("request {} was told that it is saved, and it is not", got.number - 1));
         }
     }
     Ok(())
+}
+
+/// Whether this login was answered with a new id.
+fn has_moved(got: &Got) -> bool {
+    got.replied().is_some() && got.set_cookie.iter().any(|line| !line.contains("Max-Age=0"))
 }
 
 /// Whether this logout had the session, or the right to follow it to where it went.
@@ -92,13 +98,12 @@ fn had_the_session(got: &Got) -> bool {
 /// No request in flight and no cookie revives a killed session.
 fn logout_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
     // On KV two logins at once are two sessions, and a logout of one leaves the other.
-    let is_login =
-        |got: &&Got| matches!(got.act, Act::LogIn | Act::LogInAndSave) && got.replied() == Some(Effect::Moved);
+    let is_login = |got: &&Got| got.act.logs_in() && has_moved(got);
     let is_forked = run.kind == Kind::Kv
         && got.iter().filter(is_login).filter(|got| got.cookie.as_ref() == Some(&run.cookie)).count() > 1;
     let ends_all = |got: &Got| !is_forked || got.cookie.as_ref() == Some(&run.cookie);
     let logged_out =
-        got.iter().any(|got| got.act == Act::Reset && got.replied().is_some() && had_the_session(got) && ends_all(got));
+        got.iter().any(|got| got.act.logs_out() && got.replied().is_some() && had_the_session(got) && ends_all(got));
     if logged_out && known_sessions(run, got).iter().any(|seen| seen.writes.contains(&0)) {
         return Err("alive after a logout".to_owned());
     }
@@ -107,8 +112,7 @@ fn logout_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
 
 /// Whoever knows the id from before a login reads and writes nothing of what came after.
 fn the_old_id_is_worth_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
-    let logins: Vec<&Got> =
-        got.iter().filter(|got| got.browser == VISITOR && matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
+    let logins: Vec<&Got> = got.iter().filter(|got| got.browser == VISITOR && got.act.logs_in()).collect();
     let is_visitors = |seen: &Seen| seen.user.is_some_and(|user| logins.iter().any(|login| login.number == user));
     let adversary: Vec<&Got> = got.iter().filter(|got| got.browser == ADVERSARY).collect();
     if adversary.iter().any(|got| got.notes.borrow().saw.iter().any(is_visitors)) {
@@ -117,8 +121,7 @@ fn the_old_id_is_worth_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
     if !adversary.is_empty() && is_visitors(&run.seen_by(run.jar(ADVERSARY).as_deref())) {
         return Err("the old id cycles into the login".to_owned());
     }
-    let since =
-        logins.iter().filter(|login| login.replied() == Some(Effect::Moved)).filter_map(|login| login.ended).min();
+    let since = logins.iter().filter(|login| has_moved(login)).filter_map(|login| login.ended).min();
     for late in adversary.iter().filter(|got| since.is_some_and(|since| got.began > since)) {
         if known_sessions(run, got).iter().any(|seen| is_visitors(seen) && seen.writes.contains(&late.number)) {
             return Err("the old id writes into the login".to_owned());
@@ -129,11 +132,10 @@ fn the_old_id_is_worth_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
 
 /// Replies may arrive in any order: who logged in, and nobody logged out, is logged in.
 fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
-    let logins: Vec<&Got> =
-        got.iter().filter(|got| got.browser == VISITOR && matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
-    let logged_in = !logins.is_empty()
-        && logins.iter().all(|login| matches!(login.replied(), Some(Effect::Moved | Effect::Created)));
-    let logged_out = got.iter().any(|got| got.act == Act::Reset && (got.browser == VISITOR || had_the_session(got)));
+    let logins: Vec<&Got> = got.iter().filter(|got| got.browser == VISITOR && got.act.logs_in()).collect();
+    let logged_in =
+        !logins.is_empty() && logins.iter().all(|login| login.replied().is_some() && !login.set_cookie.is_empty());
+    let logged_out = got.iter().any(|got| got.act.logs_out() && (got.browser == VISITOR || had_the_session(got)));
     let is_young = run.now() - crate::world::NOW < 100;
     // A login within the store's deadline, and no request that comes with the old id when its grace is over.
     let is_fast = logins.iter().all(|login| login.ended_at - login.began_at <= 5);
@@ -154,9 +156,10 @@ fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
     Ok(())
 }
 
-/// Who only looks runs once, writes no data, and is not failed by a note of use.
+/// Who only looks, or saves what it has not changed, runs once, writes no data, and is not failed by a note of use.
 fn looking_writes_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
-    for got in got.iter().filter(|got| got.act == Act::Look) {
+    let is_new = |got: &Got| got.notes.borrow().states.iter().any(|(state, _)| state != "Session(stored)");
+    for got in got.iter().filter(|got| got.act == Act::Look || got.act == Act::Save && !is_new(got)) {
         let calls = run.world.calls_of(got.number as usize - 1);
         let count = |name: &str| calls.iter().filter(|call| *call == name).count();
         if got.notes.borrow().runs > 1 {
@@ -184,10 +187,36 @@ fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
         }
         let notes = got.notes.borrow();
         if notes.states.last().is_some_and(|(state, _)| state == "Session(retired)")
-            && !matches!(got.act, Act::LogIn | Act::LogInAndSave | Act::Reset)
+            && !got.act.logs_in()
+            && !got.act.logs_out()
             && !got.set_cookie.is_empty()
         {
             return Err("a straggler is sent a cookie".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A store that fails is never an empty session: where nobody logs in or out, and no time goes by, each handler runs on
+/// the session.
+fn never_mistaken(run: &Run, got: &[Got]) -> Result<(), String> {
+    let is_there = run.now() == crate::world::NOW + run.scenario.age
+        && got.iter().all(|got| !got.act.logs_in() && !got.act.logs_out());
+    let is_new = |got: &&Got| got.notes.borrow().states.iter().any(|(state, _)| state != "Session(stored)");
+    match got.iter().find(is_new) {
+        Some(got) if is_there => Err(format!("request {} ran on another session", got.number - 1)),
+        _ => Ok(()),
+    }
+}
+
+/// A request that had the session, and runs again when it is gone, neither begins another nor sets a cookie.
+fn what_ended_meanwhile_begins_nothing(_run: &Run, got: &[Got]) -> Result<(), String> {
+    for got in got.iter().filter(|got| !got.act.logs_in() && !got.act.logs_out()) {
+        let states = &got.notes.borrow().states;
+        let had_it = states.first().is_some_and(|(state, _)| state == "Session(stored)");
+        let is_gone = states.last().is_some_and(|(state, _)| state != "Session(stored)");
+        if had_it && is_gone && (!got.set_cookie.is_empty() || got.replied() == Some(Effect::Created)) {
+            return Err(format!("request {} begins a session in place of the one that ended", got.number - 1));
         }
     }
     Ok(())
@@ -197,7 +226,7 @@ fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
 fn what_was_not_told_is_logged(run: &Run, got: &[Got]) -> Result<(), String> {
     let first = run.keys.borrow()[0].clone();
     let is_retired = run.inside.load(&first, &run.world).is_some_and(|record| record.successor.is_some());
-    let logins: Vec<&Got> = got.iter().filter(|got| matches!(got.act, Act::LogIn | Act::LogInAndSave)).collect();
+    let logins: Vec<&Got> = got.iter().filter(|got| got.act.logs_in()).collect();
     let all_failed = logins.iter().all(|login| matches!(login.answer, Some(Answer::Failed(_))));
     if is_retired && all_failed && !run.world.logged().iter().any(|line| line.starts_with("id_untold: ")) {
         return Err("an id was changed, its visitor was not told, and the log does not say so".to_owned());

@@ -68,15 +68,31 @@ pub enum Act {
     /// Takes the voucher, and delivers for it.
     Take,
     TakeAndSave,
+    /// Saves, and has changed nothing.
+    Save,
     Reset,
+    /// Ends the session at once, and once more if that failed.
+    ResetAndSave,
     LogIn,
     LogInAndSave,
+    /// Saves the new id, and counts after that.
+    LogInAndCount,
+    /// Counts by an update, hides what came of it, and logs in.
+    UpdateAndLogIn,
 }
 
 impl Act {
+    pub fn logs_in(self) -> bool {
+        matches!(self, Self::LogIn | Self::LogInAndSave | Self::LogInAndCount | Self::UpdateAndLogIn)
+    }
+
+    pub fn logs_out(self) -> bool {
+        matches!(self, Self::Reset | Self::ResetAndSave)
+    }
+
     /// Whether its handler changes the session's data.
     pub fn changes_data(self) -> bool {
-        !matches!(self, Self::Look | Self::Reset)
+        !matches!(self, Self::Look | Self::Save | Self::Reset | Self::ResetAndSave)
     }
 }
 
@@ -169,13 +185,26 @@ async fn handle<T: Data>(
             session.save().await?;
             notes.borrow_mut().delivered += took;
         }
+        Act::Save => session.save().await?,
         Act::Reset => session.kill(),
-        Act::LogIn | Act::LogInAndSave => {
+        Act::ResetAndSave => {
+            session.kill();
+            if session.save().await.is_err() {
+                session.save().await?;
+            }
+        }
+        Act::LogIn | Act::LogInAndSave | Act::LogInAndCount | Act::UpdateAndLogIn => {
+            if act == Act::UpdateAndLogIn {
+                drop(session.update(|data| data.writes().push(number + 1000)).await);
+            }
             session.writes().push(number);
             *session.user() = Some(number);
             session.cycle_id();
-            if act == Act::LogInAndSave {
+            if matches!(act, Act::LogInAndSave | Act::LogInAndCount) {
                 session.save().await?;
+            }
+            if act == Act::LogInAndCount {
+                session.writes().push(number + 1000);
             }
         }
     }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use edge_session::store::repeat::{Answered, repeated, unsure};
-use edge_session::{Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, Store, Updated};
+use edge_session::store::repeat::{Answered, repeated};
+use edge_session::{Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, Store, Successor, Updated};
 use pollster::block_on;
 
 use crate::support::kv::ModelKv;
-use crate::world::World;
+use crate::world::{REFUSED, World};
 
 /// Which store a run is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +142,9 @@ impl Store for Exact {
         Ok(self.call("touch", touch).await?.answer)
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         let key = key.clone();
-        let Answered { answer, repeated } = self.call("delete", move |inside| block_on(inside.delete(&key))).await?;
-        if repeated && answer.is_none() { Err(unsure()) } else { Ok(answer) }
+        Ok(self.call("delete", move |inside| block_on(inside.delete(&key))).await?.answer)
     }
 
     async fn change_id(
@@ -153,7 +152,7 @@ impl Store for Exact {
         from: &RecordKey,
         retired: &Record,
         to: &RecordKey,
-        moved: &Record,
+        moved: &mut Record,
     ) -> Result<Updated, Error> {
         if self.kind == Kind::Object {
             self.create(to, moved).await?;
@@ -169,7 +168,11 @@ impl Store for Exact {
             block_on(async {
                 // A repeated change must not bring back what was deleted under the new id.
                 let is_done = inside.load(&from).await?.is_some_and(|stored| stored == retired);
-                if is_done { Ok(Updated::Done) } else { inside.change_id(&from, &retired, &to, &moved).await }
+                if is_done {
+                    Ok(Updated::Done)
+                } else {
+                    inside.change_id(&from, &retired, &to, &mut moved.clone()).await
+                }
             })
         };
         let answered = self.call("change_id", change).await?;
@@ -192,7 +195,10 @@ impl ScheduledKv {
     ) -> Result<A, KvFailure> {
         let inside = self.inside.clone();
         let sent = self.world.send(&name, move || effect(&inside).map_err(Error::from));
-        sent.await.map_err(|error| KvFailure::Other(error.to_string()))
+        sent.await.map_err(|error| {
+            let message = error.to_string();
+            if message == REFUSED { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
+        })
     }
 }
 

@@ -65,7 +65,12 @@ enum Fate {
     Answered,
     AnswerLost,
     Lost,
+    /// By KV, which takes one write a second under one name.
+    Refused,
 }
+
+/// What is said of such a call.
+pub const REFUSED: &str = "429";
 
 /// An answer, once it is there, and who waits for it.
 type Awaited<A> = (Option<Result<A, Error>>, Option<Waker>);
@@ -150,10 +155,12 @@ impl World {
     /// The call at this place takes effect, or not, and is answered, or not.
     pub fn land(&self, place: usize) {
         let sent = self.0.sent.borrow_mut().remove(place);
-        let fates = [Fate::Answered, Fate::AnswerLost, Fate::Lost];
+        let is_kv_write = sent.name.starts_with("put ") || sent.name.starts_with("delete session");
+        let all = [Fate::Answered, Fate::AnswerLost, Fate::Lost, Fate::Refused];
+        let fates = if is_kv_write { &all[..] } else { &all[..3] };
         let is_read = sent.name.starts_with("load") || sent.name.starts_with("get");
         let can_fail = self.0.faults_left.get() > 0 && !(is_read && self.0.spares_reads.get());
-        let fate = if can_fail { fates[self.choose(3)] } else { Fate::Answered };
+        let fate = if can_fail { fates[self.choose(fates.len())] } else { Fate::Answered };
         if fate != Fate::Answered {
             self.0.faults_left.set(self.0.faults_left.get() - 1);
         }
@@ -174,9 +181,10 @@ impl World {
         let answer: Rc<RefCell<Awaited<A>>> = Rc::new(RefCell::new((None, None)));
         let slot = Rc::clone(&answer);
         let lands = Box::new(move |fate| {
-            let done = if fate == Fate::Lost { None } else { Some(effect()) };
+            let done = if matches!(fate, Fate::Lost | Fate::Refused) { None } else { Some(effect()) };
             let told = match (fate, done) {
                 (Fate::Answered, Some(done)) => done,
+                (Fate::Refused, _) => Err(Error::new(ErrorKind::Unavailable, REFUSED)),
                 _ => Err(Error::new(ErrorKind::Unavailable, "the answer is lost")),
             };
             let mut slot = slot.borrow_mut();

@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use edge_session::{
     Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
-    Store, Swept, TestPlatform, Timing, Updated,
+    Store, Successor, Swept, TestPlatform, Timing, Updated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +29,14 @@ pub struct SpyStore {
     before_update: Rc<RefCell<Vec<Interference>>>,
     before_load: Rc<RefCell<Option<Interference>>>,
     losing: Rc<Cell<&'static str>>,
+    /// A call of this name fails after so many others of it, before or after its work.
+    failing_once: Rc<RefCell<Option<FailingOnce>>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
     unhurried: Rc<Cell<bool>>,
 }
+
+/// The call, how many of it go well before, and whether its work is done.
+type FailingOnce = (&'static str, u32, bool);
 
 /// What another request does between our load and our update.
 #[derive(Clone, Copy)]
@@ -76,6 +81,27 @@ impl SpyStore {
         *self.before_update.borrow_mut() = interferences.to_vec();
     }
 
+    /// Makes one call of this name fail, after so many others of it, with its work done or not.
+    pub fn fail_once(&self, call: &'static str, after: u32, is_done: bool) {
+        *self.failing_once.borrow_mut() = Some((call, after, is_done));
+    }
+
+    /// Whether this is the call that fails.
+    fn fails_now(&self, call: &'static str, is_done: bool) -> bool {
+        let mut failing = self.failing_once.borrow_mut();
+        match failing.as_mut() {
+            Some((name, left, done)) if *name == call && *done == is_done => {
+                if *left > 0 {
+                    *left -= 1;
+                    return false;
+                }
+                *failing = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Another request gets in before the next load.
     pub fn interfere_on_load(&self, interference: Interference) {
         *self.before_load.borrow_mut() = Some(interference);
@@ -83,7 +109,7 @@ impl SpyStore {
 
     /// The answer, unless it is lost.
     fn answered<A>(&self, call: &'static str, answer: A) -> Result<A, Error> {
-        if self.losing.get() == call {
+        if self.losing.get() == call || self.fails_now(call, true) {
             return Err(Error::new(ErrorKind::Unavailable, "the answer is lost"));
         }
         Ok(answer)
@@ -100,7 +126,7 @@ impl SpyStore {
         if self.hanging.get() == call {
             std::future::pending::<()>().await;
         }
-        if self.failing.get() == call {
+        if self.failing.get() == call || self.fails_now(call, false) {
             return Err(Error::new(ErrorKind::Unavailable, "disk on fire in rack 7"));
         }
         Ok(())
@@ -183,9 +209,10 @@ impl Store for SpyStore {
         self.inside.touch(key, record).await
     }
 
-    async fn delete(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         self.note("delete").await?;
-        self.inside.delete(key).await
+        let deleted = self.inside.delete(key).await?;
+        self.answered("delete", deleted)
     }
 
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {

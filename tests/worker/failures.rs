@@ -153,9 +153,12 @@ fn a_reply_that_depends_on_the_session_is_kept_by_no_shared_cache() {
         ("public?private,max-age=60", "private,max-age=60"),
         ("public?no-store", "no-store"),
         ("public?max-age=60", "private, no-store"),
+        ("public?public,private=%22set-cookie%22", "private, no-store"),
+        ("public?private,s-maxage=60", "private, no-store"),
     ] {
         let reply = Visitor::default().get(&worker, path);
         assert_eq!(reply.header("cache-control"), Some(expected), "{path}");
         assert_eq!(reply.header("vary"), Some("Accept-Encoding, cookie"), "{path}: said once");
+        assert_eq!(reply.header("cdn-cache-control"), None, "{path}");
     }
 }

@@ -190,6 +190,14 @@ fn a_wrong_parameter_is_refused_and_the_log_names_the_repair() {
 }
 
 #[test]
+fn a_max_data_that_the_store_cannot_hold_is_refused() {
+    for (store, most) in [(Store::D1, 1_900_000), (Store::Object, 950_000), (Store::Kv, 10_000_000)] {
+        is_out_of_order(&Worker::with(store, json!({"max_data": most + 1})), &format!("must be at most {most} bytes"));
+        assert_eq!(Visitor::default().count(&Worker::with(store, json!({"max_data": most}))), 1);
+    }
+}
+
+#[test]
 fn a_missing_short_or_published_key_is_refused_and_the_log_names_the_command() {
     for (secret, expected) in [
         (

@@ -29,6 +29,8 @@ fn known(run: &Run, got: &[Got]) -> Vec<String> {
     let given = got.iter().flat_map(|got| &got.set_cookie).filter(|line| !line.contains("Max-Age=0"));
     let mut known: Vec<_> = given.map(|line| line.split(';').next().unwrap().to_owned()).collect();
     known.push(run.cookie.clone());
+    known.sort();
+    known.dedup();
     known
 }
 

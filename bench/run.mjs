@@ -221,7 +221,7 @@ async function weights() {
 
 if (against) {
   const everyone = () => true;
-  for (const store of STORES) {
+  for (const store of (process.env.STORES ?? STORES.join()).split(",")) {
     const floor = `before, ${store}`;
     const kinds = [
       { kind: `count, ${store}`, path: () => "/count", file: "count", floor, who: everyone },

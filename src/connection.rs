@@ -37,7 +37,7 @@ impl<'a> Connection<'a> {
     /// Whether the visitor's address decides: a plain http request to a host that is not loopback.
     #[cfg(feature = "worker")]
     pub(crate) fn asks_for_ip(url: &'a str) -> bool {
-        matches!(Self::of(Some(url), None), Connection::Plain { .. })
+        url.strip_prefix("http://").is_some_and(|rest| !is_loopback_host(host_of(rest)))
     }
 }
 

@@ -31,6 +31,14 @@ pub struct SignedId {
 const MOST: usize = 3;
 
 impl Presented {
+    /// The ids that we signed, each once, and nothing else of it.
+    pub(crate) fn into_ids(self) -> Vec<SignedId> {
+        match self {
+            Self::Signed(ids) => ids,
+            Self::Nothing | Self::Forged => Vec::new(),
+        }
+    }
+
     /// The ids that we signed, each once.
     #[must_use]
     pub fn ids(&self) -> &[SignedId] {

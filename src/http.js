@@ -45,19 +45,19 @@ const TARGETED = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogat
 export function addSessionHeaders(headers, setCookie, timing) {
   const varies = (headers.get("Vary") ?? "").toLowerCase().split(",").map((name) => name.trim());
   if (!varies.includes("cookie") && !varies.includes("*")) headers.append("Vary", "Cookie");
-  if (setCookie !== "" || !keepsOut(headers.get("Cache-Control") ?? "")) headers.set("Cache-Control", "private, no-store");
+  if (setCookie !== undefined || !keepsOut(headers.get("Cache-Control") ?? "")) headers.set("Cache-Control", "private, no-store");
   for (const name of TARGETED) headers.delete(name);
   addOfThisRequest(headers, setCookie, timing);
 }
 
 function addOfThisRequest(headers, setCookie, timing) {
-  if (setCookie !== "") for (const line of setCookie.split("\n")) headers.append("Set-Cookie", line);
+  if (setCookie !== undefined) for (const line of setCookie.split("\n")) headers.append("Set-Cookie", line);
   if (timing !== undefined) headers.append("Server-Timing", timing);
 }
 
 export function withSessionHeaders(response, setCookie, timing) {
   if (response[OWN]) {
-    if (setCookie !== "" || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
+    if (setCookie !== undefined || timing !== undefined) addOfThisRequest(response.headers, setCookie, timing);
     return response;
   }
   try {

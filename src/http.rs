@@ -114,7 +114,7 @@ impl HttpResponse for Response {
     /// The headers of a response that was fetched cannot be changed; those of their copy can.
     fn with_session_headers(self, set_cookie: &[String], server_timing: Option<&str>) -> Self {
         let headers = self.headers().clone();
-        add_session_headers(&headers.0, &set_cookie.join("\n"), server_timing);
+        add_session_headers(&headers.0, lines(set_cookie).as_deref(), server_timing);
         self.with_headers(headers)
     }
 }
@@ -125,7 +125,7 @@ impl HttpResponse for web_sys::Response {
     }
 
     fn with_session_headers(self, set_cookie: &[String], server_timing: Option<&str>) -> Self {
-        with_session_headers(&self, &set_cookie.join("\n"), server_timing)
+        with_session_headers(&self, lines(set_cookie).as_deref(), server_timing)
     }
 }
 
@@ -287,6 +287,11 @@ impl From<Error> for worker::Error {
     }
 }
 
+/// Cookies cross in one text, a line each; none crosses as nothing.
+fn lines(set_cookie: &[String]) -> Option<String> {
+    (!set_cookie.is_empty()).then(|| set_cookie.join("\n"))
+}
+
 /// What JavaScript gets of the error, where it leaves Rust.
 #[cfg(target_family = "wasm")]
 fn thrown(message: &str) -> JsValue {
@@ -310,14 +315,13 @@ extern "C" {
     /// The same for JSON.
     pub(crate) fn json(body: &str) -> web_sys::Response;
 
-    /// The cookies cross in one text, a line each.
     #[wasm_bindgen(js_name = addSessionHeaders)]
-    fn add_session_headers(headers: &web_sys::Headers, set_cookie: &str, server_timing: Option<&str>);
+    fn add_session_headers(headers: &web_sys::Headers, set_cookie: Option<&str>, server_timing: Option<&str>);
 
     #[wasm_bindgen(js_name = withSessionHeaders)]
     fn with_session_headers(
         response: &web_sys::Response,
-        set_cookie: &str,
+        set_cookie: Option<&str>,
         server_timing: Option<&str>,
     ) -> web_sys::Response;
 }

@@ -18,14 +18,14 @@ pub(crate) struct Nesting {
 
 /// What a request is known by: its ids, or where it brings none, its URL.
 pub(crate) struct Mark {
-    ids: Rc<[SignedId]>,
+    pub(crate) ids: Vec<SignedId>,
     url: Option<String>,
 }
 
 impl Mark {
-    pub(crate) fn of(ids: &Rc<[SignedId]>, url: Option<&str>) -> Rc<Self> {
+    pub(crate) fn of(ids: Vec<SignedId>, url: Option<&str>) -> Rc<Self> {
         let url = url.filter(|_| ids.is_empty()).map(str::to_owned);
-        Rc::new(Self { ids: Rc::clone(ids), url })
+        Rc::new(Self { ids, url })
     }
 
     fn is_same(&self, other: &Self) -> bool {

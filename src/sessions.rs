@@ -136,8 +136,9 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let presented = self.presented(incoming);
-        let ids: Rc<[SignedId]> = presented.ids().into();
-        let mark = Mark::of(&ids, incoming.url);
+        let has_cookie = presented != Presented::Nothing;
+        let mark = Mark::of(presented.into_ids(), incoming.url);
+        let ids = &mark.ids;
         self.shared.nesting.check(&mark)?;
         let backing = Backing::new(&self.shared);
         let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
@@ -148,7 +149,7 @@ impl Sessions {
                 backing.back_off(attempt).await?;
             }
             let opened = match had {
-                None => self.open::<T>(&backing, incoming, &ids).await?,
+                None => self.open::<T>(&backing, incoming, ids).await?,
                 Some(signed) => Some(self.reopen(&backing, incoming, signed).await?),
             };
             let Some(mut session) = opened else { return Ok(self.expired(incoming)) };
@@ -167,7 +168,7 @@ impl Sessions {
                     match committed {
                         Ok(effect) => {
                             timing.effect = effect;
-                            let set_cookie = self.set_cookie(incoming, &presented, &session);
+                            let set_cookie = self.set_cookie(incoming, has_cookie, &session);
                             return Ok(Outcome::Replied { reply, set_cookie, timing });
                         }
                         Err(refusal) => refusal,
@@ -176,7 +177,7 @@ impl Sessions {
                 Err(error) => match session.returned_refusal() {
                     Some(refusal) => refusal,
                     None => {
-                        self.log_untold(&ids, &session);
+                        self.log_untold(ids, &session);
                         return Ok(Outcome::Failed(error));
                     }
                 },
@@ -184,7 +185,7 @@ impl Sessions {
             if refusal.kind() == ErrorKind::Contended && session.may_run_again() {
                 continue;
             }
-            self.log_untold(&ids, &session);
+            self.log_untold(ids, &session);
             return match refusal.kind() {
                 ErrorKind::Ended => Ok(self.ended()),
                 _ => Err(refusal),
@@ -334,7 +335,7 @@ impl Sessions {
         incoming.cookie.is_some_and(|header| cookie::was_told(header, &self.parameters().cookie_name))
     }
 
-    fn set_cookie<T>(&self, incoming: &Incoming<'_>, presented: &Presented, session: &Session<T>) -> Vec<String> {
+    fn set_cookie<T>(&self, incoming: &Incoming<'_>, has_cookie: bool, session: &Session<T>) -> Vec<String> {
         match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
                 let (parameters, connection) = (self.parameters(), Connection::of(incoming.url, incoming.ip));
@@ -346,7 +347,7 @@ impl Sessions {
                 vec![cookie::set(parameters, &self.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
-            CookieChange::Expire if *presented != Presented::Nothing => {
+            CookieChange::Expire if has_cookie => {
                 vec![cookie::expire(self.parameters(), &Connection::of(incoming.url, incoming.ip))]
             }
             CookieChange::Expire | CookieChange::Keep => Vec::new(),

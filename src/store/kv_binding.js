@@ -9,8 +9,13 @@ const READ = { cacheTtl: 30 };
 export async function get(namespace, names) {
   const all = names.split("\n");
   const found = await namespace.get(all, READ);
-  const text = (value) => (value === null ? "" : `=${value.replaceAll("\u0001", "")}`);
-  return all.map((name) => text(found.get(name))).join("\u0001");
+  let values = "";
+  for (const name of all) {
+    const value = found.get(name);
+    if (name !== all[0]) values += "\u0001";
+    if (value !== null) values += value.includes("\u0001") ? `=${value.replaceAll("\u0001", "")}` : `=${value}`;
+  }
+  return values;
 }
 
 export async function put(namespace, name, value, expiration) {

@@ -169,7 +169,8 @@ test-size: build
 test-worker: build $(CONFORMANCE) .dev.vars
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
-	cargo test --no-default-features --test worker
+	@# Most of them wait: for a second to pass, or for a fault.
+	cargo test --no-default-features --test worker -- --test-threads=4
 
 # A Chromium is found or installed first, so that its absence is the only thing said about it.
 test-page: build $(CONFORMANCE)

@@ -26,8 +26,8 @@ use world::Faults::{OfAnything, OfWrites};
 
 /// In how many orders a scenario is tried on each store: those first that deviate least from "the first one goes on", then
 /// random ones.
-const SYSTEMATIC: usize = 1_000;
-const RANDOM: u64 = 1_500;
+const SYSTEMATIC: usize = 800;
+const RANDOM: u64 = 1_000;
 
 /// `EXPLORER_RUNS=30000` explores for longer: that many random orders.
 fn random_runs() -> u64 {

@@ -73,7 +73,7 @@ const mutants = [
   ["a raised timeout counts at once", "src/parameters.rs", "saturating_sub(self.ends_at(record));", "saturating_sub(self.expires_at(record.created_at, record.touched_at));", "touch", "a_raised_timeout"],
   ["on KV a note of use gives way", "src/store/kv.rs", "if !stored.is_same_write(record) {", "if false {", "kv", "a_touch_gives_way"],
   // KV.
-  ["a change of id is a mark", "src/store/kv.rs", "self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;\n        drop(self.namespace.delete(&session(from)).await);", "self.put_record(from, retired).await?;", "explorer", "a logout, a login and a count"],
+  ["a change of id is a mark", "src/store/kv.rs", "self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;\n        drop(self.namespace.delete(&session(from)).await);", "self.put_record(from, retired).await?;", "kv", "does_not_bring_the_old_id_back"],
   ["a kill leaves a mark that a change of id cannot hide", "src/store/kv.rs", "self.mark(killed(key), until).await?;", "", "explorer", "a logout, a login and a count"],
   ["a session that moved asks for it", "src/store/kv.rs", "if self.was_killed_before(&mut record).await? { None }", "if false { None }", "explorer", "a logout, a login and a count"],
   ["the mark of a logout is read with the record", "src/store/kv.rs", "if let Some(mark) = mark {", "if let Some(mark) = mark.filter(|_| false) {", "explorer", "a voucher and a logout"],

@@ -121,8 +121,8 @@ $(CONFORMANCE): dist/index.js tests/worker/conformance.toml
 # very first deployment creates the database, so that its table comes after; in between, /count answers 503 and the log
 # says why.
 deploy: $(TOOLS)
-	@mkdir -p .wrangler; $(WRANGLER) d1 migrations apply DB --remote > .wrangler/migrated.log 2>&1; migrated=$$?; \
-	  cat .wrangler/migrated.log; test $$migrated = 0 || grep -q "Couldn't find a.* D1 DB" .wrangler/migrated.log || \
+	@mkdir -p .wrangler; $(WRANGLER) d1 migrations apply DB --remote 2> .wrangler/migrated.log; migrated=$$?; \
+	  cat .wrangler/migrated.log >&2; test $$migrated = 0 || grep -q "Couldn't find a.* D1 DB" .wrangler/migrated.log || \
 	  { echo 'The database could not be migrated, so that nothing was deployed.' >&2; exit 1; }
 	$(WRANGLER) deploy $(if $(SECRETS_FILE),--secrets-file $(SECRETS_FILE))
 	$(WRANGLER) d1 migrations apply DB --remote

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 pub(crate) enum Connection<'a> {
     /// By https, to this host if it is known.
     Secure { host: Option<&'a str> },
-    /// From the machine that the Worker runs on, perhaps by plain http: in development.
+    /// By plain http, from the machine that the Worker runs on: in development.
     Loopback,
-    /// By https, to a loopback host, which is in no domain.
+    /// The same by https, as far as the URL says.
     SecureLoopback,
     /// By plain http over a network.
     Plain { host: &'a str },
@@ -19,14 +19,11 @@ impl<'a> Connection<'a> {
     /// (workers-sdk#14683), and perhaps another scheme; the address tells that the visitor is on this machine all the
     /// same. On Cloudflare no visitor has a loopback address.
     pub(crate) fn of(url: Option<&'a str>, ip: Option<&str>) -> Self {
-        if ip.is_some_and(is_loopback_address) {
-            return Self::Loopback;
-        }
         let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else {
             return Self::Secure { host: None };
         };
         let host = host_of(rest);
-        match (scheme, is_loopback_host(host)) {
+        match (scheme, is_loopback_host(host) || ip.is_some_and(is_loopback_address)) {
             ("http", true) => Self::Loopback,
             ("http", false) => Self::Plain { host },
             (_, true) => Self::SecureLoopback,
@@ -79,7 +76,6 @@ mod tests {
             ("http://shop.example.com/", Some("127.0.0.1")),
             ("http://shop.example.com/", Some("::1")),
             ("http://shop.example.com/", Some("::ffff:127.0.0.1")),
-            ("https://shop.example.com/", Some("127.0.0.1")),
         ] {
             assert_eq!(Connection::of(Some(url), ip), Connection::Loopback, "{url}");
         }
@@ -100,7 +96,9 @@ mod tests {
         ] {
             assert_eq!(Connection::of(Some(url), Some("192.168.1.7")), Connection::Plain { host }, "{url}");
         }
-        assert_eq!(Connection::of(Some("https://localhost/"), None), Connection::SecureLoopback);
+        for (url, ip) in [("https://localhost/", None), ("https://shop.example.com/", Some("127.0.0.1"))] {
+            assert_eq!(Connection::of(Some(url), ip), Connection::SecureLoopback);
+        }
         let secure = Connection::of(Some("https://example.com/"), Some("192.0.2.1"));
         assert_eq!(secure, Connection::Secure { host: Some("example.com") });
         for url in [None, Some(""), Some("localhost")] {

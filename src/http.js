@@ -34,7 +34,7 @@ export const json = (body) => own(body, AS_JSON);
 function keepsOut(control) {
   const directives = control.toLowerCase().replaceAll(/"[^"]*"/g, '""').split(",").map((directive) => directive.trim());
   const has = (name) => directives.includes(name);
-  return (has("private") || has("no-store")) && !has("public") && !directives.some((directive) => directive.startsWith("s-maxage"));
+  return (has("private") || (has("no-store") && !has("must-understand"))) && !has("public") && !directives.some((directive) => directive.startsWith("s-maxage"));
 }
 
 // What some caches ask before Cache-Control (RFC 9213).

@@ -52,11 +52,31 @@ const REMEMBERED: usize = 256;
 
 /// What has been said already, for what is said once in the life of an isolate.
 #[derive(Default)]
-pub(crate) struct Said(RefCell<VecDeque<(Event, Option<RecordKey>)>>);
+pub(crate) struct Said {
+    /// Once in the life of the isolate.
+    once: RefCell<Vec<Event>>,
+    /// Once for a key.
+    of_keys: RefCell<VecDeque<(Event, RecordKey)>>,
+    /// Whose cookies were looked at for a second session.
+    looked_at: RefCell<Vec<RecordKey>>,
+}
 
 impl Said {
     pub(crate) fn has(&self, event: Event, key: Option<&RecordKey>) -> bool {
-        self.0.borrow().iter().any(|(its, of)| (*its, of.as_ref()) == (event, key))
+        match key {
+            None => self.once.borrow().contains(&event),
+            Some(key) => self.of_keys.borrow().iter().any(|(its, of)| (*its, of) == (event, key)),
+        }
+    }
+
+    /// Whether there is still room to look for a second session under this key, which has not been looked at.
+    pub(crate) fn may_look(&self, key: &RecordKey) -> bool {
+        let mut looked_at = self.looked_at.borrow_mut();
+        if looked_at.len() >= REMEMBERED || looked_at.contains(key) {
+            return false;
+        }
+        looked_at.push(key.clone());
+        true
     }
 
     /// Notes it; false if it has been said before.
@@ -64,11 +84,16 @@ impl Said {
         if self.has(event, key) {
             return false;
         }
-        let mut said = self.0.borrow_mut();
-        if said.len() == REMEMBERED {
-            said.pop_front();
+        match key {
+            None => self.once.borrow_mut().push(event),
+            Some(key) => {
+                let mut said = self.of_keys.borrow_mut();
+                if said.len() == REMEMBERED {
+                    said.pop_front();
+                }
+                said.push_back((event, key.clone()));
+            }
         }
-        said.push_back((event, key.cloned()));
         true
     }
 }
@@ -103,7 +128,9 @@ mod tests {
             log_once(&platform, &said, Event::RetiredIdUsed, Some(key), format_args!("{key:?}"));
         }
         assert_eq!(platform.logged().len(), 300);
-        assert_eq!(said.0.borrow().len(), REMEMBERED);
+        assert_eq!(said.of_keys.borrow().len(), REMEMBERED);
+        let looks = keys.iter().chain(&keys).filter(|key| said.may_look(key)).count();
+        assert_eq!(looks, REMEMBERED, "each once, and no more than that");
         assert!(platform.logged()[0].starts_with("retired_id_used: RecordKey("));
         for _ in 0..2 {
             log_once(&platform, &said, Event::SeveralSessions, None, format_args!("two"));

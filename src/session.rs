@@ -207,7 +207,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`save`](Self::save), `Contended` only after many lost races.
+    /// Those of [`save`](Self::save), `Contended` only after many lost races, and `Ended` after a [`kill`](Self::kill).
+    /// A change that is refused as `TooLarge` or `Unserializable` is taken back, if nothing was changed before it: the
+    /// data is then what its JSON says, without what serde skips.
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let updated = self.apply(change).await;
         self.conclude(updated)
@@ -220,7 +222,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.backing.back_off(attempt).await?;
                 self.reload().await?;
             }
-            if self.intent == Intent::End || self.has_ended() {
+            if self.intent == Intent::End {
+                return Err(Error::ended());
+            }
+            if self.has_ended() {
                 self.drop_changes();
                 return Err(Error::ended());
             }
@@ -325,7 +330,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                     next.touched_at = now;
                     // Never shortened: a release with a longer timeout may answer beside this one, which goes by its own
                     // timeout in any case.
-                    next.expires_at = record.expires_at.max(self.backing.parameters.expires_at(record.created_at, now));
+                    next.expires_at = self.backing.parameters.expires_at(record.created_at, now).max(record.expires_at);
                 }
                 let key = key.clone();
                 if changed.is_none() && !moves && !binds {
@@ -440,6 +445,12 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     /// Binds a session that nothing else was done to to the visitor's address: a note that may fail, as a touch.
     async fn bind(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Effect {
+        // On KV an update does not look, and would take back what another request has stored meanwhile.
+        let State::Stored { record, .. } = &self.state else { return self.effect };
+        match self.backing.load(key).await {
+            Ok(Loaded::Live(there)) if there.is_same_write(record) => {}
+            _ => return self.effect,
+        }
         match self.backing.update(key, &next).await {
             Ok(Updated::Done) => {
                 self.replaced_by(next);
@@ -582,10 +593,16 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     /// Takes the data that another request stored.
     async fn reload(&mut self) -> Result<(), Error> {
+        let is_bound = !self.backing.parameters.ignore_change_ip;
         let State::Stored { key, record, .. } = &mut self.state else {
             return Ok(());
         };
         match self.backing.load(key).await? {
+            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.ip => {
+                // To another address, since this request loaded it.
+                self.drop_changes();
+                self.state = State::Ended { key: None };
+            }
             Loaded::Live(newer) => {
                 self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
                 self.unchanged = None;
@@ -616,12 +633,12 @@ impl<T> Session<T> {
         Self::in_state(backing, T::default(), State::Retired { key })
     }
 
-    /// For a request whose session, under this key, ended while it was under way.
-    pub(crate) fn ended(backing: &Rc<Backing>, key: RecordKey) -> Self
+    /// For a request whose session ended while it was under way. `key`, if its logout may end it elsewhere.
+    pub(crate) fn ended(backing: &Rc<Backing>, key: Option<RecordKey>) -> Self
     where
         T: Default,
     {
-        Self::in_state(backing, T::default(), State::Ended { key: Some(key) })
+        Self::in_state(backing, T::default(), State::Ended { key })
     }
 
     /// The session that `record` holds, with its data already read. `is_ageing`: its cookie is to be sent again when
@@ -682,7 +699,7 @@ impl<T> Session<T> {
 
     /// Nobody else says it: the handler went on as if nothing were.
     fn log_ignored(&mut self) {
-        if let Some(error) = self.refused.pop().filter(|error| !error.is_answered()) {
+        for error in self.refused.drain(..).filter(|error| !error.is_answered()) {
             self.backing.log(
                 Event::FailureIgnored,
                 format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str()),

@@ -271,12 +271,18 @@ impl Sessions {
     where
         T: Default + Serialize + DeserializeOwned,
     {
+        let key = || Some(signed.key.clone());
         let session = match backing.load(&signed.key).await? {
-            Loaded::Live(record) => self.stored(backing, signed, record),
-            Loaded::Retired | Loaded::Former => Some(Session::retired(backing, signed.key.clone())),
-            Loaded::Absent | Loaded::Unreadable => None,
+            // Bound to another address meanwhile, which alone may end it.
+            Loaded::Live(record) if !self.admits(incoming, &record) => Session::ended(backing, None),
+            Loaded::Live(record) => {
+                self.stored(backing, signed, record).unwrap_or_else(|| Session::new(backing, key()))
+            }
+            Loaded::Unreadable => Session::new(backing, key()),
+            Loaded::Retired | Loaded::Former => Session::retired(backing, signed.key.clone()),
+            Loaded::Absent => Session::ended(backing, key()),
         };
-        Ok(self.bound(incoming, session.unwrap_or_else(|| Session::ended(backing, signed.key.clone()))))
+        Ok(self.bound(incoming, session))
     }
 
     /// The session in a record; `None`, and a log line, if its data is not of the type.
@@ -303,11 +309,10 @@ impl Sessions {
     }
 
     /// Whether a visitor has a second live session, which is only worth a line in the log: so each cookie is looked at
-    /// once in the life of an isolate.
+    /// once, and not more than some hundred in the life of an isolate.
     async fn look_for_another(&self, backing: &Rc<Backing>, signed: &SignedId) {
         let shared = &self.shared;
-        if shared.said.has(Event::SeveralSessions, None) || !shared.said.note(Event::SeveralSessions, Some(&signed.key))
-        {
+        if shared.said.has(Event::SeveralSessions, None) || !shared.said.may_look(&signed.key) {
             return;
         }
         if let Ok(Loaded::Live(_)) = backing.load(&signed.key).await {

@@ -332,12 +332,41 @@ fn sessions_that_began_unbound_are_bound_at_their_next_use() {
     let bound = rig.redeployed(KEY, r#"{"ignore_change_ip": false}"#);
     rig.store.calls();
     assert_eq!(visitor.read(&bound), Reply::Ok(1), "nobody is logged out");
-    assert_eq!(rig.store.calls(), "load update");
+    assert_eq!(rig.store.calls(), "load load update");
     assert_eq!(stored(&rig, &visitor).unwrap().ip.as_deref(), Some("192.0.2.1"));
     let mut thief = Visitor { ip: Some("192.0.2.2"), ..visitor.twin() };
     assert_eq!(thief.count(&bound), Reply::Expired("Session expired".to_owned()));
     assert_eq!(visitor.count(&bound), Reply::Ok(2));
     assert_eq!(rig.store.calls(), "load load update", "bound once");
+}
+
+/// Loaded while it was bound to none; the owner binds it; the thief's handler runs again, or its update is applied again.
+#[test]
+fn a_session_that_was_bound_to_another_address_meanwhile_is_the_others() {
+    for updates in [false, true] {
+        let rig = Rig::new();
+        let mut owner = Visitor::at("192.0.2.1");
+        owner.count(&rig);
+        let bound = r#"{"ignore_change_ip": false}"#;
+        let (rig, elsewhere) = (rig.redeployed(KEY, bound), rig.redeployed(KEY, bound));
+        let mut thief = Visitor { ip: Some("192.0.2.2"), ..owner.twin() };
+        let owner = RefCell::new(owner);
+        let (seen, is_first) = (RefCell::new(Vec::new()), Cell::new(true));
+        let (reply, set_cookie) = thief.ask(&rig, async |session: &mut Session<Visit>| {
+            seen.borrow_mut().push(session.count);
+            if is_first.replace(false) {
+                assert_eq!(owner.borrow_mut().count(&elsewhere), Reply::Ok(2));
+            }
+            if updates {
+                return session.update(|visit| visit.count += 1).await;
+            }
+            session.count += 1;
+            Ok(())
+        });
+        assert!(matches!(reply, Reply::Ok(()) | Reply::Expired(_)) && set_cookie.is_none(), "{reply:?}");
+        assert!(seen.borrow().iter().all(|count| *count < 2), "{seen:?}");
+        assert_eq!(owner.borrow_mut().count(&rig), Reply::Ok(3));
+    }
 }
 
 #[test]

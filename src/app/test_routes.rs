@@ -12,7 +12,9 @@ use super::Visit;
 use crate::http::{HttpResponse, WorkerPlatform, text};
 use crate::promise::{self, Settled};
 use crate::store::conformance::{Abilities, check};
-use crate::{D1Store, KvStore, ObjectStore, RecordKey, Session, Sessions, Store, StoreKind, js};
+use crate::{
+    D1Store, KvStore, ObjectStore, RecordKey, Session, SessionParameters, Sessions, Signer, Store, StoreKind, js,
+};
 
 /// In milliseconds: longer than a test waits.
 const TEN_MINUTES: u32 = 600_000;
@@ -45,6 +47,7 @@ pub(super) async fn answer(request: &web_sys::Request, path: &str, env: &Env) ->
         "/nan" => nan(request, env).await,
         "/nested" => nested(request, env).await,
         "/public" => public(request, env).await,
+        "/shop" => shop(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await,
         "/fetched-by-worker" => fetched(request, env, Response::from).await.map(Into::into),
         _ => stored(path.strip_prefix("/stored/")?, env).await,
@@ -203,6 +206,19 @@ async fn nested(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys
         whoami(request, env).await
     })
     .await
+}
+
+/// Counts in a table, by a key and by parameters of other names.
+async fn shop(request: &web_sys::Request, env: &Env) -> worker::Result<web_sys::Response> {
+    let store = D1Store::from_env(env, "DB")?.with_table("shop_sessions")?;
+    let (signer, parameters) = (Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?);
+    let sessions = Sessions::new(store, WorkerPlatform, signer, parameters)?;
+    sessions
+        .serve(request, async |session: &mut Session<Visit>| {
+            session.count = session.count.saturating_add(1);
+            Ok(text(200, &session.count.to_string()))
+        })
+        .await
 }
 
 /// A handler that says itself who may keep its reply.

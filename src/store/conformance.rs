@@ -231,9 +231,16 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         }
         let sentence = "a late touch takes no later one back";
         same(sentence, &self.store.load(&key).await?, &Some(touched(&first, 20)))?;
+        // Of a release with a shorter timeout.
+        let shorter = Record { expires_at: first.expires_at, ..touched(&first, 25) };
+        let touch = self.store.touch(&key, &shorter).await?;
+        same("a touch of a session that is there is Done", &touch, &Updated::Done)?;
+        let noted = Record { touched_at: shorter.touched_at, ..touched(&first, 20) };
+        same("a touch shortens no session", &self.store.load(&key).await?, &Some(noted.clone()))?;
         let second = Record { version: 2, nonce: 9, ..first };
         self.store.update(&key, &second).await?.accepted()?;
-        let expected = if self.abilities.compare_and_set { touched(&second, 20) } else { second };
+        let times = Record { touched_at: noted.touched_at, expires_at: noted.expires_at, ..second.clone() };
+        let expected = if self.abilities.compare_and_set { times } else { second };
         self.ends_with(&key, "an update takes no later touch back", Some(expected)).await
     }
 

@@ -100,7 +100,7 @@ impl D1Store {
     fn update_statement(&self) -> String {
         let table = &self.table;
         format!(
-            "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), CASE WHEN atime > ?5 THEN expires_at ELSE ?6 END, \
+            "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), max(expires_at, ?6), \
              ?7, ?8, ?9, ?10, ?11) WHERE session_id = ?1 AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
         )
     }
@@ -216,7 +216,7 @@ impl Store for D1Store {
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         let table = &self.table;
         let sql = format!(
-            "UPDATE {table} SET atime = max(atime, ?2), expires_at = CASE WHEN atime > ?2 THEN expires_at ELSE ?3 END \
+            "UPDATE {table} SET atime = max(atime, ?2), expires_at = max(expires_at, ?3) \
              WHERE session_id = ?1 AND successor IS NULL RETURNING version"
         );
         let values = [key.as_str().into(), js::number(record.touched_at), js::number(record.expires_at)];
@@ -231,8 +231,12 @@ impl Store for D1Store {
             return Ok(None);
         }
         match self.load(key).await {
+            Ok(left) => Ok(left.and_then(|record| record.successor)),
             Err(error) if error.kind() != ErrorKind::Unreadable => Err(error),
-            left => Ok(left.ok().flatten().and_then(|record| record.successor)),
+            Err(_) => {
+                let sql = format!("DELETE FROM {table} WHERE session_id = ?1 RETURNING version");
+                self.rows(&sql, &[key.as_str().into()]).await.map(|_| None)
+            }
         }
     }
 

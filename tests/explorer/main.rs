@@ -81,6 +81,7 @@ fn scenarios() -> Vec<Scenario> {
         of("saves of nothing", &[(V, Save), (V, Count), (V, Save)]),
         of("counts and looks", &[(V, Count), (V, Look), (V, CountByUpdate), (V, Look)]),
         Scenario { faults: OfWrites(3), ..of("counts, answers lost", &[(V, Count), (V, Count)]) },
+        Scenario { faults: OfAnything(4), ..of("counts and looks, all lost", &[(V, Count), (V, Look), (V, Count)]) },
         Scenario { faults: OfWrites(4), ..of("updates, answers lost", &[(V, CountByUpdate), (V, CountAndDeliver)]) },
         Scenario { faults: OfWrites(3), ..of("a handler that goes on", &[(V, CountAndGoOn), (V, Count)]) },
         Scenario {

@@ -76,6 +76,15 @@ impl Worker {
         Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, &vars, Some(KEY), true)
     }
 
+    pub fn with_conformance_and_vars(store: Store, vars: &Value) -> Self {
+        Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, vars, Some(KEY), true)
+    }
+
+    /// A Worker whose bindings are these variables.
+    pub fn without_bindings_but(vars: &Value) -> Self {
+        Self::of("tests/worker/without-bindings.toml", "dist", Store::Kv, vars, None, false)
+    }
+
     /// A Worker that the test runs by itself.
     pub fn elsewhere(url: String, store: Store) -> Self {
         Self { url, store, launched: false }

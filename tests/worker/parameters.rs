@@ -198,6 +198,47 @@ fn a_max_data_that_the_store_cannot_hold_is_refused() {
 }
 
 #[test]
+fn bindings_a_table_a_key_and_parameters_may_have_other_names() {
+    let vars = json!({
+        "session_parameters": { "store": "kv" },
+        "shop": { "cookie_name": "shop", "timeout": 60 },
+        "SHOP_KEY": "second-key-123456789abcdef012345",
+    });
+    let worker = Worker::with_conformance_and_vars(Store::D1, &vars);
+    let (_, columns) =
+        include_str!("../../migrations/0001_sessions.sql").split_once("CREATE TABLE sessions (").unwrap();
+    let (columns, _) = columns.split_once("\n) STRICT").unwrap();
+    worker.sql(&format!(
+        "CREATE TABLE shop_sessions ({}, extensions TEXT) STRICT, WITHOUT ROWID",
+        columns.replace('\n', " ")
+    ));
+    let mut visitor = Visitor::default();
+    for expected in ["1", "2"] {
+        assert_eq!(visitor.get(&worker, "shop").brief(), (200, expected));
+    }
+    assert!(visitor.cookie.unwrap().starts_with("shop="));
+    assert_eq!(worker.sql("SELECT expires_at - atime AS life FROM shop_sessions"), json!([{"life": 60}]));
+    assert_eq!(worker.keys(), Vec::<String>::new(), "nothing is in the table of the other name");
+}
+
+#[test]
+fn what_is_bound_as_something_else_is_named_as_such() {
+    let parameters = json!({"store": "kv"});
+    for (vars, expected) in [
+        (
+            json!({"session_parameters": parameters, "SECRET_KEY": {"get": "later"}}),
+            "SECRET_KEY is bound as an object, as a secret of the Secrets Store is, and must be a plain secret",
+        ),
+        (
+            json!({"session_parameters": parameters, "SECRET_KEY": KEY, "SESSIONS": {"a": "table"}}),
+            "the binding SESSIONS is of another kind than the sessions' store needs: bind it in [[kv_namespaces]]",
+        ),
+    ] {
+        is_out_of_order(&Worker::without_bindings_but(&vars), expected);
+    }
+}
+
+#[test]
 fn a_missing_short_or_published_key_is_refused_and_the_log_names_the_command() {
     for (secret, expected) in [
         (

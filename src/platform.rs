@@ -46,6 +46,15 @@ pub(crate) fn part_of(milliseconds: u32, random: u8) -> u32 {
     milliseconds.saturating_mul(u32::from(random)) >> 8
 }
 
+/// Waits for `least` milliseconds and a random part of `longest`, so that those who failed together do not return
+/// together. Without random bytes the pause is the longest.
+pub(crate) async fn random_pause(platform: &impl Platform, least: u32, longest: u32) {
+    let mut random = [u8::MAX; 1];
+    drop(platform.fill_random(&mut random));
+    let [random] = random;
+    platform.sleep(part_of(longest, random).saturating_add(least)).await;
+}
+
 /// A platform for tests: the clock stands until it is moved, sleeping takes no time, the log is kept.
 ///
 /// A clone is another handle on the same platform.

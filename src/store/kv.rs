@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::platform::part_of;
+use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in Workers KV, web.py's `DiskStore`: one value per session, under `session:<record key>`,
@@ -127,12 +127,15 @@ impl<N: KvNamespace, P: Platform> KvStore<N, P> {
         Ok([values.next().flatten(), values.next().flatten()])
     }
 
+    /// When KV may forget what expires then. A request may have taken so long that its session's time is over.
+    fn expiration(&self, expires_at: u64) -> u64 {
+        expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE)
+    }
+
     async fn put(&self, name: &str, value: &str, expires_at: u64) -> Result<(), KvFailure> {
         let mut repetitions = 0..REPETITIONS;
         loop {
-            // A request may have taken so long that its session's time is over.
-            let expiration = expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE);
-            match self.namespace.put(name, value, expiration).await {
+            match self.namespace.put(name, value, self.expiration(expires_at)).await {
                 Err(KvFailure::TooManyWrites) if repetitions.next().is_some() => self.wait_a_second().await,
                 settled => return settled,
             }
@@ -141,10 +144,7 @@ impl<N: KvNamespace, P: Platform> KvStore<N, P> {
 
     /// So that a name can be written again, and not by all at once who wait for it.
     async fn wait_a_second(&self) {
-        let mut random = [u8::MAX; 1];
-        drop(self.platform.fill_random(&mut random));
-        let [random] = random;
-        self.platform.sleep(part_of(500, random).saturating_add(1000)).await;
+        random_pause(&self.platform, 1000, 500).await;
     }
 
     async fn put_record(&self, key: &RecordKey, record: &Record) -> Result<(), KvFailure> {
@@ -252,7 +252,7 @@ impl<N: KvNamespace, P: Platform> Store for KvStore<N, P> {
         }
         let touched = stored.touched_by(record);
         // One attempt: 429 means that another has written just now, to whom it gives way.
-        let expiration = touched.expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE);
+        let expiration = self.expiration(touched.expires_at);
         match self.namespace.put(&session(key), &touched.to_text(), expiration).await {
             Err(KvFailure::TooManyWrites) => Ok(Updated::Stale),
             settled => Ok(settled.map(|()| Updated::Done)?),

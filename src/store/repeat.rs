@@ -16,7 +16,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-use crate::platform::part_of;
+use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Platform, Updated};
 
 /// Before each repetition, a random pause of at most so many milliseconds.
@@ -45,13 +45,7 @@ pub async fn repeated<A, F>(
     let mut repeated = false;
     for longest in PAUSES {
         match call().await {
-            Err(failure) if passes(&failure) => {
-                // So that those who failed together do not return together. Without random bytes the pause is the longest.
-                let mut random = [u8::MAX; 1];
-                drop(platform.fill_random(&mut random));
-                let [random] = random;
-                platform.sleep(part_of(longest, random)).await;
-            }
+            Err(failure) if passes(&failure) => random_pause(platform, 0, longest).await,
             settled => return settled.map(|answer| Answered { answer, repeated }),
         }
         repeated = true;

@@ -12,20 +12,21 @@ Error.stackTraceLimit = 100;
 const state = worker.__worker_init_state();
 let instance = state.instanceId;
 
-// How to tell those who wait for the instance, and since when they do. A request that the platform breaks off leaves its
-// entry behind: where there are many, those go that are older than any request.
-const waiting = new Map();
+// How to tell those who wait for the instance. A request that the platform breaks off leaves its entry behind: where
+// there are many, those go that were there already at the last look, longer ago than any request takes.
+let waiting = new Set();
+let earlier = new Set();
+let looked = 0;
 const MANY = 256;
 const LONG = 20 * 60 * 1000;
 
 function wait(reject) {
-  if (waiting.size > MANY) {
-    for (const [oldest, since] of waiting) {
-      if (Date.now() - since < LONG) break;
-      waiting.delete(oldest);
-    }
+  if (waiting.size > MANY && Date.now() - looked > LONG) {
+    looked = Date.now();
+    earlier = waiting;
+    waiting = new Set();
   }
-  waiting.set(reject, Date.now());
+  waiting.add(reject);
 }
 
 function called(call) {
@@ -43,7 +44,7 @@ function awaited(answer) {
   return new Promise((resolve, reject) => {
     wait(reject);
     const settle = (settled) => (value) => {
-      waiting.delete(reject);
+      if (!waiting.delete(reject)) earlier.delete(reject);
       settled(value);
     };
     answer.then(settle(resolve), settle(reject));
@@ -56,7 +57,8 @@ function failed(error) {
   if (state.instanceId === instance) return;
   instance = state.instanceId;
   console.log("edge-session: new_instance: after a panic or another trap");
-  for (const reject of waiting.keys()) reject(error);
+  for (const reject of [...earlier, ...waiting]) reject(error);
+  earlier.clear();
   waiting.clear();
 }
 // In a timer's call, and in a settled promise's.

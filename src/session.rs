@@ -664,8 +664,8 @@ impl<T> Session<T> {
     }
 
     /// Binds it to the visitor's address when it is stored, if it is bound to none.
-    pub(crate) fn bound_to(self, ip: Option<&str>) -> Self {
-        Self { ip: ip.map(str::to_owned), ..self }
+    pub(crate) fn bind_to(&mut self, ip: Option<&str>) {
+        self.ip = ip.map(str::to_owned);
     }
 
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {

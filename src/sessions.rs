@@ -250,13 +250,14 @@ impl Sessions {
                 Loaded::Unreadable => dead = dead.or(Some(signed)),
             }
         }
-        let session = match (live, retired) {
+        let mut session = match (live, retired) {
             (Some(session), _) => session,
             (None, Some(signed)) => Session::retired(backing, signed.key.clone()),
             (None, None) if is_refused && !self.was_told(incoming) => return Ok(None),
             (None, None) => Session::new(backing, dead.map(|signed| signed.key.clone())),
         };
-        Ok(Some(self.bound(incoming, session)))
+        self.bind(incoming, &mut session);
+        Ok(Some(session))
     }
 
     /// The session that a handler has run on already, as it is now: the same one, whatever else the visitor has cookies
@@ -272,7 +273,7 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let key = || Some(signed.key.clone());
-        let session = match backing.load(&signed.key).await? {
+        let mut session = match backing.load(&signed.key).await? {
             // Bound to another address meanwhile, which alone may end it.
             Loaded::Live(record) if !self.admits(incoming, &record) => Session::ended(backing, None),
             Loaded::Live(record) => {
@@ -282,7 +283,8 @@ impl Sessions {
             Loaded::Retired | Loaded::Former => Session::retired(backing, signed.key.clone()),
             Loaded::Absent => Session::ended(backing, key()),
         };
-        Ok(self.bound(incoming, session))
+        self.bind(incoming, &mut session);
+        Ok(session)
     }
 
     /// The session in a record; `None`, and a log line, if its data is not of the type.
@@ -303,9 +305,10 @@ impl Sessions {
     }
 
     /// An address is personal data: it is kept only where it is needed.
-    fn bound<T>(&self, incoming: &Incoming<'_>, session: Session<T>) -> Session<T> {
-        let is_bound = !self.parameters().ignore_change_ip;
-        session.bound_to(incoming.ip.filter(|_| is_bound))
+    fn bind<T>(&self, incoming: &Incoming<'_>, session: &mut Session<T>) {
+        if !self.parameters().ignore_change_ip {
+            session.bind_to(incoming.ip);
+        }
     }
 
     /// Whether a visitor has a second live session, which is only worth a line in the log: so each cookie is looked at

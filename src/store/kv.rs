@@ -104,15 +104,15 @@ const REPETITIONS: u32 = 3;
 const KILLED: &str = "killed";
 
 fn session(key: &RecordKey) -> String {
-    format!("session:{}", key.as_str())
+    ["session:", key.as_str()].concat()
 }
 
 fn ended(key: &RecordKey) -> String {
-    format!("ended:{}", key.as_str())
+    ["ended:", key.as_str()].concat()
 }
 
 fn killed(key: &RecordKey) -> String {
-    format!("killed:{}", key.as_str())
+    ["killed:", key.as_str()].concat()
 }
 
 impl<N: KvNamespace, P: Platform> KvStore<N, P> {

@@ -1,7 +1,7 @@
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
-use worker::js_sys::Promise;
+use worker::js_sys::{Array, Promise};
 
 use crate::http::WorkerPlatform;
 use crate::promise::Settled;
@@ -17,7 +17,7 @@ extern "C" {
     /// through serde, which costs the Worker 10 KB.
     #[derive(Debug)]
     type Namespace;
-    /// Names and values cross in one text each.
+    /// The names cross in one text. The answer is a list of values, or the first of them, if the others are not there.
     fn get(namespace: &Namespace, names: &str) -> Promise;
     fn put(namespace: &Namespace, name: &str, value: &str, expiration: f64) -> Promise;
     fn remove(namespace: &Namespace, name: &str) -> Promise;
@@ -35,13 +35,15 @@ impl KvStore<KvBinding, WorkerPlatform> {
     }
 }
 
-/// Ends each value but the last in what [`get`] answers. JSON holds no such character, and no mark does.
-const SEPARATOR: char = '\u{1}';
-
 impl KvNamespace for KvBinding {
     async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
-        let answer = settled(get(&self.0, &names.join("\n"))).await?.as_string().unwrap_or_default();
-        Ok(answer.split(SEPARATOR).map(|value| value.strip_prefix('=').map(str::to_owned)).collect())
+        let answer = settled(get(&self.0, &names.join("\n"))).await?;
+        let mut values = match answer.dyn_into::<Array>() {
+            Ok(all) => all.iter().map(|value| value.as_string()).collect(),
+            Err(first) => vec![first.as_string()],
+        };
+        values.resize(names.len(), None);
+        Ok(values)
     }
 
     async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {

@@ -53,6 +53,8 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod backing;
+#[cfg(any(feature = "worker", test))]
+mod caching;
 mod connection;
 pub mod cookie;
 mod error;
@@ -63,28 +65,22 @@ mod nesting;
 mod parameters;
 mod platform;
 mod record;
+mod refusal;
 mod session;
 mod sessions;
 mod signer;
 pub mod store;
 mod timing;
 
-#[cfg(feature = "app")]
-mod app;
 #[cfg(feature = "worker")]
-mod http;
-#[cfg(feature = "worker")]
-mod js;
-#[cfg(feature = "worker")]
-mod promise;
-#[cfg(feature = "object")]
-mod task;
+mod worker;
 
 pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
 pub use platform::{Platform, Sleep, TestPlatform};
 pub use record::{Extensions, Record, Successor};
+pub use refusal::Refusal;
 pub use session::Session;
 pub use sessions::{Incoming, Outcome, Sessions};
 pub use signer::Signer;
@@ -92,9 +88,13 @@ pub use store::{KvFailure, KvNamespace, KvStore, MemoryStore, Store, Swept, Upda
 pub use timing::{Effect, Timing};
 
 #[cfg(feature = "object")]
-pub use store::{ObjectStore, SessionObject};
+pub use self::worker::object::{ObjectStore, SessionObject};
 #[cfg(feature = "worker")]
-pub use {
-    http::{HttpRequest, HttpResponse, WorkerPlatform, serve},
-    store::{D1Store, KvBinding},
+pub use self::worker::{
+    d1::D1Store,
+    kv::KvBinding,
+    platform::WorkerPlatform,
+    request::HttpRequest,
+    response::{HttpResponse, SessionHeaders},
+    serve::{serve, serve_with},
 };

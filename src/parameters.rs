@@ -292,12 +292,14 @@ impl SessionParameters {
     }
 
     /// When a session that was last used at this time ends, if it is not used again.
-    pub(crate) fn idle_expires_at(&self, touched_at: u64) -> u64 {
+    #[must_use]
+    pub fn idle_expires_at(&self, touched_at: u64) -> u64 {
         touched_at.saturating_add(self.timeout)
     }
 
     /// When a session that began at this time ends in any case.
-    pub(crate) fn absolute_expires_at(&self, created_at: u64) -> Option<u64> {
+    #[must_use]
+    pub fn absolute_expires_at(&self, created_at: u64) -> Option<u64> {
         self.absolute_timeout.map(|seconds| created_at.saturating_add(seconds))
     }
 

@@ -15,17 +15,6 @@ pub use self::{
     memory::MemoryStore,
 };
 
-#[cfg(feature = "worker")]
-mod d1;
-#[cfg(feature = "worker")]
-mod kv_binding;
-#[cfg(feature = "object")]
-mod object;
-#[cfg(feature = "worker")]
-pub use self::{d1::D1Store, kv_binding::KvBinding};
-#[cfg(feature = "object")]
-pub use object::{ObjectStore, SessionObject};
-
 /// Where records are kept.
 ///
 /// A store keeps, hands back and deletes; it decides nothing. It reads no data, it compares no

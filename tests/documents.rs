@@ -23,7 +23,7 @@ fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_snippet_is_part_of_what_compiles_or_runs() {
-    let examples = rust_in(&["examples"]).replace("#[rustfmt::skip]\n", "");
+    let examples = rust_in(&["examples", "template"]).replace("#[rustfmt::skip]\n", "");
     let migration = include_str!("../migrations/0001_sessions.sql");
     for (kind, text) in TRANSLATED.iter().flat_map(|(document, _)| blocks(document)) {
         match kind {

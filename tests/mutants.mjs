@@ -100,7 +100,7 @@ function prepare(folder) {
     rmSync(`${folder}/${name}`, { recursive: true, force: true });
     cpSync(name, `${folder}/${name}`, { recursive: true, preserveTimestamps: true });
   }
-  for (const name of ["tests", "examples", "benches", "docs", "migrations", "README.md"]) {
+  for (const name of ["tests", "examples", "counter", "template", "benches", "docs", "migrations", "README.md"]) {
     if (!existsSync(`${folder}/${name}`)) symlinkSync(`${process.cwd()}/${name}`, `${folder}/${name}`);
   }
 }

@@ -10,7 +10,7 @@ for (const store of ["kv", "d1", "object"]) {
 
     before(async () => {
       const vars = { session_parameters: { store, touch_after: 0 } };
-      ({ browser, origin, stop } = await start({ config: "tests/worker/conformance.toml", dist: "target/conformance/dist", vars }));
+      ({ browser, origin, stop } = await start({ config: "tests/worker/routes/wrangler.toml", dist: "tests/worker/routes/dist", vars }));
     });
     after(() => stop?.());
 
@@ -61,6 +61,55 @@ for (const store of ["kv", "d1", "object"]) {
       await get("count");
       await page.evaluate(() => Promise.all([fetch("/login"), fetch("/login")]));
       assert.ok(["100", "101"].includes(await get("whoami")));
+    });
+  });
+
+  describe(`the login example on ${store}`, () => {
+    let browser, origin, stop;
+
+    before(async () => {
+      const vars = { session_parameters: { store } };
+      ({ browser, origin, stop } = await start({ config: "examples/login/wrangler.toml", dist: "examples/login/dist", vars }));
+    });
+    after(() => stop?.());
+
+    test("logs in and out, whatever reply arrives last", async () => {
+      const page = await (await browser.newContext({ bypassCSP: true })).newPage();
+      await page.goto(`${origin}/`);
+      const login = () => page.evaluate(async () => {
+        const body = new URLSearchParams({ user: "ada", password: "lovelace" });
+        return (await fetch("/login", { method: "POST", body })).text();
+      });
+      const who = () => page.evaluate(async () => (await fetch("/")).text());
+      const cookie = async () => (await page.context().cookies())[0]?.value;
+      assert.equal(await login(), "welcome");
+      const before = await cookie();
+      // The reply to a request that was sent before the second login is held back until after it.
+      const [answered, loggedIn] = [Promise.withResolvers(), Promise.withResolvers()];
+      await page.route("**/?late", async (route) => {
+        const response = await route.fetch();
+        answered.resolve();
+        await loggedIn.promise;
+        await route.fulfill({ response });
+      });
+      const late = page.evaluate(async () => (await fetch("/?late")).text());
+      await answered.promise;
+      assert.equal(await login(), "welcome");
+      const own = await cookie();
+      assert.notEqual(own, before);
+      loggedIn.resolve();
+      assert.equal(await late, "ada");
+      assert.equal(await cookie(), own);
+      assert.equal(await who(), "ada");
+      // A thief's browser, with the id from before.
+      const thief = await browser.newContext({ bypassCSP: true });
+      await thief.addCookies([{ ...(await page.context().cookies())[0], value: before }]);
+      const thiefs = await thief.newPage();
+      await thiefs.goto(`${origin}/`);
+      assert.equal(await thiefs.innerText("body"), "nobody");
+      assert.equal(await page.evaluate(async () => (await fetch("/logout", { method: "POST" })).text()), "goodbye");
+      assert.equal(await cookie(), undefined);
+      assert.equal(await who(), "nobody");
     });
   });
 }

@@ -49,7 +49,7 @@ fn a_writer_who_comes_after_the_logout_writes_in_vain() {
 on_each_store! {
     /// Woken while it runs, at the first poll and after a promise has settled.
     fn a_request_that_lets_others_go_first_goes_on(store: Store) {
-        let worker = Worker::with_conformance(store);
+        let worker = Worker::with_routes(store);
         let mut visitor = Visitor::default();
         for expected in ["1", "2"] {
             assert_eq!(visitor.get(&worker, "yield").brief(), (200, expected));
@@ -60,12 +60,15 @@ on_each_store! {
 on_each_store! {
     /// Neither what was waited for nor the deadlines that were not.
     fn requests_leave_nothing_behind(store: Store) {
-        let worker = Worker::with_conformance(store);
+        let worker = Worker::with_routes(store);
         let mut visitor = Visitor::default();
-        for expected in 1..=20 {
-            assert_eq!(visitor.count(&worker), expected);
-        }
-        assert_eq!(visitor.get(&worker, "awaited").brief(), (200, "0"));
+        let mut memory_after = |counts: u64| {
+            let last = (0..counts).map(|_| visitor.count(&worker)).last();
+            assert_eq!(last, visitor.get(&worker, "whoami").body.parse().ok());
+            visitor.get(&worker, "memory").body.parse::<u64>().unwrap()
+        };
+        let before = memory_after(100);
+        assert_eq!(memory_after(1000), before, "in bytes");
     }
 }
 
@@ -101,7 +104,7 @@ on_d1_and_object! {
 
     /// Each of these requests runs again and again, and reads its body each time.
     fn the_body_of_a_request_that_runs_again_is_there_each_time(store: Store) {
-        let worker = &Worker::with_conformance(store);
+        let worker = &Worker::with_routes(store);
         let mut visitor = Visitor::default();
         visitor.ask(worker, "POST", "notes", b"first");
         thread::scope(|scope| {

@@ -5,7 +5,7 @@ use crate::visitor::Visitor;
 
 on_each_store! {
     fn the_store_conforms(store: Store) {
-        let worker = Worker::with_conformance(store);
+        let worker = Worker::with_routes(store);
         let reply = Visitor::default().get(&worker, "conformance");
         assert_eq!(reply.brief(), (200, "the store conforms\n"));
         if store != Store::Object {

@@ -91,7 +91,7 @@ on_each_store! {
 
 #[test]
 fn a_response_that_was_fetched_gets_the_cookie_and_keeps_what_it_had() {
-    let worker = Worker::with_conformance(Store::Kv);
+    let worker = Worker::with_routes(Store::Kv);
     for path in ["fetched", "fetched-by-worker"] {
         let mut visitor = Visitor::default();
         let reply = visitor.get(&worker, path);

@@ -31,6 +31,8 @@ impl Runtime {
         drop(fs::remove_dir_all(&storage));
         let config = format!("wrangler.crash-{name}.toml");
         let shipped = fs::read_to_string(format!("{ROOT}/wrangler.toml")).unwrap();
+        // As it is built already.
+        let shipped = shipped.replace("RUN_TO_COMPLETION=1 worker-build --release", "true");
         fs::write(format!("{ROOT}/{config}"), shipped.replace("store = \"kv\"", &format!("store = \"{name}\"")))
             .unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -45,7 +45,7 @@ on_d1_and_object! {
     }
 
     fn a_login_whose_answer_is_lost_is_done_once(store: Store) {
-        let worker = Worker::over_faulty_stores_with_conformance(store);
+        let worker = Worker::over_faulty_stores_with_routes(store);
         let mut visitor = Visitor::default();
         visitor.count(&worker);
         let mut old = visitor.clone();
@@ -78,7 +78,7 @@ on_d1_and_object! {
 
     /// A delete can be done twice: a session that has moved leaves behind where it went.
     fn a_logout_whose_answer_is_lost_is_done(store: Store) {
-        let worker = Worker::over_faulty_stores_with_conformance(store);
+        let worker = Worker::over_faulty_stores_with_routes(store);
         let mut visitor = Visitor::default();
         for logs_in in [false, true] {
             visitor.count(&worker);
@@ -147,7 +147,7 @@ on_each_store! {
 
     /// By an error of worker's, which holds the session's: dropped, it is not the one that is returned.
     fn a_handler_that_hides_a_failed_save_has_its_own_error(store: Store) {
-        let worker = Worker::over_faulty_stores_with_conformance(store);
+        let worker = Worker::over_faulty_stores_with_routes(store);
         let mut visitor = Visitor::default();
         visitor.count(&worker);
         let (reply, _) = with_faults(&worker, &mut visitor, "swallow", &["none", "broken"]);

@@ -66,18 +66,25 @@ impl Worker {
     }
 
     /// A Worker with the routes that only tests have.
-    pub fn with_conformance(store: Store) -> Self {
-        Self::with_conformance_and(store, json!({}))
+    pub fn with_routes(store: Store) -> Self {
+        Self::with_routes_and(store, json!({}))
     }
 
-    pub fn with_conformance_and(store: Store, mut parameters: Value) -> Self {
+    pub fn with_routes_and(store: Store, mut parameters: Value) -> Self {
         parameters["store"] = store.name().into();
         let vars = json!({ "session_parameters": parameters });
-        Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, &vars, Some(KEY), true)
+        Self::of("tests/worker/routes/wrangler.toml", "tests/worker/routes/dist", store, &vars, Some(KEY), true)
     }
 
-    pub fn with_conformance_and_vars(store: Store, vars: &Value) -> Self {
-        Self::of("tests/worker/conformance.toml", "target/conformance/dist", store, vars, Some(KEY), true)
+    pub fn with_routes_and_vars(store: Store, vars: &Value) -> Self {
+        Self::of("tests/worker/routes/wrangler.toml", "tests/worker/routes/dist", store, vars, Some(KEY), true)
+    }
+
+    /// One of `examples/`.
+    pub fn example(name: &str, store: Store) -> Self {
+        let vars = json!({ "session_parameters": { "store": store.name() } });
+        let folder = format!("examples/{name}");
+        Self::of(&format!("{folder}/wrangler.toml"), &format!("{folder}/dist"), store, &vars, Some(KEY), true)
     }
 
     /// A Worker whose bindings are these variables.
@@ -101,8 +108,8 @@ impl Worker {
     }
 
     /// With the routes that only tests have.
-    pub fn over_faulty_stores_with_conformance(store: Store) -> Self {
-        Self::over_faulty(store, json!({}), "target/conformance/dist")
+    pub fn over_faulty_stores_with_routes(store: Store) -> Self {
+        Self::over_faulty(store, json!({}), "tests/worker/routes/dist")
     }
 
     fn over_faulty(store: Store, mut parameters: Value, dist: &str) -> Self {

@@ -51,6 +51,7 @@ mod concurrency;
 mod conformance;
 mod cookies;
 mod crash;
+mod examples;
 mod failures;
 mod faults;
 mod login;

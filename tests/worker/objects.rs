@@ -71,7 +71,7 @@ fn an_object_refuses_a_message_that_it_does_not_know_and_keeps_its_record() {
 
 #[test]
 fn an_unused_object_empties_itself_and_a_used_one_lives_on() {
-    let worker = Worker::with_conformance_and(Store::Object, json!({"timeout": 4, "touch_after": 1}));
+    let worker = Worker::with_routes_and(Store::Object, json!({"timeout": 4, "touch_after": 1}));
     let (mut used, mut unused) = (Visitor::default(), Visitor::default());
     unused.count(&worker);
     let path = format!("stored/{}", name_of(&unused));

@@ -43,7 +43,7 @@ on_kv_and_d1! {
 
 #[test]
 fn the_401_of_a_worker_with_worker_s_own_response_is_the_same() {
-    let worker = Worker::with_conformance_and(Store::Kv, json!({"ignore_expiry": false}));
+    let worker = Worker::with_routes_and(Store::Kv, json!({"ignore_expiry": false}));
     let mut visitor = Visitor::default();
     visitor.count(&worker);
     let mut late = visitor.clone();
@@ -204,7 +204,7 @@ fn bindings_a_table_a_key_and_parameters_may_have_other_names() {
         "shop": { "cookie_name": "shop", "timeout": 60 },
         "SHOP_KEY": "second-key-123456789abcdef012345",
     });
-    let worker = Worker::with_conformance_and_vars(Store::D1, &vars);
+    let worker = Worker::with_routes_and_vars(Store::D1, &vars);
     let (_, columns) =
         include_str!("../../migrations/0001_sessions.sql").split_once("CREATE TABLE sessions (").unwrap();
     let (columns, _) = columns.split_once("\n) STRICT").unwrap();

@@ -75,6 +75,11 @@ impl Visitor {
         self.cookie.as_deref().expect("a cookie").split_once('=').unwrap().1
     }
 
+    /// A form.
+    pub fn post_form(&mut self, worker: &Worker, path: &str, form: &[u8]) -> Reply {
+        self.ask(worker, "POST", path, form)
+    }
+
     pub fn ask(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Reply {
         self.send(worker, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
@@ -98,6 +103,9 @@ impl Visitor {
         }
         if let Some(ip) = self.ip {
             request = request.header("CF-Connecting-IP", ip);
+        }
+        if !body.is_empty() {
+            request = request.header("Content-Type", "application/x-www-form-urlencoded");
         }
         let agent = agent.configure_request(request.body(body).unwrap()).allow_non_standard_methods(true).build();
         let mut response = ureq::run(agent)?;

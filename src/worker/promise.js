@@ -1,4 +1,4 @@
-// What src/promise.rs asks of the runtime.
+// What src/worker/promise.rs asks of the runtime.
 
 export function settle(promise, number, settled) {
   promise.then((value) => settled(number, true, value), (error) => settled(number, false, error));

@@ -3,13 +3,13 @@
 
 use std::cell::OnceCell;
 
+use edge_session::{Error, ErrorKind, Sessions, StoreKind, Swept};
 use worker::Env;
-
-use crate::{Error, Sessions, StoreKind, Swept, js};
+use worker::js_sys::Reflect;
 
 /// The store that a path names, and the path below.
-pub(super) fn store_of(path: &str) -> (Option<StoreKind>, &str) {
-    StoreKind::ALL
+pub(crate) fn store_of(path: &str) -> (Option<StoreKind>, &str) {
+    [StoreKind::Kv, StoreKind::D1, StoreKind::Object]
         .into_iter()
         .find_map(|store| {
             let below = path.strip_prefix('/')?.strip_prefix(store.as_str())?;
@@ -29,7 +29,7 @@ thread_local! {
 /// # Errors
 ///
 /// `Misconfigured`, as [`Sessions::from_env`].
-pub(super) fn sessions(env: &Env, store: StoreKind) -> Result<Option<Sessions>, Error> {
+pub(crate) fn sessions(env: &Env, store: StoreKind) -> Result<Option<Sessions>, Error> {
     if !is_on(env)? {
         return Ok(None);
     }
@@ -37,13 +37,17 @@ pub(super) fn sessions(env: &Env, store: StoreKind) -> Result<Option<Sessions>, 
         StoreKind::Kv => &KV,
         StoreKind::D1 => &D1,
         StoreKind::Object => &OBJECT,
+        _ => return Ok(None),
     };
-    Sessions::kept(kept, || read(env, store)).map(Some)
+    kept.with(|kept| match kept.get() {
+        Some(sessions) => Ok(Some(sessions.clone())),
+        None => read(env, store).map(|sessions| Some(kept.get_or_init(|| sessions).clone())),
+    })
 }
 
 /// Whether the reply is to leave the browser's cookie as it is: `?keep_cookie`. For the page's races, which
 /// can then see what the old cookie is worth after a logout; scripts cannot put a cookie aside.
-pub(super) fn keeps_cookie(url: &str) -> bool {
+pub(crate) fn keeps_cookie(url: &str) -> bool {
     url.ends_with("?keep_cookie")
 }
 
@@ -62,7 +66,7 @@ fn read(env: &Env, store: StoreKind) -> Result<Sessions, Error> {
 /// # Errors
 ///
 /// As [`sessions`], and `Unavailable`.
-pub(super) async fn sweep(env: &Env) -> Result<Swept, Error> {
+pub(crate) async fn sweep(env: &Env) -> Result<Swept, Error> {
     match sessions(env, StoreKind::D1)? {
         None => Ok(Swept::default()),
         Some(sessions) => sessions.delete_expired().await,
@@ -70,10 +74,11 @@ pub(super) async fn sweep(env: &Env) -> Result<Swept, Error> {
 }
 
 fn is_on(env: &Env) -> Result<bool, Error> {
-    match js::variable(env, "compare_stores") {
-        None => Ok(false),
-        Some(value) => value
-            .as_bool()
-            .ok_or_else(|| Error::misconfigured("`compare_stores` in [vars] must be true or false, without quotes")),
+    let variable = Reflect::get(env, &"compare_stores".into()).unwrap_or_default();
+    if variable.is_undefined() || variable.is_null() {
+        return Ok(false);
     }
+    variable.as_bool().ok_or_else(|| {
+        Error::new(ErrorKind::Misconfigured, "`compare_stores` in [vars] must be true or false, without quotes")
+    })
 }

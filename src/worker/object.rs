@@ -3,12 +3,15 @@
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{Promise, Reflect};
+use worker::wasm_bindgen_futures::future_to_promise;
 use worker::{Env, web_sys};
 
-use super::repeat::{Answered, repeated};
-use crate::http::WorkerPlatform;
-use crate::promise::Settled;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, http, js, task};
+use super::js;
+use super::platform::WorkerPlatform;
+use super::promise::Settled;
+use super::response::text;
+use crate::store::repeat::{Answered, repeated};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -40,12 +43,16 @@ const DUPLICATE: &str = "duplicate";
 const NONE: &str = "none";
 const RECORD: &str = "record";
 
-#[wasm_bindgen(module = "/src/store/object.js")]
+#[wasm_bindgen]
 extern "C" {
     #[derive(Debug)]
     type Namespace;
-    /// The object's answer, as text.
-    fn ask(namespace: &Namespace, name: &str, message: &str) -> Promise;
+    #[wasm_bindgen(method, catch, js_name = getByName)]
+    fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
+
+    type Stub;
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Stub, url: &str, init: &web_sys::RequestInit) -> Result<Promise, JsValue>;
 }
 
 impl ObjectStore {
@@ -65,7 +72,15 @@ impl ObjectStore {
     async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answered<String>, Error> {
         let text = record.map(Record::to_text).unwrap_or_default();
         let message = format!("{PROTOCOL} {act}\n{text}");
-        let send = async || Settled::of(&ask(&self.namespace, key.as_str(), &message)).await;
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        init.set_body(&JsValue::from_str(&message));
+        let send = async || {
+            // By a new stub each time: after a failure the old one is broken.
+            let stub = self.namespace.get_by_name(key.as_str())?;
+            let response = Settled::of_call(stub.fetch("https://session/", &init)).await?;
+            Settled::of_call(response.unchecked_ref::<web_sys::Response>().text()).await
+        };
         let passes = |thrown: &JsValue| {
             let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
             is("retryable") && !is("overloaded")
@@ -184,23 +199,23 @@ impl SessionObject {
     }
 
     /// Called by the runtime, with a message.
-    pub fn fetch(&self, request: web_sys::Request) -> JsValue {
+    pub fn fetch(&self, request: web_sys::Request) -> Promise {
         let object = self.clone();
-        task::run(async move {
-            let message = Settled::of(&request.text()?).await?.as_string().unwrap_or_default();
+        future_to_promise(async move {
+            let message = Settled::of_call(request.text()).await?.as_string().unwrap_or_default();
             let response = match object.answer(&message).await {
-                Ok(answer) => http::text(200, &answer),
+                Ok(answer) => text(200, &answer),
                 // An `Err` would reach the Worker as an exception, with a stack for a message.
-                Err(thrown) => http::text(500, &js::thrown(&thrown)),
+                Err(thrown) => text(500, &js::thrown(&thrown)),
             };
             Ok(response.into())
         })
     }
 
     /// Called by the runtime, when the alarm is due.
-    pub fn alarm(&self) -> JsValue {
+    pub fn alarm(&self) -> Promise {
         let object = self.clone();
-        task::run(async move { object.expire().await.map(|()| JsValue::UNDEFINED) })
+        future_to_promise(async move { object.expire().await.map(|()| JsValue::UNDEFINED) })
     }
 }
 
@@ -220,7 +235,7 @@ impl SessionObject {
                 let record = stored.as_deref().map(Record::from_text);
                 let is_retired = matches!(&record, Some(Ok(record)) if record.successor.is_some());
                 if !is_retired {
-                    Settled::of(&self.storage.delete_all()?).await?;
+                    Settled::of_call(self.storage.delete_all()).await?;
                 }
                 Ok(found(stored))
             }
@@ -280,7 +295,7 @@ impl SessionObject {
         match self.stored()?.map(|stored| Record::from_text(&stored)) {
             Some(Ok(record)) if record.expires_at > now / 1000 => self.wake_at(record.expires_at).await,
             Some(Err(_)) => self.wake(js::float(now) + LOOK_AGAIN).await,
-            Some(Ok(_)) | None => Settled::of(&self.storage.delete_all()?).await.map(|_| ()),
+            Some(Ok(_)) | None => Settled::of_call(self.storage.delete_all()).await.map(|_| ()),
         }
     }
 
@@ -289,7 +304,7 @@ impl SessionObject {
     }
 
     async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
-        Settled::of(&self.storage.set_alarm(milliseconds)?).await.map(|_| ())
+        Settled::of_call(self.storage.set_alarm(milliseconds)).await.map(|_| ())
     }
 }
 

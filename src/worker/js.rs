@@ -6,7 +6,7 @@ use worker::{Env, js_sys};
 use crate::Error;
 
 /// The variable, secret or binding `name`, if the environment has it.
-pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
+pub(super) fn variable(env: &Env, name: &str) -> Option<JsValue> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
 }
 
@@ -15,7 +15,7 @@ pub(crate) fn variable(env: &Env, name: &str) -> Option<JsValue> {
 /// # Errors
 ///
 /// `Misconfigured` when the environment has no such object.
-pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &str) -> Result<T, Error> {
+pub(super) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &str) -> Result<T, Error> {
     let has_method = |binding: &JsValue| {
         js_sys::Reflect::get(binding, &JsValue::from_str(method)).is_ok_and(|method| method.is_function())
     };
@@ -33,7 +33,7 @@ pub(crate) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &st
 }
 
 /// The message of a thrown value.
-pub(crate) fn thrown(value: &JsValue) -> String {
+pub(super) fn thrown(value: &JsValue) -> String {
     match value.dyn_ref::<js_sys::Error>() {
         Some(error) => String::from(error.message()),
         None => value.as_string().unwrap_or_else(|| "an error without a message".to_owned()),
@@ -42,17 +42,17 @@ pub(crate) fn thrown(value: &JsValue) -> String {
 
 /// Milliseconds since 1970-01-01 UTC. worker's `Date::now` makes a `Date` for it.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and after 1970")]
-pub(crate) fn milliseconds() -> u64 {
+pub(super) fn milliseconds() -> u64 {
     js_sys::Date::now() as u64
 }
 
 /// A JavaScript number.
-pub(crate) fn number(value: u64) -> JsValue {
+pub(super) fn number(value: u64) -> JsValue {
     JsValue::from_f64(float(value))
 }
 
 /// Times and versions stay below 2^53, up to where JavaScript's numbers are exact.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-pub(crate) fn float(value: u64) -> f64 {
+pub(super) fn float(value: u64) -> f64 {
     value as f64
 }

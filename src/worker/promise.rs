@@ -15,7 +15,7 @@ use worker::js_sys::{Function, Promise};
 /// What a promise came to, or what it was rejected with.
 pub(crate) type Outcome = Result<JsValue, JsValue>;
 
-#[wasm_bindgen(module = "/src/promise.js")]
+#[wasm_bindgen(module = "/src/worker/promise.js")]
 extern "C" {
     fn settle(promise: &Promise, number: u32, settled: &Function);
     fn after(milliseconds: u32, number: u32, settled: &Function);
@@ -59,6 +59,11 @@ impl Settled {
         Self::by(|number, settled| settle(promise, number, settled))
     }
 
+    /// What a call comes to that throws or answers a promise.
+    pub(crate) async fn of_call(call: Result<Promise, JsValue>) -> Outcome {
+        Self::of(&call?).await
+    }
+
     /// A pause. Its timer is not taken back when it is dropped, which would cost as much as setting it: it ends with
     /// the request, or finds that nobody waits.
     pub(crate) fn after(milliseconds: u32) -> Self {
@@ -99,75 +104,35 @@ impl Drop for Settled {
 }
 
 /// Things that are told apart by numbers. There are few at a time, so that a search costs less than a map weighs.
-pub(crate) struct Numbered<T> {
+struct Numbered<T> {
     last: u32,
     all: Vec<(u32, T)>,
 }
 
 impl<T> Numbered<T> {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self { last: 0, all: Vec::new() }
     }
 
-    pub(crate) fn insert(&mut self, thing: T) -> u32 {
+    fn insert(&mut self, thing: T) -> u32 {
         self.last = self.last.wrapping_add(1);
         self.all.push((self.last, thing));
         self.last
     }
 
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.all.iter_mut().find(|(its, _)| *its == number).map(|(_, thing)| thing)
     }
 
-    #[cfg(feature = "object")]
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    /// The number that was given last.
-    #[cfg(feature = "object")]
-    pub(crate) fn last(&self) -> u32 {
-        self.last
-    }
-
-    /// Removes those whose number is this one, or was given before it.
-    #[cfg(feature = "object")]
-    pub(crate) fn remove_until(&mut self, number: u32) -> Vec<T> {
-        // Numbers go round: what is older is less than half of the way behind.
-        let is_old = |its: u32| number.wrapping_sub(its) < u32::MAX / 2;
-        let (old, kept) = std::mem::take(&mut self.all).into_iter().partition(|(its, _)| is_old(*its));
-        self.all = kept;
-        let old: Vec<(u32, T)> = old;
-        old.into_iter().map(|(_, thing)| thing).collect()
-    }
-
-    pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
+    fn remove(&mut self, number: u32) -> Option<T> {
         let place = self.all.iter().position(|(its, _)| *its == number)?;
         Some(self.all.swap_remove(place).1)
     }
 }
 
-/// How many are waited for.
-#[cfg(all(feature = "app", feature = "conformance"))]
-pub(crate) fn awaited() -> usize {
-    AWAITED.with_borrow(|all| all.all.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(feature = "object")]
-    #[test]
-    fn what_is_older_than_a_number_is_removed_also_when_numbers_go_round() {
-        for last in [0, u32::MAX - 2] {
-            let mut numbered = Numbered { last, all: Vec::new() };
-            let [_, b, c, d] = ["a", "b", "c", "d"].map(|thing| numbered.insert(thing));
-            numbered.remove(b);
-            assert_eq!(numbered.remove_until(c), ["a", "c"]);
-            assert_eq!((numbered.len(), numbered.last(), numbered.remove(d)), (1, d, Some("d")));
-        }
-    }
 
     #[test]
     fn a_number_leads_to_its_own_until_that_is_removed() {

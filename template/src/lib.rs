@@ -1,5 +1,4 @@
-//! The README's program: `tests/documents.rs` sees to it that it is the same.
-#![allow(clippy::arithmetic_side_effects, reason = "it is what a user writes")]
+//! A session counter: `/count` adds one to this visitor's number, `/reset` ends the session.
 
 use edge_session::Session;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,9 @@ use edge_session::Session;
 use serde::{Deserialize, Serialize};
 use worker::{Context, Env, FormEntry, Method, Request, Response, Result, event};
 
+/// The Durable Object, where `store = "object"`.
+pub use edge_session::SessionObject;
+
 #[derive(Default, Serialize, Deserialize)]
 struct Visitor {
     /// Who is logged in, if anybody is.

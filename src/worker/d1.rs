@@ -3,10 +3,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Promise};
 
-use super::repeat::{Answered, repeated};
-use crate::http::WorkerPlatform;
-use crate::promise::Settled;
-use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated, js};
+use super::js;
+use super::platform::WorkerPlatform;
+use super::promise::Settled;
+use crate::store::repeat::{Answered, repeated};
+use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated};
 
 /// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
 ///
@@ -23,15 +24,28 @@ pub struct D1Store {
     table: String,
 }
 
-#[wasm_bindgen(module = "/src/store/d1.js")]
+#[wasm_bindgen]
 extern "C" {
     /// The binding itself; worker's wrapper brings its own error type, and the parts that are not used.
     #[derive(Debug)]
     type Database;
-    /// The rows that the statement answers, each an array of its columns.
-    fn rows(database: &Database, sql: &str, values: &[JsValue]) -> Promise;
-    /// Three statements in one transaction, all with these values; answers how many rows each of the last two has.
-    fn transaction(database: &Database, first: &str, second: &str, third: &str, values: &[JsValue]) -> Promise;
+    #[wasm_bindgen(method, catch)]
+    fn prepare(this: &Database, sql: &str) -> Result<Statement, JsValue>;
+    /// Runs statements in one transaction.
+    #[wasm_bindgen(method, catch)]
+    fn batch(this: &Database, statements: &JsValue) -> Result<Promise, JsValue>;
+
+    type Statement;
+    #[wasm_bindgen(method, catch, variadic)]
+    fn bind(this: &Statement, values: &[JsValue]) -> Result<Statement, JsValue>;
+    /// The rows that it answers, each an array of its columns.
+    #[wasm_bindgen(method, catch)]
+    fn raw(this: &Statement) -> Result<Promise, JsValue>;
+
+    /// What a statement of a batch answered.
+    type Answer;
+    #[wasm_bindgen(method, getter)]
+    fn results(this: &Answer) -> Option<Array>;
 }
 
 /// The columns of a record, in the order in which [`record`] reads them and [`values`] gives them.
@@ -86,7 +100,11 @@ impl D1Store {
     /// A statement whose answer was lost is sent again: it recognises its own write, or does the
     /// same thing twice to the same end. D1 itself repeats only reads.
     async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Answered<Array>, Error> {
-        self.repeated(async || Settled::of(&rows(&self.database, sql, values)).await).await
+        self.repeated(async || Settled::of_call(self.statement(sql, values)?.raw()).await).await
+    }
+
+    fn statement(&self, sql: &str, values: &[JsValue]) -> Result<Statement, JsValue> {
+        self.database.prepare(sql)?.bind(values)
     }
 
     async fn repeated(&self, call: impl AsyncFn() -> Result<JsValue, JsValue>) -> Result<Answered<Array>, Error> {
@@ -257,11 +275,24 @@ impl Store for D1Store {
         );
         let look = format!("SELECT version FROM {table} WHERE session_id = ?1");
         let update = self.update_statement();
-        let values: Vec<JsValue> = values(from, retired).into_iter().chain(values(to, moved)).collect();
-        let call = async || Settled::of(&transaction(&self.database, &insert, &update, &look, &values)).await;
+        let old = values(from, retired);
+        let both: Vec<JsValue> = old.iter().cloned().chain(values(to, moved)).collect();
+        let [key, ..] = &old;
+        let call = async || {
+            let insert = self.statement(&insert, &both)?;
+            let update = self.statement(&update, &old)?;
+            let look = self.statement(&look, std::slice::from_ref(key))?;
+            // A database behind a service binding makes its statements elsewhere.
+            let statements = Promise::all(&Array::of3(&insert, &update, &look));
+            let statements = Settled::of(&statements).await?;
+            Settled::of_call(self.database.batch(&statements)).await
+        };
         let Answered { answer, repeated } = self.repeated(call).await?;
-        let is_zero = |place| answer.get(place).as_f64() == Some(0.0);
-        let answer = match (is_zero(0), is_zero(1)) {
+        let is_empty = |place| {
+            let answer: Answer = answer.get(place).unchecked_into();
+            answer.results().is_none_or(|rows| rows.length() == 0)
+        };
+        let answer = match (is_empty(1), is_empty(2)) {
             (false, _) => Updated::Done,
             (true, false) => Updated::Stale,
             (true, true) => Updated::Gone,

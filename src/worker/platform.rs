@@ -1,0 +1,40 @@
+use std::fmt;
+
+use super::js;
+use super::promise::Settled;
+use crate::Platform;
+use crate::platform::Sleep;
+
+/// The Workers runtime: for [`Sessions::new`](crate::Sessions::new) over a store of your own, or bindings of other names.
+///
+/// ```no_run
+/// use edge_session::{D1Store, Error, SessionParameters, Sessions, Signer, WorkerPlatform};
+///
+/// fn sessions(env: &worker::Env) -> Result<Sessions, Error> {
+///     let store = D1Store::from_env(env, "SHOP_DB")?.with_table("shop_sessions")?;
+///     Sessions::new(store, WorkerPlatform, Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?)
+/// }
+/// # fn main() {}
+/// ```
+///
+/// It reads and checks the environment at each call; keep what it gives in a `thread_local!`.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerPlatform;
+
+impl Platform for WorkerPlatform {
+    fn now(&self) -> u64 {
+        self.milliseconds() / 1000
+    }
+
+    fn milliseconds(&self) -> u64 {
+        js::milliseconds()
+    }
+
+    fn sleep(&self, milliseconds: u32) -> Sleep {
+        Box::pin(async move { drop(Settled::after(milliseconds).await) })
+    }
+
+    fn log(&self, line: fmt::Arguments<'_>) {
+        worker::console_error!("edge-session: {line}");
+    }
+}

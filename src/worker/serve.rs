@@ -1,0 +1,220 @@
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+use super::platform::WorkerPlatform;
+use super::request::HttpRequest;
+use super::response::{HttpResponse, SessionHeaders, refused};
+use crate::connection::Connection;
+use crate::{Error, Incoming, Outcome, Platform, Refusal, Session, Sessions};
+
+/// Runs `handler` on the session of `request`, with the settings of the Worker's environment: the
+/// whole of this crate in one call.
+///
+/// ```no_run
+/// use edge_session::Session;
+/// use serde::{Deserialize, Serialize};
+/// use worker::{Context, Env, Request, Response, Result, event};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Visit {
+///     count: u64,
+/// }
+///
+/// #[event(fetch)]
+/// async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+///     edge_session::serve(&request, &env, async |session: &mut Session<Visit>| match request.path().as_str() {
+///         "/count" => {
+///             session.count += 1;
+///             Response::ok(session.count.to_string())
+///         }
+///         "/reset" => {
+///             session.kill();
+///             Response::ok("")
+///         }
+///         _ => Response::error("not found", 404),
+///     })
+///     .await
+/// }
+/// # fn main() {}
+/// ```
+///
+/// It is [`Sessions::from_env`] and [`Sessions::serve`]; what goes wrong in either is logged and
+/// answered by [`Error::into_response`], or by [a reply of your own](serve_with).
+///
+/// # Errors
+///
+/// Those of `handler`, and no others.
+pub async fn serve<T, R, E>(
+    request: &impl HttpRequest,
+    env: &Env,
+    handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+) -> Result<R, E>
+where
+    T: Default + Serialize + DeserializeOwned,
+    R: HttpResponse,
+{
+    serve_with(request, env, refused, handler).await
+}
+
+/// [`serve`] with replies of your own where ours would be: what `reply` makes of a [`Refusal`].
+///
+/// ```no_run
+/// use edge_session::{Refusal, Session};
+/// # use serde::{Deserialize, Serialize};
+/// # use worker::{Context, Env, Request, Response, Result, event};
+/// # #[derive(Default, Serialize, Deserialize)] struct Visit { user: Option<String> }
+///
+/// /// To the login where a session is over, and JSON for what is wrong here.
+/// fn reply(refusal: &Refusal) -> Response {
+///     let json = || Response::from_json(&serde_json::json!({ "error": refusal.kind.as_str() }));
+///     match refusal.status {
+///         401 => Response::builder().with_status(303).with_header("Location", "/login").map(|reply| reply.empty()),
+///         status => json().map(|reply| reply.with_status(status)),
+///     }
+///     .unwrap_or_else(|_| Response::builder().with_status(500).empty())
+/// }
+///
+/// #[event(fetch)]
+/// async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+///     edge_session::serve_with(&request, &env, reply, async |session: &mut Session<Visit>| {
+///         Response::ok(session.user.as_deref().unwrap_or("nobody"))
+///     })
+///     .await
+/// }
+/// # fn main() {}
+/// ```
+///
+/// The reply gets the session's cookies and headers as any other does.
+///
+/// # Errors
+///
+/// Those of `handler`, and no others.
+pub async fn serve_with<T, R, E>(
+    request: &impl HttpRequest,
+    env: &Env,
+    reply: impl FnOnce(&Refusal) -> R,
+    handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+) -> Result<R, E>
+where
+    T: Default + Serialize + DeserializeOwned,
+    R: HttpResponse,
+{
+    match Sessions::from_env(env) {
+        Ok(sessions) => sessions.serve_with(request, reply, handler).await,
+        Err(error) => Ok(answered(&error, reply)),
+    }
+}
+
+impl Sessions {
+    /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
+    /// cookie, if there is one to set, and with `Cache-Control: private, no-store` and
+    /// `Vary: Cookie`, for it depends on who asked. (A `Cache-Control` of the handler's own stays if it says `private` or
+    /// `no-store`, and no cookie is set.)
+    ///
+    /// What goes wrong with the session is no `Err`: it is logged and answered 503 with
+    /// `Retry-After`, or 500 when only the operator can repair it, and the visitor's cookie stays as
+    /// it is. A session that ended while the handler ran, and whose `save` said so, is answered 401.
+    ///
+    /// # Errors
+    ///
+    /// Those of `handler`, and no others. Nothing was stored then, but for what it saved itself.
+    pub async fn serve<T, R, E>(
+        &self,
+        request: &impl HttpRequest,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<R, E>
+    where
+        T: Default + Serialize + DeserializeOwned,
+        R: HttpResponse,
+    {
+        self.serve_with(request, refused, handler).await
+    }
+
+    /// [`serve`](Self::serve) with [replies of your own](serve_with) where ours would be.
+    ///
+    /// # Errors
+    ///
+    /// Those of `handler`, and no others.
+    pub async fn serve_with<T, R, E>(
+        &self,
+        request: &impl HttpRequest,
+        reply: impl FnOnce(&Refusal) -> R,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<R, E>
+    where
+        T: Default + Serialize + DeserializeOwned,
+        R: HttpResponse,
+    {
+        let url = request.url();
+        let headers = request.raw().headers();
+        let header = |name| headers.get(name).ok().flatten();
+        let cookie = header("Cookie");
+        // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
+        let parameters = self.parameters();
+        let asks_for_ip =
+            !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
+        let ip = if asks_for_ip { header("CF-Connecting-IP") } else { None };
+        let incoming = Incoming { cookie: cookie.as_deref(), ip: ip.as_deref(), url: Some(&url) };
+        match self.run(&incoming, handler).await {
+            Ok(Outcome::Replied { reply, set_cookie, timing }) => {
+                let timing = parameters.server_timing.then(|| timing.to_string());
+                let headers =
+                    SessionHeaders { set_cookie: &set_cookie, server_timing: timing.as_deref(), retry_after: None };
+                Ok(reply.with_session_headers(&headers))
+            }
+            Ok(Outcome::Expired { message, set_cookie }) => {
+                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
+                Ok(reply(&Refusal::expired(&message)).with_session_headers(&headers))
+            }
+            Ok(Outcome::Failed(error)) => Err(error),
+            Err(error) => Ok(answered(&error, reply)),
+        }
+    }
+}
+
+impl Error {
+    /// Logs the error, and gives the reply that a visitor may see: its status, `Retry-After` with a
+    /// 503, and not a word of the message.
+    #[must_use]
+    pub fn into_response<R: HttpResponse>(self) -> R {
+        answered(&self, refused)
+    }
+}
+
+/// The error in the log, and the reply to it.
+fn answered<R: HttpResponse>(error: &Error, reply: impl FnOnce(&Refusal) -> R) -> R {
+    error.answered();
+    WorkerPlatform.log(format_args!("{}: {error}", error.kind().as_str()));
+    let refusal = Refusal::from(error);
+    let headers = SessionHeaders { retry_after: refusal.retry_after, ..SessionHeaders::default() };
+    reply(&refusal).with_session_headers(&headers)
+}
+
+/// So that `session.save().await?` works in a handler. The error stays inside, by which [`Sessions::serve`] knows
+/// that it was returned, and answers it as what it is.
+impl From<Error> for worker::Error {
+    fn from(error: Error) -> Self {
+        let message = format!("{}: {error}", error.kind().as_str());
+        Self::UnknownJsError {
+            original: thrown(&message),
+            name: Some("edge-session".to_owned()),
+            message,
+            code: None,
+            cause: Some(Box::new(Self::Io(std::io::Error::other(error)))),
+        }
+    }
+}
+
+/// What JavaScript gets of the error, where it leaves Rust.
+#[cfg(target_family = "wasm")]
+fn thrown(message: &str) -> JsValue {
+    worker::js_sys::Error::new(message).into()
+}
+
+/// There is no JavaScript.
+#[cfg(not(target_family = "wasm"))]
+fn thrown(_message: &str) -> JsValue {
+    JsValue::UNDEFINED
+}

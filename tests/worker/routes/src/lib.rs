@@ -1,0 +1,320 @@
+//! A Worker with the routes that tests need, over the public API alone.
+#![allow(clippy::panic, reason = "a test asks for it")]
+
+use std::future::poll_fn;
+use std::mem;
+use std::task::Poll;
+use std::time::Duration;
+
+use edge_session::store::conformance::{Abilities, check};
+use edge_session::{
+    D1Store, HttpResponse, KvStore, ObjectStore, RecordKey, Session, SessionParameters, Sessions, Signer, Store,
+    StoreKind, WorkerPlatform, serve,
+};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Context, Delay, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event, js_sys, web_sys};
+
+/// The Durable Object that `routes.toml` declares.
+pub use edge_session::SessionObject;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Visit {
+    #[serde(default)]
+    count: u64,
+}
+
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    let (request, env) = (&request, &env);
+    match request.path().as_str() {
+        "/count" => count(request, env).await,
+        "/reset" => reset(request, env).await,
+        "/conformance" => conformance(env).await,
+        "/panic" => panics(),
+        "/panic-in-the-handler" => serve(request, env, async |_: &mut Session<Visit>| panics()).await,
+        "/uncaught" => Response::ok(decoded("%")),
+        "/unhandled" => {
+            drop(js_sys::Promise::reject(&"nobody handles it".into()));
+            Response::ok("")
+        }
+        "/pause" => {
+            Delay::from(TEN_MINUTES).await;
+            Response::ok("")
+        }
+        // Of the instance, in bytes.
+        "/memory" => Response::ok(
+            js_sys::Reflect::get(&wasm_bindgen::memory(), &"buffer".into())?
+                .unchecked_into::<js_sys::ArrayBuffer>()
+                .byte_length()
+                .to_string(),
+        ),
+        "/yield" => yields(request, env).await,
+        "/notes" => notes(request, env).await,
+        "/login" => login(request, env).await,
+        "/whoami" => whoami(request, env).await,
+        "/slow-count" => slow_count(request, env).await,
+        "/slow-look" => slow_look(request, env).await,
+        "/slow-update" => slow_update(request, env).await,
+        "/slow-reset" => slow_reset(request, env).await,
+        "/swallow" => swallow(request, env).await,
+        "/nan" => nan(request, env).await,
+        "/nested" => nested(request, env).await,
+        "/public" => public(request, env).await,
+        "/shop" => shop(request, env).await,
+        "/fetched" => fetched(request, env, |response| response).await.map(Response::from),
+        "/fetched-by-worker" => fetched(request, env, Response::from).await,
+        path => match path.strip_prefix("/stored/") {
+            Some(key) => stored(key, env).await,
+            None => Response::error("not found", 404),
+        },
+    }
+}
+
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+    if let Err(error) = async { Sessions::from_env(&env)?.delete_expired().await }.await {
+        panic!("{error}");
+    }
+}
+
+/// Longer than a test waits.
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// Counts, as `counter` does.
+async fn count(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+async fn reset(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.kill();
+        Response::ok("")
+    })
+    .await
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// What it throws nobody catches: the instance ends by something that is no trap.
+    #[wasm_bindgen(js_name = decodeURIComponent)]
+    fn decoded(text: &str) -> String;
+}
+
+/// What no request of ours does, for the tests of what becomes of the Worker then.
+fn panics() -> Result<Response> {
+    panic!("as it was asked to")
+}
+
+/// Lets others go first, before the session is loaded and after it: a task that is woken while it runs.
+async fn yields(request: &Request, env: &Env) -> Result<Response> {
+    let step_aside = async || {
+        for _ in 0..3 {
+            let mut been = false;
+            poll_fn(|context| {
+                if mem::replace(&mut been, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    };
+    step_aside().await;
+    serve(request, env, async |session: &mut Session<Visit>| {
+        step_aside().await;
+        session.count = session.count.saturating_add(1);
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+/// Runs the store conformance suite on the configured store.
+async fn conformance(env: &Env) -> Result<Response> {
+    let platform = &WorkerPlatform;
+    let verdict = async {
+        let store = Sessions::from_env(env)?.parameters().store;
+        match store {
+            StoreKind::Kv => {
+                // What KV cannot do, and KvStore's documentation says so.
+                let abilities = Abilities { insert_only: false, compare_and_set: false };
+                check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
+            }
+            StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
+            _ => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
+        }
+    };
+    match verdict.await {
+        Ok(()) => Response::ok("the store conforms\n"),
+        Err(violation) => Response::error(violation.to_string(), 500),
+    }
+}
+
+/// Whether an object holds a record, expired or not, for the tests of its alarm.
+async fn stored(key: &str, env: &Env) -> Result<Response> {
+    let key = RecordKey::from_stored(key).ok_or("no key")?;
+    let record = ObjectStore::from_env(env, "SESSION_OBJECTS")?.load(&key).await?;
+    Response::ok(if record.is_some() { "a record" } else { "nothing" })
+}
+
+/// Long enough for another request to come and go.
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+/// How often the session was counted, without touching it.
+async fn whoami(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| Response::ok(session.count.to_string())).await
+}
+
+/// Counts, and is slow about it: for the tests of replies that arrive late.
+async fn slow_count(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        Delay::from(A_WHILE).await;
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+async fn slow_look(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        Delay::from(A_WHILE).await;
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+/// Takes one, once others have loaded the session as well, and says how many it took.
+async fn slow_update(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        Delay::from(A_WHILE).await;
+        let took = session
+            .update(|visit| {
+                let one = visit.count.min(1);
+                visit.count = visit.count.saturating_sub(one);
+                one
+            })
+            .await?;
+        Response::ok(took.to_string())
+    })
+    .await
+}
+
+async fn slow_reset(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        Delay::from(A_WHILE).await;
+        session.kill();
+        Response::ok("")
+    })
+    .await
+}
+
+/// Hides that a save failed, by an error of worker's in between, and fails by itself.
+async fn swallow(request: &Request, env: &Env) -> Result<Response> {
+    let save = async |session: &mut Session<Visit>| -> Result<()> { Ok(session.save().await?) };
+    let served = serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        match save(session).await {
+            Ok(()) => Response::ok("saved"),
+            Err(error) => Err(worker::Error::RustError(format!("the handler's own, after: {error}"))),
+        }
+    });
+    served.await.or_else(|error: worker::Error| Response::error(error.to_string(), 418))
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Measured {
+    #[serde(default)]
+    count: f64,
+}
+
+/// Saves what JSON cannot hold.
+async fn nan(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Measured>| {
+        session.count = f64::NAN;
+        Response::ok("")
+    })
+    .await
+}
+
+/// Serves its own request once more within its handler.
+async fn nested(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        whoami(request, env).await
+    })
+    .await
+}
+
+/// Counts in a table, by a key and by parameters of other names.
+async fn shop(request: &Request, env: &Env) -> Result<Response> {
+    let store = D1Store::from_env(env, "DB")?.with_table("shop_sessions")?;
+    let (signer, parameters) = (Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?);
+    let sessions = Sessions::new(store, WorkerPlatform, signer, parameters)?;
+    sessions
+        .serve(request, async |session: &mut Session<Visit>| {
+            session.count = session.count.saturating_add(1);
+            Response::ok(session.count.to_string())
+        })
+        .await
+}
+
+/// A handler that says itself who may keep its reply.
+async fn public(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        let response = Response::ok(session.count.to_string())?;
+        let query = request.inner().url();
+        response.headers().set(
+            "Cache-Control",
+            &query
+                .split_once('?')
+                .map_or_else(|| "public, max-age=60".to_owned(), |(_, value)| value.replace("%22", "\"")),
+        )?;
+        response.headers().set("CDN-Cache-Control", "max-age=60")?;
+        response.headers().set("Vary", "Accept-Encoding, cookie")?;
+        Ok(response)
+    })
+    .await
+}
+
+/// Changes the id, for the tests of what the old one is worth then.
+async fn login(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(100);
+        session.cycle_id();
+        Response::ok(session.count.to_string())
+    })
+    .await
+}
+
+/// Replies with a response that was fetched, whose headers cannot be changed.
+async fn fetched<R: HttpResponse>(
+    request: &Request,
+    env: &Env,
+    convert: impl Fn(web_sys::Response) -> R,
+) -> worker::Result<R> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        let object = env.durable_object("SESSION_OBJECTS")?.get_by_name("nobody")?;
+        Ok(convert(object.fetch_with_str("https://session/").await?.into()))
+    })
+    .await
+}
+
+/// Appends the request's body to the session, for the tests of handlers that run again: the body is
+/// there each time, since each run reads a copy.
+async fn notes(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Vec<String>>| {
+        let note = request.clone()?.text().await?;
+        if !note.is_empty() {
+            session.push(note);
+        }
+        Response::ok(session.join(" "))
+    })
+    .await
+}

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use edge_session::cookie::read;
 use edge_session::{
-    Extensions, Incoming, MemoryStore, Outcome, Record, Session, SessionParameters, Sessions, Signer, TestPlatform,
+    Incoming, MemoryStore, Outcome, Record, Session, SessionParameters, Sessions, Signer, TestPlatform,
 };
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -34,17 +34,8 @@ fn core(criterion: &mut Criterion) {
     });
 
     for (size, padding) in [("small", 0), ("10 KB", 10_000)] {
-        let record = Record {
-            version: 7,
-            nonce: 1,
-            created_at: 1_764_000_000,
-            touched_at: 1_764_000_000,
-            expires_at: 1_764_086_400,
-            ip: None,
-            successor: None,
-            extensions: Extensions::default(),
-            data: format!(r#"{{"count":7,"padding":"{}"}}"#, "x".repeat(padding)),
-        };
+        let data = format!(r#"{{"count":7,"padding":"{}"}}"#, "x".repeat(padding));
+        let record = Record::new(1_764_000_000, 1_764_086_400, data).with(|record| record.version = 7);
         let text = record.to_text();
         criterion.bench_function(&format!("write a record, {size}"), |bencher| {
             bencher.iter(|| black_box(&record).to_text());
@@ -73,7 +64,7 @@ fn core(criterion: &mut Criterion) {
         return;
     };
     let cookie = set_cookie.first().map_or("", String::as_str).split(';').next().unwrap_or_default().to_owned();
-    let incoming = Incoming { cookie: Some(&cookie), ..Incoming::default() };
+    let incoming = Incoming::new().cookie(&*cookie);
     let read_only = async |session: &mut Session<Visit>| -> Result<u64, ()> { Ok(session.count) };
     criterion.bench_function("a whole request that reads", |bencher| {
         bencher.iter(|| block_on(sessions.run(&incoming, read_only)).is_ok());

@@ -1,10 +1,11 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
 
+use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::{Sleep, part_of};
@@ -35,9 +36,13 @@ impl Shared {
 /// parameters.
 pub(crate) struct Backing {
     shared: Rc<Shared>,
+    /// The request that it is for.
+    pub(crate) arrival: Rc<Arrival>,
     /// The deadline that runs. It is left running from one call to the next, since setting and
     /// clearing it would cost more than all our own work on a request.
     timer: RefCell<Option<Sleep>>,
+    /// How often its handler was run again.
+    attempt: Cell<u32>,
 }
 
 impl Deref for Backing {
@@ -70,8 +75,13 @@ pub(crate) const DEADLINE: u32 = 5000;
 pub(crate) const ATTEMPTS: u32 = 30;
 
 impl Backing {
-    pub(crate) fn new(shared: &Rc<Shared>) -> Rc<Self> {
-        Rc::new(Self { shared: Rc::clone(shared), timer: RefCell::new(None) })
+    pub(crate) fn new(shared: &Rc<Shared>, arrival: &Rc<Arrival>) -> Rc<Self> {
+        Rc::new(Self {
+            shared: Rc::clone(shared),
+            arrival: Rc::clone(arrival),
+            timer: RefCell::new(None),
+            attempt: Cell::new(0),
+        })
     }
 
     /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
@@ -140,6 +150,20 @@ impl Backing {
         let mut bytes = [0; 4];
         self.platform.fill_random(&mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Counts the attempts of this request, and waits before the next one.
+    ///
+    /// # Errors
+    ///
+    /// `Contended` after the last.
+    pub(crate) async fn wait_for_another_attempt(&self) -> Result<(), Error> {
+        let attempt = self.attempt.get().saturating_add(1);
+        self.attempt.set(attempt);
+        if attempt >= ATTEMPTS {
+            return Err(Error::contended());
+        }
+        self.back_off(attempt).await
     }
 
     /// Waits a random while, on average longer with each lost race, so that those who lost do not meet again.

@@ -32,7 +32,7 @@
 //!
 //! // The next one brings the cookie.
 //! let cookie = set_cookie.first().and_then(|line| line.split(';').next());
-//! let visit = Incoming { cookie, ..Incoming::default() };
+//! let visit = Incoming::new().cookie(cookie);
 //! let Outcome::Replied { reply: 2, .. } = sessions.run(&visit, count).await? else { panic!() };
 //! # Ok::<(), Error>(())
 //! # })?;
@@ -52,6 +52,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
+mod arrival;
 mod backing;
 #[cfg(any(feature = "worker", test))]
 mod caching;
@@ -75,6 +76,7 @@ mod timing;
 #[cfg(feature = "worker")]
 mod worker;
 
+pub use arrival::Incoming;
 pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
@@ -82,7 +84,7 @@ pub use platform::{Platform, Sleep, TestPlatform};
 pub use record::{Extensions, Record, Successor};
 pub use refusal::Refusal;
 pub use session::Session;
-pub use sessions::{Incoming, Outcome, Sessions};
+pub use sessions::{Opened, Outcome, Sessions};
 pub use signer::Signer;
 pub use store::{KvFailure, KvNamespace, KvStore, MemoryStore, Store, Swept, Updated};
 pub use timing::{Effect, Timing};

@@ -3,7 +3,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 
-use crate::cookie::SignedId;
+use crate::arrival::Arrival;
 use crate::{Error, ErrorKind};
 
 /// Which requests' handlers are being polled at this moment, from the outermost to the innermost.
@@ -13,24 +13,7 @@ use crate::{Error, ErrorKind};
 /// requests are not polled within each other, and other kinds of session have a list of their own.
 #[derive(Default)]
 pub(crate) struct Nesting {
-    polled: RefCell<Vec<Rc<Mark>>>,
-}
-
-/// What a request is known by: its ids, or where it brings none, its URL.
-pub(crate) struct Mark {
-    pub(crate) ids: Vec<SignedId>,
-    url: Option<String>,
-}
-
-impl Mark {
-    pub(crate) fn of(ids: Vec<SignedId>, url: Option<&str>) -> Rc<Self> {
-        let url = url.filter(|_| ids.is_empty()).map(str::to_owned);
-        Rc::new(Self { ids, url })
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.ids.iter().any(|id| other.ids.contains(id)) || self.url.is_some() && self.url == other.url
-    }
+    polled: RefCell<Vec<Rc<Arrival>>>,
 }
 
 impl Nesting {
@@ -39,8 +22,8 @@ impl Nesting {
     /// # Errors
     ///
     /// `Nested`.
-    pub(crate) fn check(&self, mark: &Mark) -> Result<(), Error> {
-        if self.polled.borrow().iter().any(|outer| outer.is_same(mark)) {
+    pub(crate) fn check(&self, arrival: &Arrival) -> Result<(), Error> {
+        if self.polled.borrow().iter().any(|outer| outer.is_same(arrival)) {
             return Err(Error::new(
                 ErrorKind::Nested,
                 "a handler called `serve` or `run` for the session that it has: the two would overwrite each other; \
@@ -50,11 +33,11 @@ impl Nesting {
         Ok(())
     }
 
-    /// Runs a handler for the request of this mark.
-    pub(crate) async fn within<F: Future>(&self, mark: &Rc<Mark>, handler: F) -> F::Output {
+    /// Runs a handler for this request.
+    pub(crate) async fn within<F: Future>(&self, arrival: &Rc<Arrival>, handler: F) -> F::Output {
         let mut handler = pin!(handler);
         poll_fn(|context| {
-            self.polled.borrow_mut().push(Rc::clone(mark));
+            self.polled.borrow_mut().push(Rc::clone(arrival));
             let _left = Left(self);
             handler.as_mut().poll(context)
         })
@@ -62,7 +45,7 @@ impl Nesting {
     }
 }
 
-/// Takes the mark away when the poll ends, by a panic too.
+/// Takes the request from the list when the poll ends, by a panic too.
 struct Left<'a>(&'a Nesting);
 
 impl Drop for Left<'_> {

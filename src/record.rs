@@ -8,6 +8,7 @@ use crate::{Error, ErrorKind, RecordKey, Updated};
 ///
 /// All times are whole seconds since 1970-01-01 UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// 1 when created, one more with each update. An update names the version that it replaces by
     /// carrying the next one.
@@ -41,6 +42,38 @@ pub struct Successor {
 }
 
 impl Record {
+    /// The first version of a session that began at one time and ends at another, for tests of stores of your own. All
+    /// else can be set on it.
+    #[must_use]
+    pub fn new(created_at: u64, expires_at: u64, data: impl Into<String>) -> Self {
+        Self {
+            version: 1,
+            nonce: 0,
+            created_at,
+            touched_at: created_at,
+            expires_at,
+            ip: None,
+            successor: None,
+            extensions: Extensions::default(),
+            data: data.into(),
+        }
+    }
+
+    /// This record with a change.
+    ///
+    /// ```
+    /// use edge_session::Record;
+    ///
+    /// let record = Record::new(1_764_000_000, 1_764_086_400, r#"{"count":1}"#);
+    /// let next = record.clone().with(|next| next.version += 1);
+    /// assert_eq!((record.version, next.version), (1, 2));
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// What an update to `next` comes to, where a store holds `stored`. `Done` is to be stored, as
     /// [`replaced_by`](Self::replaced_by) says; if it is there already, that changes nothing.
     pub(crate) fn update_to(stored: Option<&Self>, next: &Self) -> Updated {
@@ -187,19 +220,9 @@ impl Record {
     /// No JSON around the JSON, so that a request parses the data once and nothing else.
     ///
     /// ```
-    /// use edge_session::{Extensions, Record};
+    /// use edge_session::Record;
     ///
-    /// let record = Record {
-    ///     version: 1,
-    ///     nonce: 7,
-    ///     created_at: 1_764_000_000,
-    ///     touched_at: 1_764_000_000,
-    ///     expires_at: 1_764_086_400,
-    ///     ip: None,
-    ///     successor: None,
-    ///     extensions: Extensions::default(),
-    ///     data: r#"{"count":1}"#.to_owned(),
-    /// };
+    /// let record = Record::new(1_764_000_000, 1_764_086_400, r#"{"count":1}"#).with(|record| record.nonce = 7);
     /// let text = record.to_text();
     /// assert_eq!(text, "edge-session/1 1 7 1764000000 1764000000 1764086400 - 0 -\n{\"count\":1}");
     /// assert_eq!(Record::from_text(&text)?, record);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::arrival::Arrival;
 use crate::backing::{ATTEMPTS, Backing, Loaded};
 use crate::cookie::SignedId;
 use crate::log::Event;
@@ -28,8 +29,10 @@ pub struct Session<T> {
     intent: Intent,
     /// The data's JSON before its first mutable borrow since it was loaded or saved; `None` until then.
     unchanged: Option<String>,
-    /// The address to bind the session to, where sessions are bound.
-    ip: Option<String>,
+    /// What of the visitor's cookies led to it, if one did.
+    signed: Option<SignedId>,
+    /// Whether it is to be bound to the visitor's address.
+    is_bound: bool,
     /// What was done in the store.
     effect: Effect,
     progress: Progress,
@@ -98,6 +101,15 @@ enum Asked {
 /// For how many seconds an old id is a straggler's after [`Session::cycle_id`], and not a thief's: as long as the
 /// requests of one page may be late.
 const GRACE: u64 = 30;
+
+/// What a session is opened again by.
+pub(crate) struct Origin {
+    pub(crate) backing: Rc<Backing>,
+    pub(crate) signed: Option<SignedId>,
+    pub(crate) cookie_is_due: bool,
+    /// Whether a write of it failed that may have been stored all the same.
+    pub(crate) is_unsure: bool,
+}
 
 /// What the reply's cookie has to say.
 pub(crate) enum CookieChange<'a> {
@@ -283,11 +295,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     /// Stores what is due when the handler is done, and says what was done altogether.
-    pub(crate) async fn commit_at_the_end(&mut self) -> Result<Effect, Error> {
+    pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
         self.log_ignored();
         self.commit(Asked::AtTheEnd).await?;
         self.renew_cookie().await;
-        Ok(self.effect)
+        Ok(())
     }
 
     /// Looks whether the session is still there, where its cookie is to be sent again for that.
@@ -318,7 +330,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             State::Stored { key, record, .. } => {
                 let touch = self.backing.parameters.touch_is_due(record, now);
-                let ip = record.ip.as_ref().or(self.ip.as_ref());
+                let ip = record.ip.as_ref().or(self.ip());
                 let binds = ip.is_some() && record.ip.is_none();
                 let changed = changed?;
                 let moves = self.intent == Intent::NewId;
@@ -417,7 +429,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             created_at: now,
             touched_at: now,
             expires_at: self.backing.parameters.expires_at(now, now),
-            ip: self.ip.clone(),
+            ip: self.ip().cloned(),
             successor: None,
             extensions: Extensions::default(),
             data: self.storable(data)?,
@@ -598,7 +610,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             return Ok(());
         };
         match self.backing.load(key).await? {
-            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.ip => {
+            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
                 // To another address, since this request loaded it.
                 self.drop_changes();
                 self.state = State::Ended { key: None };
@@ -655,7 +667,8 @@ impl<T> Session<T> {
             state,
             intent: Intent::Keep,
             unchanged: None,
-            ip: None,
+            signed: None,
+            is_bound: false,
             effect: Effect::Nothing,
             progress: Progress::Open,
             refused: Vec::new(),
@@ -664,8 +677,48 @@ impl<T> Session<T> {
     }
 
     /// Binds it to the visitor's address when it is stored, if it is bound to none.
-    pub(crate) fn bind_to(&mut self, ip: Option<&str>) {
-        self.ip = ip.map(str::to_owned);
+    pub(crate) fn bind_to_address(&mut self) {
+        self.is_bound = true;
+    }
+
+    /// The address to bind it to.
+    fn ip(&self) -> Option<&String> {
+        self.backing.arrival.ip.as_ref().filter(|_| self.is_bound)
+    }
+
+    /// Notes what cookie led to it, also if it is no more.
+    pub(crate) fn opened_by(self, signed: SignedId) -> Self {
+        Self { signed: Some(signed), ..self }
+    }
+
+    /// What it is opened again by: the id that it has now, or had when it was opened.
+    pub(crate) fn into_origin(self) -> Origin {
+        let (signed, cookie_is_due) = match self.state {
+            State::Stored { id, key, cookie, .. } if cookie == Cookie::Due => {
+                (Some(SignedId { id, key, is_current: true }), true)
+            }
+            _ => (self.signed, false),
+        };
+        Origin { backing: self.backing, signed, cookie_is_due, is_unsure: self.progress == Progress::Unsure }
+    }
+
+    /// Whether its id is still to be sent.
+    pub(crate) fn owing_its_cookie(mut self, is_due: bool) -> Self {
+        if let State::Stored { cookie, .. } = &mut self.state
+            && is_due
+        {
+            *cookie = Cookie::Due;
+        }
+        self
+    }
+
+    pub(crate) fn arrival(&self) -> &Arrival {
+        &self.backing.arrival
+    }
+
+    /// What was done in the store.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
     }
 
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {
@@ -676,11 +729,6 @@ impl<T> Session<T> {
             }
             _ => CookieChange::Keep,
         }
-    }
-
-    /// Whether it is alive, under this key.
-    pub(crate) fn is_stored_under(&self, key: &RecordKey) -> bool {
-        matches!(&self.state, State::Stored { key: its, .. } if its == key)
     }
 
     /// Whether nothing of the handler's work is stored, so that it may run again.
@@ -724,7 +772,7 @@ fn to_json(data: &impl Serialize) -> Result<String, Error> {
 }
 
 /// For a commit after one that may have been stored although it failed.
-fn unsure() -> Error {
+pub(crate) fn unsure() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "an earlier write of this request failed and may have been stored; this one was not tried, so that nothing is done twice",

@@ -4,14 +4,16 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backing::{ATTEMPTS, Backing, Loaded, Shared};
-use crate::connection::Connection;
-use crate::cookie::{self, Presented, SignedId};
+use crate::arrival::Arrival;
+use crate::backing::{Backing, Loaded, Shared};
+use crate::cookie::{self, SignedId};
 use crate::log::{Event, Said};
-use crate::nesting::{Mark, Nesting};
-use crate::session::CookieChange;
+use crate::nesting::Nesting;
+use crate::session::{CookieChange, Origin, unsure};
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept, Timing};
+use crate::{
+    Error, ErrorKind, Incoming, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept, Timing,
+};
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
 ///
@@ -30,20 +32,24 @@ pub struct Sessions {
     signer: Rc<Signer>,
 }
 
-/// What a session needs to know of a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Incoming<'a> {
-    /// The `Cookie` header.
-    pub cookie: Option<&'a str>,
-    /// The visitor's address, from a source that visitors cannot write to: `CF-Connecting-IP`.
-    pub ip: Option<&'a str>,
-    /// The request's URL, as the runtime wrote it: on plain http to a loopback address the cookie goes without `Secure`.
-    /// Without one, the request is taken to have come by https.
-    pub url: Option<&'a str>,
+/// What [`Sessions::open`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Opened<T> {
+    /// The visitor's session, or a new one in memory.
+    Session(Session<T>),
+    /// Status 401. The session has expired, or belongs to another address, and the parameters ask to say so.
+    Expired {
+        /// The body: `expired_message`.
+        message: String,
+        /// The `Set-Cookie` headers to send with it: the visitor's next request starts anew.
+        set_cookie: Vec<String>,
+    },
 }
 
 /// What came of a request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Outcome<R, E> {
     /// The handler answered, and what it did to the session is stored.
     Replied {
@@ -116,6 +122,8 @@ impl Sessions {
     /// A visitor whose session was not changed gets no record and no cookie, and one without a valid
     /// cookie costs no store call.
     ///
+    /// It is a loop over [`open`](Self::open) and [`commit`](Self::commit), for callers that have a handler to run.
+    ///
     /// # Errors
     ///
     /// - `Unavailable` when the store failed, `Contended` when the race was lost too often. The visitor's cookie
@@ -135,63 +143,141 @@ impl Sessions {
     where
         T: Default + Serialize + DeserializeOwned,
     {
-        let presented = self.presented(incoming);
-        let has_cookie = presented != Presented::Nothing;
-        let mark = Mark::of(presented.into_ids(), incoming.url);
-        let ids = &mark.ids;
-        self.shared.nesting.check(&mark)?;
-        let backing = Backing::new(&self.shared);
         let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
         let mut timing = Timing::default();
-        let mut had = None;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                backing.back_off(attempt).await?;
-            }
-            let opened = match had {
-                None => self.open::<T>(&backing, incoming, ids).await?,
-                Some(signed) => Some(self.reopen(&backing, incoming, signed).await?),
-            };
-            let Some(mut session) = opened else { return Ok(self.expired(incoming)) };
-            had = ids.iter().find(|signed| session.is_stored_under(&signed.key)).or(had);
+        let arrival = self.arrival(incoming)?;
+        let mut session = match self.open_for::<T>(&arrival).await? {
+            Opened::Session(session) => session,
+            Opened::Expired { message, set_cookie } => return Ok(Outcome::Expired { message, set_cookie }),
+        };
+        loop {
             timing.attempts = timing.attempts.saturating_add(1);
             timing.loaded = !session.is_new();
             timing.load = timing.load.saturating_add(stopwatch.lap());
 
-            let answer = self.shared.nesting.within(&mark, handler(&mut session)).await;
+            let answer = self.shared.nesting.within(&arrival, handler(&mut session)).await;
             timing.handler = timing.handler.saturating_add(stopwatch.lap());
 
             let refusal = match answer {
                 Ok(reply) => {
-                    let committed = session.commit_at_the_end().await;
+                    let committed = self.commit(&mut session).await;
                     timing.save = timing.save.saturating_add(stopwatch.lap());
                     match committed {
-                        Ok(effect) => {
-                            timing.effect = effect;
-                            let set_cookie = self.set_cookie(incoming, has_cookie, &session);
+                        Ok(set_cookie) => {
+                            timing.effect = session.effect();
                             return Ok(Outcome::Replied { reply, set_cookie, timing });
                         }
                         Err(refusal) => refusal,
                     }
                 }
-                Err(error) => match session.returned_refusal() {
+                Err(error) => match self.abandon(&mut session) {
                     Some(refusal) => refusal,
-                    None => {
-                        self.log_untold(ids, &session);
-                        return Ok(Outcome::Failed(error));
-                    }
+                    None => return Ok(Outcome::Failed(error)),
                 },
             };
-            if refusal.kind() == ErrorKind::Contended && session.may_run_again() {
-                continue;
+            match refusal.kind() {
+                ErrorKind::Contended if session.may_run_again() => session = self.reopen(session).await?,
+                ErrorKind::Ended => return Ok(self.ended()),
+                _ => return Err(refusal),
             }
-            self.log_untold(ids, &session);
-            return match refusal.kind() {
-                ErrorKind::Ended => Ok(self.ended()),
-                _ => Err(refusal),
-            };
         }
-        Err(Error::contended())
+    }
+
+    /// The first half of a request: the session for what came in. For callers without a handler to [run](Self::run), as
+    /// a message of a WebSocket or of a queue, or that look at the request before they need its session.
+    ///
+    /// Nothing is stored until [`commit`](Self::commit); who drops the session changes nothing.
+    ///
+    /// ```
+    /// use edge_session::{Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform};
+    ///
+    /// # pollster::block_on(async {
+    /// let signer = Signer::from_secret("0123456789abcdef0123456789abcdef")?;
+    /// let sessions = Sessions::new(MemoryStore::new(), TestPlatform::at(0), signer, SessionParameters::default())?;
+    /// let Opened::Session(mut session) = sessions.open::<u64>(&Incoming::new()).await? else { return Ok(()) };
+    /// *session += 1;
+    /// let set_cookie = sessions.commit(&mut session).await?;
+    /// assert!(set_cookie[0].starts_with("webpy_session_id="));
+    /// # Ok::<(), edge_session::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - `Unavailable` when the store failed.
+    /// - `Nested` when a handler makes this call for the request that it is answering.
+    ///
+    /// A cookie that is forged or expired is *not* an error, as for [`run`](Self::run).
+    pub async fn open<T>(&self, incoming: &Incoming<'_>) -> Result<Opened<T>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let arrival = self.arrival(incoming)?;
+        self.open_for(&arrival).await
+    }
+
+    /// The second half: stores what changed, and gives the `Set-Cookie` headers that are due with the reply, each a
+    /// header of its own. Mostly there is none.
+    ///
+    /// A reply that has gone already, as to the upgrade of a WebSocket, cannot carry one any more: give the visitor the
+    /// session before.
+    ///
+    /// # Errors
+    ///
+    /// - `Contended` when another request stored its version first: [reopen](Self::reopen) the session and change it
+    ///   again, or answer 503. [`Session::update`] does that by itself.
+    /// - `Unavailable`, `Unserializable` and `TooLarge`, as for [`run`](Self::run).
+    ///
+    /// A session that ended meanwhile is *not* an error: its changes are dropped, and logged. ([`Session::save`] says
+    /// so.)
+    pub async fn commit<T>(&self, session: &mut Session<T>) -> Result<Vec<String>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        match session.commit_at_the_end().await {
+            Ok(()) => Ok(self.set_cookie(session)),
+            Err(refusal) => {
+                self.give_up(session, &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The session as it is now, for one that lost a race: after a random pause, loaded again, and without the changes
+    /// that were not saved.
+    ///
+    /// It is the same session, whatever else the visitor has cookies of. If it is gone, it ended while the request was
+    /// under way, whose reply must neither begin another one nor touch the cookie, which a login may have set meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Contended` after thirty attempts, and `Unavailable` when the store failed, or a write of this session failed that
+    /// may have been stored all the same: to change it again could do that twice.
+    pub async fn reopen<T>(&self, session: Session<T>) -> Result<Session<T>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let Origin { backing, signed, cookie_is_due, is_unsure } = session.into_origin();
+        if is_unsure {
+            return Err(unsure());
+        }
+        backing.wait_for_another_attempt().await?;
+        let Some(signed) = signed else {
+            // No cookie led to it and it was not stored, so that no other request can have changed it.
+            return Ok(Session::new(&backing, None));
+        };
+        let key = || Some(signed.key.clone());
+        let session: Session<T> = match backing.load(&signed.key).await? {
+            // Bound to another address meanwhile, which alone may end it.
+            Loaded::Live(record) if !self.admits(&backing.arrival, &record) => Session::ended(&backing, None),
+            Loaded::Live(record) => {
+                self.stored(&backing, &signed, record).unwrap_or_else(|| Session::new(&backing, key()))
+            }
+            Loaded::Unreadable => Session::new(&backing, key()),
+            Loaded::Retired | Loaded::Former => Session::retired(&backing, signed.key.clone()),
+            Loaded::Absent => Session::ended(&backing, key()),
+        };
+        Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie_is_due)))
     }
 
     /// Frees the space of expired sessions, for stores that do not do so by themselves; says how many, and how many are
@@ -205,35 +291,31 @@ impl Sessions {
         self.shared.store.delete_expired(self.shared.platform.now()).await
     }
 
-    fn presented(&self, incoming: &Incoming<'_>) -> Presented {
-        match incoming.cookie {
-            None => Presented::Nothing,
-            Some(header) => cookie::read(header, &self.parameters().cookie_name, &self.signer),
-        }
+    /// A request that has come in, if no handler makes it that answers it.
+    pub(crate) fn arrival(&self, incoming: &Incoming<'_>) -> Result<Rc<Arrival>, Error> {
+        let arrival = Arrival::of(incoming, self.parameters(), &self.signer);
+        self.shared.nesting.check(&arrival)?;
+        Ok(Rc::new(arrival))
     }
 
-    /// The first live session that the cookies lead to, or a new one in memory; `None` to answer with the expiry reply.
-    async fn open<T>(
-        &self,
-        backing: &Rc<Backing>,
-        incoming: &Incoming<'_>,
-        ids: &[SignedId],
-    ) -> Result<Option<Session<T>>, Error>
+    /// The first live session that the cookies lead to, or a new one in memory.
+    pub(crate) async fn open_for<T>(&self, arrival: &Rc<Arrival>) -> Result<Opened<T>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
     {
+        let backing = &Backing::new(&self.shared, arrival);
         let mut live = None;
         let mut retired = None;
         // What a logout has to remove, although it leads to no session: never another's that is alive.
         let mut dead = None;
         let mut is_refused = false;
-        for signed in ids {
+        for signed in &arrival.ids {
             if live.is_some() {
                 self.look_for_another(backing, signed).await;
                 continue;
             }
             match backing.load(&signed.key).await? {
-                Loaded::Live(record) if !self.admits(incoming, &record) => is_refused = true,
+                Loaded::Live(record) if !self.admits(arrival, &record) => is_refused = true,
                 Loaded::Live(record) => match self.stored(backing, signed, record) {
                     Some(session) => live = Some(session),
                     None => dead = dead.or(Some(signed)),
@@ -250,41 +332,13 @@ impl Sessions {
                 Loaded::Unreadable => dead = dead.or(Some(signed)),
             }
         }
-        let mut session = match (live, retired) {
+        let session = match (live, retired) {
             (Some(session), _) => session,
             (None, Some(signed)) => Session::retired(backing, signed.key.clone()),
-            (None, None) if is_refused && !self.was_told(incoming) => return Ok(None),
+            (None, None) if is_refused && !arrival.was_told => return Ok(self.expired(arrival)),
             (None, None) => Session::new(backing, dead.map(|signed| signed.key.clone())),
         };
-        self.bind(incoming, &mut session);
-        Ok(Some(session))
-    }
-
-    /// The session that a handler has run on already, as it is now: the same one, whatever else the visitor has cookies
-    /// of. If it is gone, it ended while the request was under way, whose reply must neither begin another one nor touch
-    /// the cookie, which a login may have set meanwhile.
-    async fn reopen<T>(
-        &self,
-        backing: &Rc<Backing>,
-        incoming: &Incoming<'_>,
-        signed: &SignedId,
-    ) -> Result<Session<T>, Error>
-    where
-        T: Default + Serialize + DeserializeOwned,
-    {
-        let key = || Some(signed.key.clone());
-        let mut session = match backing.load(&signed.key).await? {
-            // Bound to another address meanwhile, which alone may end it.
-            Loaded::Live(record) if !self.admits(incoming, &record) => Session::ended(backing, None),
-            Loaded::Live(record) => {
-                self.stored(backing, signed, record).unwrap_or_else(|| Session::new(backing, key()))
-            }
-            Loaded::Unreadable => Session::new(backing, key()),
-            Loaded::Retired | Loaded::Former => Session::retired(backing, signed.key.clone()),
-            Loaded::Absent => Session::ended(backing, key()),
-        };
-        self.bind(incoming, &mut session);
-        Ok(session)
+        Ok(Opened::Session(self.bound(session)))
     }
 
     /// The session in a record; `None`, and a log line, if its data is not of the type.
@@ -292,10 +346,10 @@ impl Sessions {
     where
         T: DeserializeOwned,
     {
-        match serde_json::from_str(&record.data) {
+        match serde_json::from_str::<T>(&record.data) {
             Ok(data) => {
                 let is_ageing = self.parameters().persistent || !signed.is_current;
-                Some(Session::stored(backing, signed, record, data, is_ageing))
+                Some(Session::stored(backing, signed, record, data, is_ageing).opened_by(signed.clone()))
             }
             Err(error) => {
                 backing.log_unreadable(&signed.key, &Error::data_unreadable(&error));
@@ -305,10 +359,11 @@ impl Sessions {
     }
 
     /// An address is personal data: it is kept only where it is needed.
-    fn bind<T>(&self, incoming: &Incoming<'_>, session: &mut Session<T>) {
+    fn bound<T>(&self, mut session: Session<T>) -> Session<T> {
         if !self.parameters().ignore_change_ip {
-            session.bind_to(incoming.ip);
+            session.bind_to_address();
         }
+        session
     }
 
     /// Whether a visitor has a second live session, which is only worth a line in the log: so each cookie is looked at
@@ -334,19 +389,15 @@ impl Sessions {
     }
 
     /// Whether the visitor may use the session: one that is bound to no address yet is bound by this use.
-    fn admits(&self, incoming: &Incoming<'_>, record: &Record) -> bool {
-        self.parameters().ignore_change_ip || record.ip.is_none() || record.ip.as_deref() == incoming.ip
+    fn admits(&self, arrival: &Arrival, record: &Record) -> bool {
+        self.parameters().ignore_change_ip || record.ip.is_none() || record.ip == arrival.ip
     }
 
-    /// Whether the visitor's browser was told of an expiry a moment ago, and has a dead cookie all the same.
-    fn was_told(&self, incoming: &Incoming<'_>) -> bool {
-        incoming.cookie.is_some_and(|header| cookie::was_told(header, &self.parameters().cookie_name))
-    }
-
-    fn set_cookie<T>(&self, incoming: &Incoming<'_>, has_cookie: bool, session: &Session<T>) -> Vec<String> {
+    fn set_cookie<T>(&self, session: &Session<T>) -> Vec<String> {
+        let (parameters, arrival) = (self.parameters(), session.arrival());
         match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
-                let (parameters, connection) = (self.parameters(), Connection::of(incoming.url, incoming.ip));
+                let connection = arrival.connection();
                 if let Some(objection) = cookie::objection(parameters, &connection) {
                     let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
                     self.shared.log_once(Event::CookieRefused, None, sentence);
@@ -355,18 +406,33 @@ impl Sessions {
                 vec![cookie::set(parameters, &self.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
-            CookieChange::Expire if has_cookie => {
-                vec![cookie::expire(self.parameters(), &Connection::of(incoming.url, incoming.ip))]
-            }
+            CookieChange::Expire if arrival.has_cookie => vec![cookie::expire(parameters, &arrival.connection())],
             CookieChange::Expire | CookieChange::Keep => Vec::new(),
+        }
+    }
+
+    /// Ends a request whose handler failed: by the error of a save or an update, if it returned one, or by its own.
+    pub(crate) fn abandon<T>(&self, session: &mut Session<T>) -> Option<Error> {
+        let refusal = session.returned_refusal();
+        match &refusal {
+            Some(refusal) => self.give_up(session, refusal),
+            None => self.log_untold(session),
+        }
+        refusal
+    }
+
+    /// A request that does not run again.
+    fn give_up<T>(&self, session: &Session<T>, refusal: &Error) {
+        if refusal.kind() != ErrorKind::Contended || !session.may_run_again() {
+            self.log_untold(session);
         }
     }
 
     /// A request that fails has no reply of ours, and so no cookie. If it has stored the session under a new
     /// id before, its visitor does not learn of that id: the operator at least is told.
-    fn log_untold<T>(&self, ids: &[SignedId], session: &Session<T>) {
+    fn log_untold<T>(&self, session: &Session<T>) {
         let CookieChange::Set { id, .. } = session.cookie_change() else { return };
-        if ids.iter().all(|known| known.id != *id) {
+        if session.arrival().ids.iter().all(|known| known.id != *id) {
             self.shared.log(
                 Event::IdUntold,
                 format_args!(
@@ -378,9 +444,9 @@ impl Sessions {
     }
 
     /// The reply to one who came with a dead session's cookie. It takes the cookie away, and notes that it did.
-    fn expired<R, E>(&self, incoming: &Incoming<'_>) -> Outcome<R, E> {
-        let (parameters, connection) = (self.parameters(), Connection::of(incoming.url, incoming.ip));
-        Outcome::Expired {
+    fn expired<T>(&self, arrival: &Arrival) -> Opened<T> {
+        let (parameters, connection) = (self.parameters(), arrival.connection());
+        Opened::Expired {
             message: parameters.expired_message.clone(),
             set_cookie: vec![cookie::expire(parameters, &connection), cookie::told(parameters, &connection)],
         }

@@ -207,7 +207,7 @@ fn a_dead_cookie_that_cannot_be_taken_away_locks_nobody_out() {
     let rig = Rig::with(r#"{"ignore_expiry": false}"#);
     let dead = known(&rig).cookie.unwrap();
     Visitor::with(dead.clone()).reset(&rig);
-    let incoming = Incoming { cookie: Some(&dead), ..Incoming::default() };
+    let incoming = Incoming::new().cookie(&*dead);
     let Ok(Outcome::Expired { set_cookie, .. }) = block_on(rig.sessions.run(&incoming, support::count)) else {
         panic!()
     };
@@ -240,7 +240,7 @@ fn a_session_that_is_another_addresss_stays_whatever_its_thief_sends() {
 
 fn set_cookie_at(url: &str, ip: Option<&str>, parameters: &str) -> (String, Vec<String>) {
     let rig = Rig::with(parameters);
-    let incoming = Incoming { url: Some(url), ip, ..Incoming::default() };
+    let incoming = Incoming::new().url(url).ip(ip);
     for _ in 0..2 {
         block_on(rig.sessions.run(&incoming, support::count)).unwrap();
     }

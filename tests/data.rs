@@ -7,7 +7,7 @@ mod support;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use edge_session::{Error, ErrorKind, Record, Session, Store, Updated};
+use edge_session::{Error, ErrorKind, Session, Store, Updated};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use support::{KEY, Reply, Rig, Visit, Visitor, key_of, known, stored};
@@ -15,7 +15,10 @@ use support::{KEY, Reply, Rig, Visit, Visitor, key_of, known, stored};
 /// Puts this text where the visitor's data is, as another release would.
 fn store_data(rig: &Rig, visitor: &Visitor, data: &str) {
     let record = stored(rig, visitor).unwrap();
-    let next = Record { version: record.version + 1, data: data.to_owned(), ..record };
+    let next = record.with(|next| {
+        next.version += 1;
+        next.data = data.to_owned();
+    });
     assert_eq!(block_on(rig.store.inside.update(&key_of(visitor), &next)).unwrap(), Updated::Done);
 }
 

@@ -35,7 +35,10 @@ fn record(version: u64, count: u64) -> Record {
 
 /// The records of a change of id, as a session makes them.
 fn new_id(stored: &Record, to: &RecordKey, now: u64) -> (Record, Record) {
-    let next = Record { version: stored.version + 1, nonce: 77, ..stored.clone() };
+    let next = stored.clone().with(|next| {
+        next.version += 1;
+        next.nonce = 77;
+    });
     let text = format!(
         "edge-session/1 {} 77 {NOW} {NOW} {} {} {} -\nnull",
         next.version,
@@ -43,7 +46,7 @@ fn new_id(stored: &Record, to: &RecordKey, now: u64) -> (Record, Record) {
         to.as_str(),
         now + 30
     );
-    (Record::from_text(&text).unwrap(), Record { version: 1, ..next })
+    (Record::from_text(&text).unwrap(), next.with(|next| next.version = 1))
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn two_minutes_after_a_change_of_id_a_load_is_one_read_again() {
         platform.advance(1);
         let old_enough = store.load(&new).await.unwrap().unwrap();
         assert!(old_enough.extensions.is_empty(), "dropped from it");
-        assert_eq!(store.update(&new, &Record { version: 2, ..old_enough }).await.unwrap(), Updated::Done);
+        assert_eq!(store.update(&new, &old_enough.with(|next| next.version = 2)).await.unwrap(), Updated::Done);
         kv.calls();
         store.load(&new).await.unwrap().unwrap();
         assert_eq!(kv.calls(), "get session ended");
@@ -229,7 +232,10 @@ fn a_touch_gives_way_to_who_wrote_meanwhile() {
     block_on(async {
         let first = record(1, 1);
         store.create(&key, &first).await.unwrap();
-        let touched = Record { touched_at: NOW + 10, expires_at: NOW + 86_410, ..first };
+        let touched = first.with(|touched| {
+            touched.touched_at = NOW + 10;
+            touched.expires_at = NOW + 86_410;
+        });
         kv.fail("put session", KvFailure::TooManyWrites);
         assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale, "429: somebody wrote just now");
         assert_eq!(platform.slept(), Vec::<u32>::new());
@@ -267,7 +273,7 @@ fn act(
     cookie: Option<&str>,
     act: impl AsyncFn(&mut Session<Visit>),
 ) -> (Option<u64>, Option<String>) {
-    let incoming = Incoming { cookie, ..Incoming::default() };
+    let incoming = Incoming::new().cookie(cookie);
     let outcome = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| {
         act(session).await;
         Ok::<_, edge_session::Error>(session.count)
@@ -327,7 +333,7 @@ fn a_logout_by_a_thief_with_the_old_id_ends_nothing() {
         let kv = Kv::new(platform.clone());
         let sessions = sessions(&kv, &platform);
         let ask = |cookie: Option<&str>, act: u8| {
-            let incoming = Incoming { cookie, ..Incoming::default() };
+            let incoming = Incoming::new().cookie(cookie);
             let outcome = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| {
                 match act {
                     0 => session.count += 1,
@@ -362,13 +368,13 @@ fn a_look_of_a_second_and_a_half_does_not_roll_a_count_back() {
         let (kv, platform) = (kv.clone(), platform.clone());
         let cookie_of = cookie.clone();
         let result = block_on(sessions(&kv, &platform).run(
-            &Incoming { cookie: cookie.as_deref(), ..Incoming::default() },
+            &Incoming::new().cookie(cookie.as_deref()),
             async |session: &mut Session<Visit>| {
                 match act {
                     0 => session.count += 1,
                     1 => {
                         platform.advance(2);
-                        let incoming = Incoming { cookie: cookie_of.as_deref(), ..Incoming::default() };
+                        let incoming = Incoming::new().cookie(cookie_of.as_deref());
                         sessions(&kv, &platform).run(&incoming, support::count).await.map(|_| ())?;
                     }
                     _ => {}

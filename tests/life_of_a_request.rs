@@ -576,7 +576,7 @@ fn a_handler_that_takes_longer_than_the_stores_deadline_is_saved_all_the_same() 
     };
     let mut cookie = None;
     for expected in [1, 2, 3] {
-        let incoming = Incoming { cookie: cookie.as_deref(), ..Incoming::default() };
+        let incoming = Incoming::new().cookie(cookie.as_deref());
         let Ok(Outcome::Replied { reply, set_cookie, .. }) = block_on(sessions.run(&incoming, slow)) else {
             panic!("saved");
         };
@@ -693,7 +693,7 @@ fn an_id_drawn_twice_is_an_error_and_no_takeover() {
     let rig = Rig::new();
     let visitor = known(&rig);
     let record = stored(&rig, &visitor).unwrap();
-    let record = Record { nonce: !record.nonce, ..record };
+    let record = record.with(|record| record.nonce = !record.nonce);
     let error = block_on(rig.store.create(&key_of(&visitor), &record)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
     assert_eq!(error.status(), 503);

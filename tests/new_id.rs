@@ -342,7 +342,10 @@ fn a_new_id_without_another_change_leaves_the_stored_data_as_it_is() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
     let text = r#"{ "count":1, "of_another_release":[true] }"#;
-    let record = Record { version: 2, data: text.to_owned(), ..stored(&rig, &visitor).unwrap() };
+    let record = stored(&rig, &visitor).unwrap().with(|record| {
+        record.version = 2;
+        record.data = text.to_owned();
+    });
     assert_eq!(block_on(rig.store.inside.update(&key_of(&visitor), &record)).unwrap(), Updated::Done);
     visitor.ask(&rig, async |session: &mut Session<Visit>| {
         session.cycle_id();
@@ -389,7 +392,7 @@ fn a_record_that_an_earlier_release_retired_is_retired() {
     let retired = stored(&rig, &old).unwrap();
     let until = NOW + 10;
     let text = retired.to_text().replace(&format!(" {} ", NOW + 30), &format!(" {until} "));
-    let of_before = Record { version: retired.version + 1, ..Record::from_text(&text).unwrap() };
+    let of_before = Record::from_text(&text).unwrap().with(|record| record.version = retired.version + 1);
     assert_eq!(block_on(rig.store.inside.update(&key_of(&old), &of_before)).unwrap(), Updated::Done);
     assert_eq!(old.twin().ask(&rig, support::count), (Reply::Ok(1), None));
     old.reset(&rig);

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Waker};
 
-use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Record, Session, Store, Updated};
+use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Session, Store, Updated};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use support::{Interference, KEY, Reply, Rig, Visit, Visitor, key_of, known, stored};
@@ -281,7 +281,7 @@ fn a_failed_save_that_the_handler_returns_is_answered_as_what_it_is() {
     let rig = Rig::new();
     let visitor = known(&rig);
     rig.store.fail("update");
-    let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
     let own = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
         session.count += 1;
         session.save().await.map_err(Own::Session)
@@ -357,7 +357,7 @@ fn a_handler_that_serves_its_own_request_once_more_is_told_so_at_once() {
     for visitor in [known(&rig), Visitor::default()] {
         rig.store.calls();
         let url = Some("https://example.com/");
-        let incoming = Incoming { cookie: visitor.cookie.as_deref(), url, ..Incoming::default() };
+        let incoming = Incoming::new().cookie(visitor.cookie.as_deref()).url(url);
         let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
             session.count += 1;
             rig.sessions.run(&incoming, support::count).await.map(|_| ())
@@ -373,7 +373,7 @@ fn concurrent_requests_and_other_kinds_of_session_are_no_nesting() {
     let rig = Rig::new();
     let visitor = known(&rig);
     let other_kind = rig.redeployed(KEY, r#"{"cookie_name": "other"}"#);
-    let incoming = Incoming { cookie: visitor.cookie.as_deref(), ..Incoming::default() };
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
     let outcome = block_on(rig.sessions.run(&incoming, async |session: &mut Session<Visit>| {
         session.count += 1;
         other_kind.sessions.run(&incoming, support::count).await.map(|_| ())
@@ -410,7 +410,7 @@ fn an_update_that_another_release_makes_meanwhile_is_kept() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
     let first = stored(&rig, &visitor).unwrap();
-    let mut next = Record { version: 2, ..first };
+    let mut next = first.with(|next| next.version = 2);
     next.extensions.set("owner", "7").unwrap();
     assert_eq!(block_on(rig.store.inside.update(&key_of(&visitor), &next)).unwrap(), Updated::Done);
     visitor.count(&rig);

@@ -78,13 +78,13 @@ impl Store for Flawed {
         let loaded = self.inside.load(key).await?.filter(|_| !self.forgotten.borrow().contains(key));
         Ok(match (self.flaw, loaded) {
             (Flaw::AbsentIsAnError, None) => return Err(Error::new(ErrorKind::Unavailable, "absent")),
-            (Flaw::ExpiresOnLoad, Some(record)) => Some(Record { expires_at: record.expires_at + 1, ..record }),
+            (Flaw::ExpiresOnLoad, Some(record)) => Some(record.with(|record| record.expires_at += 1)),
             (Flaw::CutsLongData, Some(record)) => {
-                Some(Record { data: record.data.chars().take(65_535).collect(), ..record })
+                Some(record.with(|record| record.data = record.data.chars().take(65_535).collect()))
             }
-            (Flaw::DropsTheSuccessor, Some(record)) => Some(Record { successor: None, ..record }),
+            (Flaw::DropsTheSuccessor, Some(record)) => Some(record.with(|record| record.successor = None)),
             (Flaw::DropsWhatItDoesNotKnow, Some(record)) => {
-                Some(Record { extensions: Extensions::default(), ..record })
+                Some(record.with(|record| record.extensions = Extensions::default()))
             }
             (_, loaded) => loaded,
         })
@@ -134,12 +134,15 @@ impl Store for Flawed {
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         let stored = self.inside.load(key).await?;
         let replacement = match (self.flaw, stored) {
-            (Flaw::TouchIsANewVersion, Some(stored)) => Record { version: stored.version + 1, ..record.clone() },
+            (Flaw::TouchIsANewVersion, Some(stored)) => {
+                record.clone().with(|record| record.version = stored.version + 1)
+            }
             (Flaw::TouchInserts, None) => record.clone(),
             (Flaw::TouchesTheRetired, Some(stored)) if stored.successor.is_some() => stored,
-            (Flaw::LateTouchWins, Some(stored)) => {
-                Record { touched_at: record.touched_at, expires_at: record.expires_at, ..stored }
-            }
+            (Flaw::LateTouchWins, Some(stored)) => stored.with(|stored| {
+                stored.touched_at = record.touched_at;
+                stored.expires_at = record.expires_at;
+            }),
             _ => return self.inside.touch(key, record).await,
         };
         self.inside.delete(key).await?;

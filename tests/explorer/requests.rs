@@ -220,7 +220,7 @@ pub async fn ask<T: Data>(
     notes: &RefCell<Notes>,
     world: &World,
 ) -> (Answer, Vec<String>) {
-    let incoming = Incoming { cookie, ..Incoming::default() };
+    let incoming = Incoming::new().cookie(cookie);
     let handler = async |session: &mut Session<T>| handle(session, act, number, notes, world).await;
     match sessions.run(&incoming, handler).await {
         Ok(Outcome::Replied { set_cookie, timing, .. }) => {
@@ -229,5 +229,6 @@ pub async fn ask<T: Data>(
         Ok(Outcome::Expired { set_cookie, .. }) => (Answer::Expired, set_cookie),
         Ok(Outcome::Failed(error)) => panic!("the handler returns what its save said, and nothing else: {error}"),
         Err(error) => (Answer::Failed(error.kind()), Vec::new()),
+        Ok(_) => unreachable!("this release has no other outcome"),
     }
 }

@@ -300,7 +300,7 @@ impl Visitor {
     where
         T: Default + Serialize + for<'a> Deserialize<'a>,
     {
-        let incoming = Incoming { cookie: self.cookie.as_deref(), ip: self.ip, url: None };
+        let incoming = Incoming::new().cookie(self.cookie.as_deref()).ip(self.ip);
         let (reply, set_cookie) = match pollster::block_on(rig.sessions.run(&incoming, handler)) {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 self.timing = timing;
@@ -308,6 +308,7 @@ impl Visitor {
             }
             Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), set_cookie),
             Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), Vec::new()),
+            Ok(_) => unreachable!("this release has no other outcome"),
             Err(error) => (Reply::Error(error.kind()), Vec::new()),
         };
         let set_cookie = set_cookie.first().cloned();

@@ -1,0 +1,87 @@
+use crate::connection::Connection;
+use crate::cookie::{self, SignedId};
+use crate::{SessionParameters, Signer};
+
+/// What a session needs to know of a request.
+///
+/// ```
+/// use edge_session::Incoming;
+///
+/// let incoming = Incoming::new().cookie("webpy_session_id=…").url("https://example.com/count");
+/// assert_eq!(incoming.ip, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Incoming<'a> {
+    /// The `Cookie` header.
+    pub cookie: Option<&'a str>,
+    /// The visitor's address, from a source that visitors cannot write to: `CF-Connecting-IP`.
+    pub ip: Option<&'a str>,
+    /// The request's URL, as the runtime wrote it: on plain http to a loopback address the cookie goes without `Secure`.
+    /// Without one, the request is taken to have come by https.
+    pub url: Option<&'a str>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Nothing known: a visitor without a cookie.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this `Cookie` header, if there is one.
+    #[must_use]
+    pub fn cookie(self, cookie: impl Into<Option<&'a str>>) -> Self {
+        Self { cookie: cookie.into(), ..self }
+    }
+
+    /// From this address, if it is known.
+    #[must_use]
+    pub fn ip(self, ip: impl Into<Option<&'a str>>) -> Self {
+        Self { ip: ip.into(), ..self }
+    }
+
+    /// For this URL, if it is known.
+    #[must_use]
+    pub fn url(self, url: impl Into<Option<&'a str>>) -> Self {
+        Self { url: url.into(), ..self }
+    }
+}
+
+/// A request that has come in, with its cookies verified: what a session keeps of it until its commit.
+pub(crate) struct Arrival {
+    /// The ids that its cookies hold, signed by us, in the header's order.
+    pub(crate) ids: Vec<SignedId>,
+    /// Whether it has a cookie of our name, signed or not.
+    pub(crate) has_cookie: bool,
+    /// Whether the visitor's browser was told of an expiry a moment ago, and has a dead cookie all the same.
+    pub(crate) was_told: bool,
+    pub(crate) ip: Option<String>,
+    url: Option<String>,
+}
+
+impl Arrival {
+    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Signer) -> Self {
+        let name = &parameters.cookie_name;
+        let presented = incoming.cookie.map(|header| cookie::read(header, name, signer));
+        let has_cookie = presented.as_ref().is_some_and(|presented| *presented != cookie::Presented::Nothing);
+        Self {
+            ids: presented.map(cookie::Presented::into_ids).unwrap_or_default(),
+            has_cookie,
+            was_told: !(parameters.ignore_expiry && parameters.ignore_change_ip)
+                && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
+            ip: incoming.ip.map(str::to_owned),
+            url: incoming.url.map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn connection(&self) -> Connection<'_> {
+        Connection::of(self.url.as_deref(), self.ip.as_deref())
+    }
+
+    /// Whether it is the same request, or one of the same visitor: by its ids, or where it brings none, its URL.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.ids.iter().any(|id| other.ids.contains(id))
+            || self.ids.is_empty() && other.ids.is_empty() && self.url.is_some() && self.url == other.url
+    }
+}

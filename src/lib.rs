@@ -80,7 +80,7 @@ pub use arrival::Incoming;
 pub use error::{Error, ErrorKind};
 pub use id::{RecordKey, SessionId};
 pub use parameters::{SameSite, SessionParameters, StoreKind};
-pub use platform::{Platform, Sleep, TestPlatform};
+pub use platform::{Platform, Sleep, TestPlatform, Work};
 pub use record::{Extensions, Record, Successor};
 pub use refusal::Refusal;
 pub use session::Session;

@@ -34,12 +34,22 @@ pub trait Platform {
     /// Waits, without holding up other requests.
     fn sleep(&self, milliseconds: u32) -> Sleep;
 
+    /// Work that a reply need not wait for, and that must be done all the same. What is given back is for the caller to
+    /// await before it replies: the default gives all of it back. A platform that goes on after the reply, as a Worker
+    /// with `waitUntil`, takes the work and gives back a future that is ready.
+    fn wait_until(&self, work: Work) -> Work {
+        work
+    }
+
     /// One line for the operator. It never holds an id, a cookie or a key.
     fn log(&self, line: fmt::Arguments<'_>);
 }
 
 /// A pause, which ends by itself, or when it is dropped.
 pub type Sleep = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Something to be done, of which nobody awaits a result.
+pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A random part of a pause: `random` 256ths of it.
 pub(crate) fn part_of(milliseconds: u32, random: u8) -> u32 {

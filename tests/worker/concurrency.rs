@@ -124,3 +124,14 @@ on_d1_and_object! {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn what_a_reply_need_not_wait_for_is_done_after_it() {
+    let worker = Worker::with_routes(Store::Kv);
+    assert_eq!(Visitor::default().get(&worker, "later").status, 200);
+    let is_done = || worker.log().contains("done after the reply");
+    assert!(!is_done());
+    while !is_done() {
+        thread::sleep(std::time::Duration::from_millis(100));
+    }
+}

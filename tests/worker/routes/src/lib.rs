@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use edge_session::store::conformance::{Abilities, check};
 use edge_session::{
-    D1Store, HttpResponse, KvStore, ObjectStore, RecordKey, Session, SessionParameters, Sessions, Signer, Store,
-    StoreKind, WorkerPlatform, serve,
+    D1Store, HttpResponse, KvStore, ObjectStore, Platform, RecordKey, Session, SessionParameters, Sessions, Signer,
+    Store, StoreKind, WorkerPlatform, serve,
 };
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
@@ -37,6 +37,14 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/uncaught" => Response::ok(decoded("%")),
         "/unhandled" => {
             drop(js_sys::Promise::reject(&"nobody handles it".into()));
+            Response::ok("")
+        }
+        "/later" => {
+            let work = WorkerPlatform.wait_until(Box::pin(async {
+                Delay::from(Duration::from_secs(1)).await;
+                worker::console_log!("done after the reply");
+            }));
+            work.await;
             Response::ok("")
         }
         "/pause" => {

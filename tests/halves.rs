@@ -1,0 +1,149 @@
+//! The two halves of a request, for callers without a handler: `open` and `commit`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod support;
+
+use edge_session::{ErrorKind, Incoming, Opened, Session};
+use pollster::block_on;
+use support::{Interference, Reply, Rig, Visit, Visitor, known, stored};
+
+fn open(rig: &Rig, visitor: &Visitor) -> Session<Visit> {
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
+    match block_on(rig.sessions.open(&incoming)).unwrap() {
+        Opened::Session(session) => session,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_session_that_is_opened_and_committed_is_stored_and_its_cookie_is_due_once() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    let set_cookie = block_on(rig.sessions.commit(&mut session)).unwrap();
+    assert_eq!(set_cookie.len(), 1);
+    visitor.cookie = set_cookie[0].split(';').next().map(str::to_owned);
+    assert_eq!(visitor.read(&rig), Reply::Ok(1));
+
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+    assert_eq!(visitor.read(&rig), Reply::Ok(2));
+}
+
+#[test]
+fn who_drops_a_session_changes_nothing() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let before = stored(&rig, &visitor);
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    session.kill();
+    drop(session);
+    assert_eq!(stored(&rig, &visitor), before);
+    assert_eq!(visitor.count(&rig), Reply::Ok(2));
+}
+
+#[test]
+fn a_lost_race_is_contended_and_opened_again_it_is_won() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    assert_eq!(visitor.twin().count(&rig), Reply::Ok(2));
+    let lost = block_on(rig.sessions.commit(&mut session)).unwrap_err();
+    assert_eq!((lost.kind(), lost.status()), (ErrorKind::Contended, 503));
+
+    let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+    assert_eq!(session.count, 2, "of the newer data");
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+    assert_eq!(visitor.read(&rig), Reply::Ok(3));
+}
+
+#[test]
+fn a_session_is_opened_again_thirty_times_and_no_more() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    for _ in 1..30 {
+        session = block_on(rig.sessions.reopen(session)).unwrap();
+    }
+    assert_eq!(block_on(rig.sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Contended);
+}
+
+#[test]
+fn a_new_session_that_is_opened_again_after_its_commit_still_owes_its_cookie() {
+    let rig = Rig::new();
+    let mut session = open(&rig, &Visitor::default());
+    session.count += 1;
+    let first = block_on(rig.sessions.commit(&mut session)).unwrap();
+    let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+    assert_eq!(session.count, 1);
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), first, "of the same id");
+    let mut visitor = Visitor::with(first[0].split(';').next().unwrap());
+    assert_eq!(visitor.read(&rig), Reply::Ok(2));
+}
+
+#[test]
+fn after_a_write_that_may_be_stored_a_session_is_not_opened_again() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    rig.store.lose("update");
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(block_on(rig.sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
+    rig.store.lose("");
+    assert_eq!(visitor.read(&rig), Reply::Ok(2), "counted once");
+}
+
+#[test]
+fn a_message_of_a_socket_whose_session_ended_is_told_so_by_save_and_not_by_commit() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let (mut asks, mut asks_not) = (open(&rig, &visitor), open(&rig, &visitor));
+    visitor.twin().reset(&rig);
+    asks.count += 1;
+    assert_eq!(block_on(asks.save()).unwrap_err().kind(), ErrorKind::Ended);
+    asks_not.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut asks_not)).unwrap(), Vec::<String>::new());
+    assert_eq!(stored(&rig, &visitor), None);
+    // Opened again, it is no other session.
+    let mut session = block_on(rig.sessions.reopen(asks_not)).unwrap();
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+    assert_eq!(rig.store.inside.len(), 0);
+}
+
+#[test]
+fn an_update_between_the_halves_wins_its_race_by_itself() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    rig.store.interfere(&[Interference::Update(r#"{"count":20}"#); 2]);
+    let count = block_on(session.update(|visit| {
+        visit.count += 1;
+        visit.count
+    }));
+    assert_eq!(count.unwrap(), 21);
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+    assert_eq!(visitor.read(&rig), Reply::Ok(21));
+}
+
+#[test]
+fn an_expired_session_is_said_to_be_where_the_parameters_ask_for_it() {
+    let rig = Rig::with(r#"{"ignore_expiry": false}"#);
+    let visitor = known(&rig);
+    rig.platform.advance(100_000);
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
+    match block_on(rig.sessions.open::<Visit>(&incoming)).unwrap() {
+        Opened::Expired { message, set_cookie } => {
+            assert_eq!(message, "Session expired");
+            assert!(set_cookie[0].contains("Max-Age=0"));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -73,6 +73,8 @@ mod signer;
 pub mod store;
 mod timing;
 
+#[cfg(feature = "axum")]
+pub mod tower;
 #[cfg(feature = "worker")]
 mod worker;
 

@@ -112,6 +112,16 @@ impl Sessions {
         &self.shared.parameters
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn platform(&self) -> &dyn Platform {
+        &*self.shared.platform
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn nesting(&self) -> &Nesting {
+        &self.shared.nesting
+    }
+
     /// The life of a request: finds the visitor's session, runs `handler` on it, and stores what changed.
     ///
     /// A request is a transaction on its session. When another request stored a newer version in the

@@ -112,6 +112,11 @@ impl Worker {
         Self::over_faulty(store, json!({}), "tests/worker/routes/dist")
     }
 
+    /// One of `examples/`.
+    pub fn example_over_faulty_stores(name: &str, store: Store) -> Self {
+        Self::over_faulty(store, json!({}), &format!("examples/{name}/dist"))
+    }
+
     fn over_faulty(store: Store, mut parameters: Value, dist: &str) -> Self {
         parameters["store"] = store.name().into();
         let vars = json!({ "session_parameters": parameters });

@@ -1,0 +1,212 @@
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::headers::{expired, response};
+#[cfg(target_family = "wasm")]
+use super::layer::is_within_a_layer;
+use super::send::{SendFuture, SendWrapper};
+use super::slot::{Slot, Taken};
+use crate::{Error, Record};
+
+/// A visitor's session, as an argument of a handler below a [`SessionLayer`](super::SessionLayer) for the same `T`.
+///
+/// It stands for its data, as [`edge_session::Session`](crate::Session) does. It is loaded when a handler or a middleware
+/// first asks for it; a route that does not costs no store call. It is committed when the handler has answered, and before
+/// the response leaves.
+///
+/// `Option<Session<T>>` is `None` for a visitor without a live session, and creates none.
+///
+/// It does not outlive its handler: a response whose body still holds it, as a stream may, is a 500 and a log line.
+///
+/// # Rejections
+///
+/// 401 where the session has expired and the parameters ask to say so, 503 where the store failed, and 500 where there is
+/// no layer for `T`, or somebody else holds the session. The layer makes the replies.
+pub struct Session<T> {
+    slot: SendWrapper<Rc<Slot<T>>>,
+    /// There until it is dropped.
+    session: Option<SendWrapper<crate::Session<T>>>,
+}
+
+/// What the layer leaves in a request for its handlers.
+pub(super) struct Handle<T>(pub(super) SendWrapper<Rc<Slot<T>>>);
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Session<T> {
+    fn inside(&self) -> &crate::Session<T> {
+        match &self.session {
+            Some(session) => session,
+            None => never(),
+        }
+    }
+
+    fn inside_mut(&mut self) -> &mut crate::Session<T> {
+        match &mut self.session {
+            Some(session) => session,
+            None => never(),
+        }
+    }
+
+    /// [`Session::kill`](crate::Session::kill): ends the session.
+    pub fn kill(&mut self) {
+        self.inside_mut().kill();
+    }
+
+    /// [`Session::cycle_id`](crate::Session::cycle_id): gives the session a new id, for every login.
+    pub fn cycle_id(&mut self) {
+        self.inside_mut().cycle_id();
+    }
+
+    /// [`Session::is_new`](crate::Session::is_new): whether this visitor has no stored session.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.inside().is_new()
+    }
+
+    /// [`Session::record`](crate::Session::record): what is stored of this session.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.inside().record()
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send> Session<T> {
+    /// [`Session::save`](crate::Session::save): commits at once, for handlers with effects outside the session.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::save`](crate::Session::save). Answer with each as it is: it is a response, of which the layer
+    /// knows what to do. A lost race then runs the handler again.
+    pub fn save(&mut self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
+        SendFuture::new(self.inside_mut().save())
+    }
+
+    /// [`Session::update`](crate::Session::update): applies a small change and commits it at once, for handlers that must
+    /// run once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::update`](crate::Session::update), to be answered as those of [`save`](Self::save).
+    pub fn update<R: Send>(
+        &mut self,
+        change: impl FnMut(&mut T) -> R + Send,
+    ) -> impl Future<Output = Result<R, Error>> + Send {
+        SendFuture::new(self.inside_mut().update(change))
+    }
+}
+
+impl<T> Deref for Session<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.inside()
+    }
+}
+
+impl<T: Serialize> DerefMut for Session<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.inside_mut()
+    }
+}
+
+/// Gives the session back, for the layer to commit.
+impl<T> Drop for Session<T> {
+    fn drop(&mut self) {
+        if let Some(SendWrapper(session)) = self.session.take() {
+            self.slot.put(session);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Session<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inside().fmt(formatter)
+    }
+}
+
+/// The session is there from its making to its drop.
+#[expect(clippy::unreachable, reason = "only the drop takes it")]
+fn never() -> ! {
+    unreachable!("a session that is dropped is not used")
+}
+
+/// What a handler's request for its session came to.
+enum Extracted<T> {
+    Session(Session<T>),
+    Expired { message: String },
+}
+
+impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
+    async fn extracted(parts: &mut Parts) -> Result<Extracted<T>, Error> {
+        let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>().cloned() else {
+            let error = Error::misconfigured(format_args!(
+                "a handler asks for a Session<{name}>, and there is no SessionLayer::<{name}> around it",
+                name = std::any::type_name::<T>()
+            ));
+            // A layer for another type logs it; where there is none, nobody else does.
+            #[cfg(target_family = "wasm")]
+            if !is_within_a_layer(parts) {
+                worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
+            }
+            return Err(error);
+        };
+        Ok(match SendFuture::new(slot.take()).await? {
+            Taken::Session(session) => {
+                Extracted::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) })
+            }
+            Taken::Expired { message } => Extracted::Expired { message },
+        })
+    }
+}
+
+impl<S, T> FromRequestParts<S> for Session<T>
+where
+    S: Sync,
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
+        match Self::extracted(parts).await {
+            Ok(Extracted::Session(session)) => Ok(session),
+            Ok(Extracted::Expired { message }) => Err(expired(&message)),
+            Err(error) => Err(response(&error)),
+        }
+    }
+}
+
+impl<S, T> OptionalFromRequestParts<S> for Session<T>
+where
+    S: Sync,
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Response> {
+        match Self::extracted(parts).await {
+            Ok(Extracted::Session(session)) => Ok(Some(session).filter(|session| !session.is_new())),
+            Ok(Extracted::Expired { .. }) => Ok(None),
+            Err(error) => Err(response(&error)),
+        }
+    }
+}
+
+/// So that `session.save().await?` works in a handler: the error is the response, of which the layer knows what to do.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        response(&self)
+    }
+}

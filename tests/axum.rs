@@ -1,0 +1,415 @@
+//! The session layer under axum's router, natively: what it loads, saves, runs again and refuses.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod support;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use edge_session::tower::{REPLAY_LIMIT, Session, SessionLayer};
+use edge_session::{Error, ErrorKind, Refusal};
+use pollster::block_on;
+use serde::{Deserialize, Serialize};
+use support::{Interference, Rig, Visit, Visitor, known, stored};
+use tower::ServiceExt;
+
+async fn count(mut session: Session<Visit>) -> String {
+    session.count += 1;
+    session.count.to_string()
+}
+
+/// Counts by what the body says.
+async fn add(mut session: Session<Visit>, body: String) -> String {
+    session.count += body.len() as u64;
+    session.count.to_string()
+}
+
+async fn look(session: Session<Visit>) -> String {
+    session.count.to_string()
+}
+
+async fn maybe(session: Option<Session<Visit>>) -> String {
+    session.map_or_else(|| "nobody".to_owned(), |session| session.count.to_string())
+}
+
+async fn answer(status: StatusCode, mut session: Session<Visit>) -> StatusCode {
+    session.count += 1;
+    status
+}
+
+async fn save(mut session: Session<Visit>) -> Result<String, Error> {
+    session.count += 1;
+    session.save().await?;
+    Ok(session.count.to_string())
+}
+
+async fn update(mut session: Session<Visit>) -> Result<String, Error> {
+    let count = session
+        .update(|visit| {
+            visit.count += 1;
+            visit.count
+        })
+        .await?;
+    Ok(count.to_string())
+}
+
+async fn login(mut session: Session<Visit>) {
+    session.cycle_id();
+}
+
+async fn logout(mut session: Session<Visit>) {
+    session.kill();
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("/count", get(count))
+        .route("/add", post(add))
+        .route("/look", get(look))
+        .route("/maybe", get(maybe))
+        .route("/save", get(save))
+        .route("/update", get(update))
+        .route("/login", post(login))
+        .route("/logout", post(logout))
+        .route("/untouched", get(|| async { "untouched" }))
+        .route("/500", get(|session| answer(StatusCode::INTERNAL_SERVER_ERROR, session)))
+        .route("/404", get(|session| answer(StatusCode::NOT_FOUND, session)))
+        .route("/forgets", get(|session: Session<Visit>| async { std::mem::forget(session) }))
+        .route("/twice", get(|_one: Session<Visit>, _other: Session<Visit>| async { "both" }))
+}
+
+fn below(rig: &Rig) -> Router {
+    router().layer(SessionLayer::<Visit>::over(rig.sessions.clone()))
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    body: String,
+    headers: header::HeaderMap,
+}
+
+impl Reply {
+    fn brief(&self) -> (u16, &str) {
+        (self.status, &self.body)
+    }
+
+    fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+fn send(router: &Router, request: Request) -> Reply {
+    block_on(async {
+        let response = router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        Reply { status: parts.status.as_u16(), body, headers: parts.headers }
+    })
+}
+
+fn request(visitor: &Visitor, method: &str, path: &str) -> axum::http::request::Builder {
+    let request = Request::builder().method(method).uri(format!("https://example.com{path}"));
+    match &visitor.cookie {
+        Some(cookie) => request.header(header::COOKIE, cookie),
+        None => request,
+    }
+}
+
+/// Asks, and keeps the cookie.
+fn ask(router: &Router, visitor: &mut Visitor, method: &str, path: &str) -> Reply {
+    let reply = send(router, request(visitor, method, path).body(Body::empty()).unwrap());
+    if let Some(set_cookie) = reply.header(header::SET_COOKIE) {
+        let pair = set_cookie.split(';').next().unwrap().to_owned();
+        visitor.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
+    }
+    reply
+}
+
+const RIVAL: Interference = Interference::Update(r#"{"count":10}"#);
+
+#[test]
+fn a_handlers_session_is_saved_before_its_response_leaves() {
+    let rig = Rig::new();
+    let router = below(&rig);
+    let mut visitor = Visitor::default();
+    for expected in ["1", "2", "3"] {
+        let reply = ask(&router, &mut visitor, "GET", "/count");
+        assert_eq!(reply.brief(), (200, expected));
+        assert_eq!(reply.header(header::CACHE_CONTROL), Some("private, no-store"));
+        assert_eq!(reply.header(header::VARY), Some("Cookie"));
+    }
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":3}"#);
+    assert_eq!(ask(&router, &mut visitor, "POST", "/logout").status, 200);
+    assert_eq!(visitor.cookie, None);
+    assert_eq!(ask(&router, &mut visitor, "GET", "/count").brief(), (200, "1"));
+}
+
+#[test]
+fn a_route_that_does_not_ask_for_its_session_costs_no_store_call() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.calls();
+    let reply = ask(&below(&rig), &mut visitor, "GET", "/untouched");
+    assert_eq!(reply.brief(), (200, "untouched"));
+    assert_eq!((reply.header(header::CACHE_CONTROL), reply.header(header::VARY)), (None, None), "and may be cached");
+    assert_eq!(rig.store.calls(), "");
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").brief(), (200, "1"));
+    assert_eq!(rig.store.calls(), "load", "and a look no write");
+}
+
+#[test]
+fn a_response_of_5xx_saves_nothing_and_any_other_saves() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/500").status, 500);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/404").status, 404);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "2");
+}
+
+#[test]
+fn a_handler_that_loses_its_race_runs_again_on_the_newer_data() {
+    for (path, expected) in [("/count", "11"), ("/save", "11"), ("/update", "11")] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        rig.store.interfere(&[RIVAL; 3]);
+        assert_eq!(ask(&below(&rig), &mut visitor, "GET", path).brief(), (200, expected), "{path}");
+        assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, expected, "{path}");
+    }
+}
+
+#[test]
+fn a_request_with_a_body_of_a_known_length_finds_it_again() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let router = below(&rig);
+    for length in [0, 5, REPLAY_LIMIT] {
+        rig.store.interfere(&[RIVAL; 2]);
+        let body = "x".repeat(length);
+        let request = request(&visitor, "POST", "/add").header(header::CONTENT_LENGTH, length);
+        let reply = send(&router, request.body(Body::from(body)).unwrap());
+        let due = if length == 0 { 1 } else { 10 + length };
+        assert!(reply.status == 200 && (length == 0 || reply.body == due.to_string()), "{length}: {reply:?}");
+    }
+}
+
+#[test]
+fn one_that_cannot_be_given_again_is_a_503_and_loses_nothing() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let router = below(&rig);
+    let large = request(&visitor, "POST", "/add").header(header::CONTENT_LENGTH, REPLAY_LIMIT + 1);
+    let of_unknown_length = request(&visitor, "POST", "/add");
+    let stream = Body::new(http_body_util::StreamBody::new(Once(Some("12345"))));
+    let upgrade = request(&visitor, "GET", "/count").header(header::UPGRADE, "websocket");
+    for request in [
+        large.body(Body::from("x".repeat(REPLAY_LIMIT + 1))).unwrap(),
+        of_unknown_length.body(stream).unwrap(),
+        upgrade.body(Body::empty()).unwrap(),
+    ] {
+        rig.store.interfere(&[RIVAL]);
+        let reply = send(&router, request);
+        assert_eq!(reply.brief(), (503, "Service unavailable. Please try again in a moment.\n"));
+        assert_eq!(reply.header(header::RETRY_AFTER), Some("1"));
+        assert_eq!(ask(&router, &mut visitor, "GET", "/look").body, "10", "what the other request stored");
+    }
+    assert!(rig.platform.logged().iter().all(|line| line.starts_with("contended: ")), "{:?}", rig.platform.logged());
+    // Without a race it is taken as it is.
+    let large = request(&visitor, "POST", "/add").body(Body::from("x".repeat(REPLAY_LIMIT + 1))).unwrap();
+    assert_eq!(send(&router, large).body, (10 + REPLAY_LIMIT + 1).to_string());
+}
+
+/// A body of one piece, whose length nobody says.
+struct Once(Option<&'static str>);
+
+impl futures_core::Stream for Once {
+    type Item = Result<http_body::Frame<axum::body::Bytes>, std::convert::Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.take().map(|text| Ok(http_body::Frame::data(text.into()))))
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_a_503_and_the_cookie_stays() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    for call in ["load", "update"] {
+        rig.store.fail(call);
+        let reply = ask(&below(&rig), &mut visitor, "GET", "/count");
+        assert_eq!((reply.status, reply.header(header::SET_COOKIE)), (503, None), "{call}");
+        rig.store.fail("");
+        assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+    }
+}
+
+#[test]
+fn a_save_of_a_session_that_has_ended_is_a_401_and_a_count_that_nobody_asked_to_save_is_not() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/save").brief(), (401, "Session expired"));
+    let visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/count").status, 200);
+    assert_eq!(stored(&rig, &visitor), None);
+}
+
+#[test]
+fn an_expired_session_is_said_to_be_where_the_parameters_ask_for_it() {
+    let rig = Rig::with(r#"{"ignore_expiry": false, "expired_message": "gone"}"#);
+    let mut visitor = known(&rig);
+    rig.platform.advance(100_000);
+    assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/untouched").status, 200);
+    let maybe = ask(&below(&rig), &mut visitor.clone(), "GET", "/maybe");
+    assert_eq!(maybe.brief(), (200, "nobody"));
+    assert!(maybe.header(header::SET_COOKIE).unwrap().contains("Max-Age=0"), "{maybe:?}");
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/count").brief(), (401, "gone"));
+    assert_eq!(visitor.cookie, None);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/count").brief(), (200, "1"));
+}
+
+#[test]
+fn an_optional_session_is_none_where_no_live_one_is_and_creates_none() {
+    let rig = Rig::new();
+    let mut nobody = Visitor::default();
+    assert_eq!(ask(&below(&rig), &mut nobody, "GET", "/maybe").brief(), (200, "nobody"));
+    assert_eq!((nobody.cookie, rig.store.inside.len()), (None, 0));
+    assert_eq!(ask(&below(&rig), &mut known(&rig), "GET", "/maybe").brief(), (200, "1"));
+}
+
+#[test]
+fn a_login_leaves_the_old_id_nothing() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut thief = visitor.twin();
+    assert_eq!(ask(&below(&rig), &mut visitor, "POST", "/login").status, 200);
+    assert_ne!(visitor.cookie, thief.cookie);
+    assert_eq!(ask(&below(&rig), &mut thief, "GET", "/look").body, "0");
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+}
+
+#[test]
+fn a_middleware_and_the_handler_have_one_session() {
+    async fn counts_too(mut session: Session<Visit>, request: Request, next: Next) -> Response {
+        session.count += 100;
+        drop(session);
+        next.run(request).await
+    }
+    async fn keeps_it(session: Session<Visit>, request: Request, next: Next) -> Response {
+        let response = next.run(request).await;
+        drop(session);
+        response
+    }
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.calls();
+    let layer = SessionLayer::<Visit>::over(rig.sessions.clone());
+    let counts = router().layer(from_fn(counts_too)).layer(layer.clone());
+    assert_eq!(ask(&counts, &mut visitor, "GET", "/count").body, "102");
+    assert_eq!(rig.store.calls(), "load update");
+    let keeps = router().layer(from_fn(keeps_it)).layer(layer);
+    assert_eq!(ask(&keeps, &mut visitor, "GET", "/count").status, 500);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/twice").status, 500);
+    let log = rig.platform.logged().join("\n");
+    assert_eq!(log.matches("nested: a handler asked for its Session<").count(), 2, "{log}");
+    assert_eq!(ask(&counts, &mut visitor, "GET", "/look").body, "202");
+}
+
+#[test]
+fn a_session_that_outlives_its_handler_is_a_logged_500() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/forgets").status, 500);
+    let log = rig.platform.logged().join("\n");
+    assert!(log.contains("outlived its handler"), "{log}");
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Basket {
+    things: u64,
+}
+
+#[test]
+fn a_type_without_its_layer_is_a_500_that_names_it() {
+    let rig = Rig::new();
+    let router = Router::new()
+        .route("/basket", get(|session: Session<Basket>| async move { session.things.to_string() }))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    assert_eq!(ask(&router, &mut Visitor::default(), "GET", "/basket").status, 500);
+    let log = rig.platform.logged().join("\n");
+    assert!(log.contains("misconfigured: a handler asks for a Session<axum::Basket>"), "{log}");
+}
+
+#[test]
+fn two_layers_nest_each_with_a_cookie_of_its_own() {
+    let rig = Rig::new();
+    let other = Rig::with(r#"{"cookie_name": "basket"}"#);
+    let both = |mut visit: Session<Visit>, mut basket: Session<Basket>| async move {
+        visit.count += 1;
+        basket.things += 2;
+        format!("{} {}", visit.count, basket.things)
+    };
+    let router = Router::new()
+        .route("/both", get(both))
+        .layer(SessionLayer::<Basket>::over(other.sessions))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let reply = ask(&router, &mut Visitor::default(), "GET", "/both");
+    assert_eq!(reply.brief(), (200, "1 2"));
+    let cookies: Vec<_> = reply.headers.get_all(header::SET_COOKIE).into_iter().collect();
+    assert_eq!(cookies.len(), 2);
+    let pairs: Vec<_> = cookies.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap()).collect();
+    let mut visitor = Visitor::with(pairs.join("; "));
+    assert_eq!(ask(&router, &mut visitor, "GET", "/both").brief(), (200, "2 4"));
+}
+
+#[test]
+fn two_types_on_one_cookie_are_refused() {
+    let rig = Rig::new();
+    let router = router()
+        .layer(SessionLayer::<Basket>::over(rig.sessions.clone()))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    assert_eq!(ask(&router, &mut Visitor::default(), "GET", "/untouched").status, 500);
+    let log = rig.platform.logged().join("\n");
+    assert!(log.contains("a `cookie_name` of its own") && log.contains("axum::Basket"), "{log}");
+}
+
+#[test]
+fn the_replies_of_the_layer_can_be_replaced() {
+    let rig = Rig::with(r#"{"ignore_expiry": false}"#);
+    let layer = SessionLayer::<Visit>::over(rig.sessions.clone()).with_reply(|refusal: &Refusal| match refusal.kind {
+        ErrorKind::Ended => (StatusCode::SEE_OTHER, [(header::LOCATION, "/login")]).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "{}").into_response(),
+    });
+    let router = router().layer(layer);
+    let mut visitor = known(&rig);
+    rig.store.fail("load");
+    let reply = ask(&router, &mut visitor, "GET", "/count");
+    assert_eq!((reply.brief(), reply.header(header::RETRY_AFTER)), ((503, "{}"), Some("1")));
+    rig.store.fail("");
+    rig.platform.advance(100_000);
+    let reply = ask(&router, &mut visitor, "GET", "/count");
+    assert_eq!((reply.status, reply.header(header::LOCATION)), (303, Some("/login")));
+    assert_eq!(visitor.cookie, None, "and the dead cookie is taken away all the same");
+}
+
+#[test]
+fn server_timing_tells_what_was_done_where_it_is_asked_for() {
+    let rig = Rig::with(r#"{"server_timing": true}"#);
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[RIVAL]);
+    let reply = ask(&below(&rig), &mut visitor, "GET", "/count");
+    let timing = reply.headers.get("server-timing").unwrap().to_str().unwrap();
+    assert!(
+        timing.contains("desc=loaded") && timing.contains("desc=saved") && timing.ends_with("attempts;desc=2"),
+        "{timing}"
+    );
+}

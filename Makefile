@@ -42,7 +42,7 @@ help:
 	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1|object choose'
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
-	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (README.md, Deploy)'
+	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (docs/deploy.md)'
 	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'
 	@echo 'make bench-core   what the core costs, natively'
 	@echo 'make screenshot   the picture of the page in README.md'

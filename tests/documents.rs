@@ -1,20 +1,30 @@
 //! What the documents say is what the code does.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, reason = "a count of visits does not overflow")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use edge_session::SessionParameters;
+use edge_session::{
+    Error, ErrorKind, Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform,
+};
+use serde::{Deserialize, Serialize};
 
-const README: &str = include_str!("../README.md");
-const COOKBOOK: &str = include_str!("../docs/cookbook.md");
+const PARAMETERS: &str = include_str!("../docs/parameters.md");
+const PARAMETERS_ZH: &str = include_str!("../docs/parameters.zh-CN.md");
 
 /// Each document, and its translation.
-const TRANSLATED: [(&str, &str); 3] = [
-    (README, include_str!("../README.zh-CN.md")),
-    (COOKBOOK, include_str!("../docs/cookbook.zh-CN.md")),
+const TRANSLATED: [(&str, &str); 6] = [
+    (include_str!("../README.md"), include_str!("../README.zh-CN.md")),
+    (include_str!("../docs/cookbook.md"), include_str!("../docs/cookbook.zh-CN.md")),
+    (include_str!("../docs/deploy.md"), include_str!("../docs/deploy.zh-CN.md")),
+    (include_str!("../docs/guarantees.md"), include_str!("../docs/guarantees.zh-CN.md")),
     (include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")),
+    (PARAMETERS, PARAMETERS_ZH),
 ];
+
+/// What is linked to before it is there.
+const TO_COME: [&str; 1] = ["examples/axum"];
 
 /// The fenced blocks of a document: the word behind the fence, and the text.
 fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -23,7 +33,11 @@ fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_snippet_is_part_of_what_compiles_or_runs() {
-    let examples = rust_in(&["examples", "template"]).replace("#[rustfmt::skip]\n", "");
+    // The examples compile, so do those in the documentation of `src/`, and `on_message` below runs.
+    let source = rust_in(&["src"]);
+    let documentation = source.lines().filter_map(|line| line.strip_prefix("/// ")).collect::<Vec<_>>().join("\n");
+    let examples = rust_in(&["examples", "template", "tests/documents.rs"]).replace("#[rustfmt::skip]\n", "");
+    let examples = examples + &documentation;
     let migration = include_str!("../migrations/0001_sessions.sql");
     for (kind, text) in TRANSLATED.iter().flat_map(|(document, _)| blocks(document)) {
         match kind {
@@ -42,6 +56,12 @@ fn every_snippet_is_part_of_what_compiles_or_runs() {
 fn check_toml(text: &str) {
     let snippet: toml::Table = toml::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
     let wrangler: toml::Table = toml::from_str(include_str!("../wrangler.toml")).unwrap();
+    // What a Worker set up by hand is built by is what the template is built by.
+    let template: toml::Table = toml::from_str(include_str!("../template/wrangler.toml")).unwrap();
+    let manifest: toml::Table = toml::from_str(include_str!("../template/Cargo.toml")).unwrap();
+    for (name, model) in [("build", &template), ("compatibility_date", &template), ("profile", &manifest)] {
+        assert!(snippet.get(name).is_none_or(|given| Some(given) == model.get(name)), "{text}");
+    }
     if let Some(parameters) = snippet.get("vars").and_then(|vars| vars.get("session_parameters")) {
         SessionParameters::from_json(&serde_json::to_string(parameters).unwrap()).unwrap();
     }
@@ -64,14 +84,14 @@ fn check_commands(text: &str) {
 }
 
 #[test]
-fn the_cookbook_shows_the_defaults() {
-    let defaults = blocks(COOKBOOK).find(|(_, text)| text.contains("cookie_name")).unwrap().1;
+fn the_defaults_to_copy_are_the_defaults() {
+    let defaults = blocks(PARAMETERS).find(|(_, text)| text.contains("cookie_name")).unwrap().1;
     let table: toml::Table = toml::from_str(defaults).unwrap();
     let parameters = &table["vars"]["session_parameters"];
     let read = SessionParameters::from_json(&serde_json::to_string(parameters).unwrap()).unwrap();
     assert_eq!(read, SessionParameters::default());
     for name in names() {
-        assert!(COOKBOOK.contains(&format!("`{name}`")), "{name}");
+        assert!(PARAMETERS.contains(&format!("`{name}`")), "{name}");
         // Three have no value for a default.
         let shown = parameters.get(&name).is_some();
         assert_ne!(shown, ["cookie_domain", "absolute_timeout", "touch_after"].contains(&name.as_str()), "{name}");
@@ -94,6 +114,85 @@ fn the_translations_are_in_step() {
     }
 }
 
+/// Where the sections of a document are linked to, as GitHub spells it.
+fn anchors(document: &str) -> Vec<String> {
+    let heading = |line: &str| Some(line.trim_start_matches('#').strip_prefix(' ')?.to_lowercase());
+    let spelled = |heading: String| {
+        heading.replace(' ', "-").chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    let text: Vec<_> = document.split("```").step_by(2).collect();
+    let headings =
+        text.join("").lines().filter(|line| line.starts_with('#')).filter_map(heading).map(spelled).collect();
+    headings
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_its_section() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = fs::read_dir(root).unwrap().chain(fs::read_dir(root.join("docs")).unwrap());
+    let documents: Vec<PathBuf> = documents.map(|entry| entry.unwrap().path()).collect();
+    let is_document = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    for path in documents.iter().filter(is_document) {
+        let document = fs::read_to_string(path).unwrap();
+        for link in document.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || TO_COME.iter().any(|to_come| link.ends_with(to_come)) {
+                continue;
+            }
+            let (file, section) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link}", path.display());
+            let found =
+                section.is_empty() || anchors(&fs::read_to_string(&target).unwrap()).iter().any(|a| a == section);
+            assert!(found, "{}: {link}", path.display());
+            // A translation leads to translations, but for its own original.
+            let has_translation = target.with_extension("zh-CN.md").exists();
+            let is_original = target.with_extension("zh-CN.md") == *path;
+            let is_translation = path.to_string_lossy().ends_with(".zh-CN.md");
+            assert!(!is_translation || !has_translation || is_original, "{}: {link}", path.display());
+        }
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Visit {
+    count: u64,
+}
+
+/// What a message does to the session of the visitor whose `Cookie` header came with the upgrade.
+async fn on_message(sessions: &Sessions, cookie: &str) -> Result<Option<u64>, Error> {
+    let Opened::Session(mut session) = sessions.open::<Visit>(&Incoming::new().cookie(cookie)).await? else {
+        return Ok(None); // expired: close the socket
+    };
+    if session.is_new() {
+        return Ok(None); // logged out, or never given an id
+    }
+    loop {
+        session.count += 1;
+        let count = session.count;
+        match sessions.commit(&mut session).await {
+            Ok(_set_cookie) => return Ok(Some(count)), // a socket sets no cookie
+            Err(error) if error.kind() == ErrorKind::Contended => session = sessions.reopen(session).await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[test]
+fn a_message_of_a_socket_counts_for_a_visitor_who_has_a_session() {
+    let signer = Signer::from_secret("0123456789abcdef0123456789abcdef").unwrap();
+    let platform = TestPlatform::at(1_764_000_000);
+    let sessions = Sessions::new(MemoryStore::default(), platform, signer, SessionParameters::default()).unwrap();
+    pollster::block_on(async {
+        assert_eq!(on_message(&sessions, "").await.unwrap(), None);
+        let Opened::Session(mut session) = sessions.open::<Visit>(&Incoming::new()).await.unwrap() else { panic!() };
+        session.count = 1;
+        let set_cookie = sessions.commit(&mut session).await.unwrap();
+        let cookie = set_cookie[0].split(';').next().unwrap();
+        assert_eq!(on_message(&sessions, cookie).await.unwrap(), Some(2));
+        assert_eq!(on_message(&sessions, cookie).await.unwrap(), Some(3));
+    });
+}
+
 /// The names of all parameters, in order.
 fn names() -> Vec<String> {
     let refusal = SessionParameters::from_json(r#"{"?": 1}"#).unwrap_err().to_string();
@@ -102,9 +201,9 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn the_readme_lists_every_parameter_and_no_other() {
-    for (readme, first) in [(TRANSLATED[0].0, "| Name | Default"), (TRANSLATED[0].1, "| 名称 | 默认值")] {
-        let mut listed: Vec<_> = readme
+fn the_table_lists_every_parameter_and_no_other() {
+    for (document, first) in [(PARAMETERS, "| Name | Default"), (PARAMETERS_ZH, "| 名称 | 默认值")] {
+        let mut listed: Vec<_> = document
             .lines()
             .skip_while(|line| !line.starts_with(first))
             .take_while(|line| line.starts_with('|'))
@@ -116,7 +215,7 @@ fn the_readme_lists_every_parameter_and_no_other() {
 }
 
 #[test]
-fn the_readmes_defaults_are_the_defaults() {
+fn the_tables_defaults_are_the_defaults() {
     let SessionParameters { cookie_name, cookie_path, samesite, httponly, secure, persistent, .. } =
         SessionParameters::default();
     let SessionParameters { timeout, ignore_expiry, ignore_change_ip, expired_message, server_timing, .. } =
@@ -136,7 +235,7 @@ fn the_readmes_defaults_are_the_defaults() {
         ("store", "\"kv\"".to_owned()),
     ] {
         let row = format!("| `{name}` | `{default}` |");
-        assert!(README.contains(&row) && TRANSLATED[0].1.contains(&row), "{row}");
+        assert!(PARAMETERS.contains(&row) && PARAMETERS_ZH.contains(&row), "{row}");
     }
 }
 

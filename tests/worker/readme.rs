@@ -33,9 +33,11 @@ on_each_store! {
         // As it is shipped.
         let worker = Worker::with(store, serde_json::json!({"server_timing": true}));
         for (document, least) in [
-            (include_str!("../../README.md"), 8),
+            (include_str!("../../README.md"), 4),
             (include_str!("../../docs/cookbook.md"), 4),
+            (include_str!("../../docs/guarantees.md"), 8),
         ] {
+            assert_eq!(document.matches("```console\n").count(), 1, "one transcript, which is run");
             let (_, rest) = document.split_once("```console\n").unwrap();
             let (transcript, _) = rest.split_once("```\n").unwrap();
             let mut jar = Visitor::default();

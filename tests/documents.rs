@@ -1,14 +1,10 @@
 //! What the documents say is what the code does.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-#![allow(clippy::arithmetic_side_effects, reason = "a count of visits does not overflow")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use edge_session::{
-    Error, ErrorKind, Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform,
-};
-use serde::{Deserialize, Serialize};
+use edge_session::SessionParameters;
 
 const PARAMETERS: &str = include_str!("../docs/parameters.md");
 const PARAMETERS_ZH: &str = include_str!("../docs/parameters.zh-CN.md");
@@ -33,10 +29,10 @@ fn blocks(document: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_snippet_is_part_of_what_compiles_or_runs() {
-    // The examples compile, so do those in the documentation of `src/`, and `on_message` below runs.
+    // The examples compile, and so do those in the documentation of `src/`.
     let source = rust_in(&["src"]);
     let documentation = source.lines().filter_map(|line| line.strip_prefix("/// ")).collect::<Vec<_>>().join("\n");
-    let examples = rust_in(&["examples", "template", "tests/documents.rs"]).replace("#[rustfmt::skip]\n", "");
+    let examples = rust_in(&["examples", "template"]).replace("#[rustfmt::skip]\n", "");
     let examples = examples + &documentation;
     let migration = include_str!("../migrations/0001_sessions.sql");
     for (kind, text) in TRANSLATED.iter().flat_map(|(document, _)| blocks(document)) {
@@ -151,46 +147,6 @@ fn every_link_leads_to_a_file_and_its_section() {
             assert!(!is_translation || !has_translation || is_original, "{}: {link}", path.display());
         }
     }
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Visit {
-    count: u64,
-}
-
-/// What a message does to the session of the visitor whose `Cookie` header came with the upgrade.
-async fn on_message(sessions: &Sessions, cookie: &str) -> Result<Option<u64>, Error> {
-    let Opened::Session(mut session) = sessions.open::<Visit>(&Incoming::new().cookie(cookie)).await? else {
-        return Ok(None); // expired: close the socket
-    };
-    if session.is_new() {
-        return Ok(None); // logged out, or never given an id
-    }
-    loop {
-        session.count += 1;
-        let count = session.count;
-        match sessions.commit(&mut session).await {
-            Ok(_set_cookie) => return Ok(Some(count)), // a socket sets no cookie
-            Err(error) if error.kind() == ErrorKind::Contended => session = sessions.reopen(session).await?,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[test]
-fn a_message_of_a_socket_counts_for_a_visitor_who_has_a_session() {
-    let signer = Signer::from_secret("0123456789abcdef0123456789abcdef").unwrap();
-    let platform = TestPlatform::at(1_764_000_000);
-    let sessions = Sessions::new(MemoryStore::default(), platform, signer, SessionParameters::default()).unwrap();
-    pollster::block_on(async {
-        assert_eq!(on_message(&sessions, "").await.unwrap(), None);
-        let Opened::Session(mut session) = sessions.open::<Visit>(&Incoming::new()).await.unwrap() else { panic!() };
-        session.count = 1;
-        let set_cookie = sessions.commit(&mut session).await.unwrap();
-        let cookie = set_cookie[0].split(';').next().unwrap();
-        assert_eq!(on_message(&sessions, cookie).await.unwrap(), Some(2));
-        assert_eq!(on_message(&sessions, cookie).await.unwrap(), Some(3));
-    });
 }
 
 /// The names of all parameters, in order.

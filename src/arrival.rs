@@ -18,7 +18,7 @@ pub struct Incoming<'a> {
     /// The visitor's address, from a source that visitors cannot write to: `CF-Connecting-IP`.
     pub ip: Option<&'a str>,
     /// The request's URL, as the runtime wrote it: on plain http to a loopback address the cookie goes without `Secure`.
-    /// Without one, the request is taken to have come by https.
+    /// A request without one counts as https.
     pub url: Option<&'a str>,
 }
 

@@ -23,7 +23,7 @@ pub struct SignedId {
     pub id: SessionId,
     /// What its session is stored under.
     pub key: RecordKey,
-    /// Whether the key that signs now has signed it, rather than one that is being retired.
+    /// Whether the current key signed it, rather than one that is being retired.
     pub is_current: bool,
 }
 
@@ -51,9 +51,9 @@ impl Presented {
 
 /// Reads a `Cookie` header (RFC 6265, section 5.4).
 ///
-/// Of several cookies of our name those that verify count: a neighbouring site may have set the others, and their
-/// order is not to be relied on (RFC 6265, section 4.2.2). Several that verify come from another `cookie_path` or
-/// `cookie_domain`, under which an earlier release set them.
+/// Of several cookies of our name those that verify count: a neighbouring site may have set the others, and nobody can
+/// rely on their order (RFC 6265, section 4.2.2). If several verify, an earlier release set them under another
+/// `cookie_path` or `cookie_domain`.
 ///
 /// ```
 /// use edge_session::{Signer, cookie};

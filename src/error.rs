@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What went wrong in the session layer, in one line for the operator's log.
 ///
-/// One type for the whole crate: a caller has three things to do with it (log it, answer with it,
-/// or try again), and [`Error::kind`] says which. The text may name tables, bindings and settings,
-/// so it belongs into the log and never into a reply. It never holds a visitor's data.
+/// One type for the whole crate: a caller can log it, answer with it, or try again, and
+/// [`Error::kind`] says which. The text may name tables, bindings and settings: write it to the log
+/// and never to a reply. It holds no visitor's data.
 ///
 /// An absent, expired, forged or unreadable session is *not* an error: it is a new session.
 #[derive(Clone, Debug)]
@@ -33,13 +33,13 @@ pub enum ErrorKind {
     Duplicate,
     /// A stored record is not one of ours, or its data is not the session's type.
     Unreadable,
-    /// The session's data has no JSON form that could be read again, so that it cannot be saved.
+    /// The session's data has no JSON form that could be read again, so it cannot be saved.
     Unserializable,
     /// The session's data is larger than `max_data` allows.
     TooLarge,
-    /// The session ended while the request was under way, so that what was to be saved is lost.
+    /// The session ended while the request was under way, so its changes are lost.
     Ended,
-    /// A handler ran a second handler on its own session, so that the two could only race each other.
+    /// A handler ran a second handler on its own session; the two could only race each other.
     Nested,
 }
 
@@ -65,7 +65,7 @@ impl ErrorKind {
 const MESSAGE_LIMIT: usize = 500;
 
 impl Error {
-    /// An error of `kind`. The message is brought to one line of at most 500 characters.
+    /// An error of `kind`. The message becomes one line of at most 500 characters.
     ///
     /// For stores of your own: [`ErrorKind::Unavailable`] for a failed call,
     /// [`ErrorKind::Duplicate`] and [`ErrorKind::Unreadable`] as the

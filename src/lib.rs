@@ -2,7 +2,7 @@
 //!
 //! A visitor's cookie holds a signed random id and nothing else; the data is yours, typed, and kept in
 //! Workers KV ([`KvStore`]), D1 ([`D1Store`]) or Durable Objects (`ObjectStore`, by the feature
-//! `object`). In a Worker, [`serve`] is all that is needed; its documentation has the whole program.
+//! `object`). In a Worker, [`serve`] is all you need; its documentation has the whole program.
 //! The same without HTTP and without a runtime, as in a test:
 //!
 //! ```
@@ -41,14 +41,16 @@
 //!
 //! # How to read the code
 //!
-//! [`Sessions::run`] is the life of a request, from the cookie to the cookie. What it calls is in the
-//! file of its name: the cookie and its [signature](Signer), the [`Session`], the [`Record`] that is
-//! stored, and the [`Store`] trait with its contract. All that is plain Rust. Only the feature
-//! `worker` (on by default) knows the Workers runtime: the stores on KV and D1, and [`serve`].
+//! [`Sessions::run`] is the life of a request, from the `Cookie` header to the `Set-Cookie` header. Each concept is in
+//! the file of its name: the cookie and its [signature](Signer), the [`Session`], the [`Record`] that a store keeps,
+//! and the [`Store`] trait with its contract. All that is plain Rust. Only `src/worker/`, by the feature `worker` (on
+//! by default), knows the Workers runtime: the stores' bindings, and [`serve`].
 //!
-//! Words: a *session* is known by its *id*, a secret; its *record* is what a *store* keeps, under the
-//! id's hash; *data* is the visitor's values, your type; to *kill* is to end a session, to *touch* to
-//! note its use. Times are whole seconds, points in time seconds since 1970-01-01 UTC.
+//! Words: a *session* has an *id*, a secret; its *record* is what a *store* keeps, under the id's hash; *data* is the
+//! visitor's values, your type; to *kill* is to end a session; to *touch* is to note its use. A *retired* id is one
+//! that the session had before a change of id, and a *straggler* a request that still comes with it. A *tombstone* is
+//! what KV keeps of a logout or of a change of id. Times are whole seconds, points in time seconds since 1970-01-01
+//! UTC.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 

@@ -48,25 +48,24 @@ pub struct SessionParameters {
     pub timeout: u64,
     /// A session has ended this long after it began, however much it is used. Default none.
     pub absolute_timeout: Option<u64>,
-    /// The use of a session is noted at most this often, for each note is a write. Default a tenth
+    /// The least time between two notes that a session was used, since each note is a write. Default a tenth
     /// of `timeout`. A session may therefore end up to `touch_after` early.
     pub touch_after: Option<u64>,
-    /// True, the default: an expired or unknown session is silently a new one. False: it is
-    /// answered 401 with [`expired_message`](Self::expired_message), once.
+    /// True, the default: an expired or unknown session is silently a new one. False: its visitor gets
+    /// a 401 with [`expired_message`](Self::expired_message), once.
     pub ignore_expiry: bool,
     /// True, the default. False: only the address that began a session (`CF-Connecting-IP`) may use
-    /// it; others are answered as if it had expired, and the session stays.
+    /// it; others get the reply to an expired session, and the session stays.
     ///
-    /// Turned to false later, it binds the sessions that began before to the address of their next use.
+    /// If you set it to false later, their next use binds the sessions that began before.
     pub ignore_change_ip: bool,
-    /// The most bytes that a session's data may have as JSON. Default 262144, 256 KiB. More is refused when it is
-    /// saved, with a 500, and the stored data stays. At most what the store can hold: 10000000 on KV, 1900000 on D1,
-    /// 950000 on objects.
+    /// The most bytes that a session's data may have as JSON. Default 262144, 256 KiB. A save of more is a 500, and the
+    /// stored data stays. At most what the store can hold: 10000000 on KV, 1900000 on D1, 950000 on objects.
     pub max_data: u64,
     /// The body of the 401. Default `Session expired`.
     pub expired_message: String,
-    /// Whether replies tell in a `Server-Timing` header what was done with the session and how long it
-    /// took ([`Timing`](crate::Timing)). Default false: it tells whoever asks whether a cookie is valid.
+    /// Whether replies have a `Server-Timing` header: what was done with the session and how long it
+    /// took ([`Timing`](crate::Timing)). Default false: it tells anybody whether a cookie is valid.
     pub server_timing: bool,
     /// Which store the Worker uses. Default `kv`, web.py's `DiskStore`.
     pub store: StoreKind,

@@ -13,7 +13,7 @@ pub struct Record {
     /// 1 when created, one more with each update. An update names the version that it replaces by
     /// carrying the next one.
     pub version: u64,
-    /// Drawn for each write. A store that repeats a write whose answer was lost knows by it whether
+    /// Random, for each write. A store that repeats a write after a lost answer knows by it whether
     /// the stored version is its own or another's.
     pub nonce: u32,
     /// When the session began.
@@ -26,7 +26,7 @@ pub struct Record {
     pub ip: Option<String>,
     /// Where the session went, if its id was changed: this record is retired, and holds no data any more.
     pub successor: Option<Successor>,
-    /// What other releases, or a store, have noted beside.
+    /// Notes of other releases, or of the store.
     pub extensions: Extensions,
     /// The data, as JSON text.
     pub data: String,
@@ -42,8 +42,8 @@ pub struct Successor {
 }
 
 impl Record {
-    /// The first version of a session that began at one time and ends at another, for tests of stores of your own. All
-    /// else can be set on it.
+    /// The first version of a session that begins and ends at these times, for tests of stores of your own. Set the
+    /// other fields by [`with`](Self::with).
     #[must_use]
     pub fn new(created_at: u64, expires_at: u64, data: impl Into<String>) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Record {
     }
 }
 
-/// Words that a record carries beside its bookkeeping, `name=value`: what a later release, or a store, has to note.
+/// Words that a record carries beside its bookkeeping, `name=value`: notes of a later release, or of a store.
 /// A release that does not know a name keeps it and writes it back.
 ///
 /// A name is lower-case letters, digits, `_` and `-`, and begins with a letter. A value is printable ASCII without

@@ -2,19 +2,19 @@ use crate::{Error, ErrorKind};
 
 /// A reply that the session layer gives in the handler's place: 401, 503 or 500.
 ///
-/// A function of yours can give another one for it, a page, JSON or a redirect to the login:
-/// `serve_with`. The reason is in the log already; it may name tables and bindings, and is not for visitors.
+/// With `serve_with` a function of yours makes another reply of it: a page, JSON or a redirect to the login. The reason
+/// is in the log already; it may name tables and bindings, and is not for visitors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
     /// `Ended` with 401; otherwise what went wrong.
     pub kind: ErrorKind,
-    /// 401 for a session that has expired or ended, 503 where the same request may work a moment later, 500 where
-    /// somebody has to repair something first.
+    /// 401 for a session that has expired or ended, 503 if the same request may work a moment later, 500 if somebody
+    /// has to repair something first.
     pub status: u16,
     /// What visitors are told: `expired_message`, or a sentence of ours.
     pub text: String,
-    /// In seconds, for the header `Retry-After`, which the reply gets in any case.
+    /// In seconds, for the header `Retry-After`. The session layer adds it to the reply.
     pub retry_after: Option<u32>,
 }
 

@@ -16,13 +16,13 @@ use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionId, 
 /// It stands for its data: `session.count += 1` reaches the field `count` of `T`. `T`'s `Default` is
 /// what a new visitor starts with (web.py's `initializer`), made anew for each.
 ///
-/// Changed means that the handler borrowed the data mutably, and its JSON is another one than that of the data as it was
-/// loaded; there is no flag to set. What changed is saved when the handler is done and before its reply leaves. A map
-/// that iterates in random order, as `HashMap`, can look changed when it is not, at the cost of a write; `BTreeMap` does
-/// not. What changes through a shared borrow, inside a `Cell`, is seen by [`save`](Self::save) alone.
+/// Changed means that the handler borrowed the data mutably, and that its JSON differs from that of the loaded data;
+/// there is no flag to set. A session that changed is saved when the handler is done and before its reply leaves. A
+/// map that iterates in random order, as `HashMap`, can look changed when it is not, at the cost of a write;
+/// `BTreeMap` does not. Only [`save`](Self::save) sees what changed through a shared borrow, inside a `Cell`.
 ///
-/// To add a field to `T` when sessions are already stored, give it `#[serde(default)]`. Where an older release still
-/// answers beside the new one, its saves drop the fields that it does not know.
+/// To add a field to `T` when sessions are already stored, give it `#[serde(default)]`. While an older release answers
+/// beside the new one, its saves drop the fields that it does not know.
 pub struct Session<T> {
     data: T,
     state: State,
@@ -119,11 +119,11 @@ pub(crate) enum CookieChange<'a> {
 }
 
 impl<T> Session<T> {
-    /// Ends the session: its record is deleted and the visitor's cookie taken away.
+    /// Ends the session: deletes its record and takes the visitor's cookie away.
     ///
-    /// The data can still be read and changed until the handler is done; it goes nowhere. Like every
+    /// The handler can still read and change the data, but nothing of that is stored. Like every
     /// change, the end takes effect when the handler has answered (or at [`save`](Self::save)), and
-    /// not at all if it fails. If the session's id is changed meanwhile, it ends under the new one.
+    /// not at all if it fails. If the session's id changes meanwhile, the session ends under the new id.
     #[doc(alias = "destroy")]
     #[doc(alias = "delete")]
     #[doc(alias = "flush")]
@@ -134,7 +134,7 @@ impl<T> Session<T> {
     }
 
     /// Gives the session a new id and keeps its data: for every change of privilege, a login above all,
-    /// so that an id that somebody else knew from before is worth nothing after (OWASP ASVS 5.0, 7.2.4).
+    /// so that an id which somebody else knew before is worthless after (OWASP ASVS 5.0, 7.2.4).
     ///
     /// Like every change it takes effect when the handler has answered, or at [`save`](Self::save). The old id ends
     /// with it. For thirty seconds a request that still comes with it gets a session made by `Default`, of which
@@ -152,7 +152,7 @@ impl<T> Session<T> {
     }
 
     /// Whether this visitor has no stored session: a first visit, or one after an expiry or a
-    /// reset, or a request that came late with an id that [was changed](Self::cycle_id). False once something was saved.
+    /// reset, or a straggler with a [retired](Self::cycle_id) id. False once something was saved.
     #[must_use]
     pub fn is_new(&self) -> bool {
         matches!(self.state, State::New { .. } | State::Retired { .. })
@@ -170,23 +170,23 @@ impl<T> Session<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Session<T> {
-    /// Commits at once, for handlers with effects outside the session: what follows a `save` that
-    /// went through runs once. (On KV, which cannot tell who was first, once for each request that met.)
+    /// Commits at once, for handlers with effects outside the session: what follows a successful `save`
+    /// runs once. (On KV, which cannot tell who was first, once for each request that met.)
     ///
-    /// What was saved stays, also when the handler fails after it; but an `Err` carries no cookie. After
-    /// the `save` of a new session, or of a new id, answer with a reply that says what went wrong, or the
-    /// visitor never learns of the id.
+    /// What was saved stays, also if the handler fails after it; but an `Err` carries no cookie. After
+    /// the `save` of a new session, or of a new id, answer with a reply that says what went wrong. Otherwise
+    /// the visitor never learns of the id.
     ///
-    /// A new session is stored even if nothing in it was changed, and a killed one deleted. Without
+    /// It stores a new session even if nothing in it changed, and deletes a killed one. Without
     /// a call, the session is saved when the handler is done, if it changed.
     ///
     /// # Errors
     ///
-    /// Return each with `?`: it is answered as what it is.
+    /// Return each with `?`: [`Sessions::run`](crate::Sessions::run) does what is due.
     ///
-    /// - `Contended` when another request stored its version first: the handler is run again on the newer data.
+    /// - `Contended` when another request stored its version first: the handler runs again on the newer data.
     /// - `Ended` when the session was killed, has expired or got a new id meanwhile: nothing is stored, and the visitor
-    ///   is answered 401.
+    ///   gets a 401.
     /// - `Unavailable` when the store failed, also if the data may have been stored all the same. After that, nothing
     ///   more of this request is saved.
     /// - `Unserializable` when the data has no JSON form, or none that could be read again, and `TooLarge` when it is
@@ -196,10 +196,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         self.conclude(saved)
     }
 
-    /// Applies a small change and commits it at once, in a step of its own: when another request was
-    /// faster, the change is applied again to the newer data, while the rest of the handler runs once.
+    /// Applies a small change and commits it at once, in a step of its own: if another request was
+    /// faster, `update` applies the change again to the newer data, while the rest of the handler runs once.
     ///
-    /// For handlers that must run once. Gives back what `change` gave on the data that was stored:
+    /// For handlers that must run once. Gives what `change` gave for the data that was stored:
     ///
     /// ```
     /// # use edge_session::{Error, Session};
@@ -214,14 +214,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// }
     /// ```
     ///
-    /// Changes that the handler made before are committed with it. When the race is lost with such
-    /// changes pending, they cannot be applied again, and it ends as a [`save`](Self::save) does.
+    /// It commits changes that the handler made before as well. If it loses the race with such changes
+    /// pending, it cannot apply them again, and fails as a [`save`](Self::save) does.
     ///
     /// # Errors
     ///
-    /// Those of [`save`](Self::save), `Contended` only after many lost races, and `Ended` after a [`kill`](Self::kill).
-    /// A change that is refused as `TooLarge` or `Unserializable` is taken back, if nothing was changed before it: the
-    /// data is then what its JSON says, without what serde skips.
+    /// Those of [`save`](Self::save), `Contended` only after many lost races, and `Ended` after a
+    /// [`kill`](Self::kill). After `TooLarge` or `Unserializable` the change is undone, if nothing was changed before
+    /// it: the data is then what its JSON says, without what serde skips.
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let updated = self.apply(change).await;
         self.conclude(updated)

@@ -47,7 +47,7 @@ pub enum Opened<T> {
     },
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<R, E> {
@@ -125,8 +125,8 @@ impl Sessions {
     /// The life of a request: finds the visitor's session, runs `handler` on it, and stores what changed.
     ///
     /// A request is a transaction on its session. When another request stored a newer version in the
-    /// meantime, the session is loaded again and `handler` runs again, a bounded number of times with
-    /// a random pause between. So a handler may run more than once. Effects outside the session belong
+    /// meantime, `run` loads the session again and runs `handler` again, at most thirty times with a
+    /// random pause between. So a handler may run more than once. Effects outside the session belong
     /// after `session.save().await?`: what follows a save that went through runs once.
     ///
     /// A visitor whose session was not changed gets no record and no cookie, and one without a valid
@@ -193,10 +193,10 @@ impl Sessions {
         }
     }
 
-    /// The first half of a request: the session for what came in. For callers without a handler to [run](Self::run), as
-    /// a message of a WebSocket or of a queue, or that look at the request before they need its session.
+    /// The first half of a request: loads the session that the cookies lead to, or makes a new one in memory. For
+    /// callers without a handler to [run](Self::run): a message of a WebSocket or of a queue, or middleware.
     ///
-    /// Nothing is stored until [`commit`](Self::commit); who drops the session changes nothing.
+    /// Nothing is stored until [`commit`](Self::commit). To drop the session changes nothing.
     ///
     /// ```
     /// use edge_session::{Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform};
@@ -226,11 +226,11 @@ impl Sessions {
         self.open_for(&arrival).await
     }
 
-    /// The second half: stores what changed, and gives the `Set-Cookie` headers that are due with the reply, each a
-    /// header of its own. Mostly there is none.
+    /// The second half: stores what changed, and gives the values of the `Set-Cookie` headers to send with the reply,
+    /// each a header of its own. Mostly there is none.
     ///
-    /// A reply that has gone already, as to the upgrade of a WebSocket, cannot carry one any more: give the visitor the
-    /// session before.
+    /// The reply to the upgrade of a WebSocket has gone before the first message, and can carry none: give the visitor
+    /// a session before that.
     ///
     /// # Errors
     ///
@@ -238,8 +238,8 @@ impl Sessions {
     ///   again, or answer 503. [`Session::update`] does that by itself.
     /// - `Unavailable`, `Unserializable` and `TooLarge`, as for [`run`](Self::run).
     ///
-    /// A session that ended meanwhile is *not* an error: its changes are dropped, and logged. ([`Session::save`] says
-    /// so.)
+    /// A session that ended meanwhile is *not* an error: `commit` drops its changes, and logs that. ([`Session::save`]
+    /// fails with `Ended`.)
     pub async fn commit<T>(&self, session: &mut Session<T>) -> Result<Vec<String>, Error>
     where
         T: Serialize + DeserializeOwned,
@@ -253,16 +253,15 @@ impl Sessions {
         }
     }
 
-    /// The session as it is now, for one that lost a race: after a random pause, loaded again, and without the changes
-    /// that were not saved.
+    /// Loads a session that lost a race again, after a random pause, without the changes that were not saved.
     ///
-    /// It is the same session, whatever else the visitor has cookies of. If it is gone, it ended while the request was
-    /// under way, whose reply must neither begin another one nor touch the cookie, which a login may have set meanwhile.
+    /// It stays the same session, whatever other cookies the visitor has. If it ended meanwhile, a commit stores
+    /// nothing and gives no `Set-Cookie`: a login may have set another cookie meanwhile.
     ///
     /// # Errors
     ///
-    /// `Contended` after thirty attempts, and `Unavailable` when the store failed, or a write of this session failed that
-    /// may have been stored all the same: to change it again could do that twice.
+    /// `Contended` after thirty attempts. `Unavailable` when the store failed, or when an earlier write of this session
+    /// failed and may have been stored all the same: to change it again could apply the change twice.
     pub async fn reopen<T>(&self, session: Session<T>) -> Result<Session<T>, Error>
     where
         T: Default + Serialize + DeserializeOwned,
@@ -290,8 +289,8 @@ impl Sessions {
         Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie_is_due)))
     }
 
-    /// Frees the space of expired sessions, for stores that do not do so by themselves; says how many, and how many are
-    /// left for the next time. Whether a session has expired never depends on it.
+    /// Frees the space of expired sessions, for stores that do not do so by themselves. Gives how many it deleted, and
+    /// how many are left for the next time. Whether a session has expired never depends on it.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use crate::{Error, hex};
 /// Signs cookie values, and verifies what visitors send back: HMAC-SHA-256 (RFC 2104).
 ///
 /// The first key signs, every key verifies. To rotate, deploy three times: `old,new`, so that every version that
-/// answers knows the new key; then `new,old`, so that cookies are signed anew as sessions are used; and, when `timeout`
-/// has passed, `new`. Nobody is logged out.
+/// answers knows the new key; then `new,old`, so that the new key signs cookies again as visitors use their sessions;
+/// and, when `timeout` has passed, `new`. Nobody is logged out.
 ///
 /// ```
 /// use edge_session::Signer;

@@ -17,13 +17,13 @@ pub use self::{
 
 /// Where records are kept.
 ///
-/// A store keeps, hands back and deletes; it decides nothing. It reads no data, it compares no
-/// clocks: whether a record has expired is decided by [`Sessions`](crate::Sessions) at each load,
-/// by one clock, and [`Record::expires_at`] is only what a store may free space by.
+/// A store keeps, hands back and deletes; it decides nothing. It reads no data and compares no
+/// clocks: [`Sessions`](crate::Sessions) decides at each load, by one clock, whether a record has expired. A store
+/// may use [`Record::expires_at`] to free space, and for nothing else.
 ///
 /// The contract, which a store's tests should show:
 ///
-/// - `load` gives back what was stored, byte for byte, even when `expires_at` has passed.
+/// - `load` gives what was stored, byte for byte, even when `expires_at` has passed.
 /// - `create`, `update` and `touch` are different acts. `update` never inserts: a session that was killed
 ///   while a request was in flight stays dead.
 /// - `update` replaces version `record.version - 1` and no other, in one step, so that of two
@@ -36,8 +36,8 @@ pub use self::{
 /// - A store that repeats a write *by itself*, and then finds another's version or nothing, does not know
 ///   whether its own was stored in between. It answers `Unavailable`: neither `Stale` nor `Gone`, upon which
 ///   the caller would do it again, nor `Done`. ([`repeat`] does that.)
-/// - `delete` of nothing succeeds, and a retired record stays, to say where the session went. So a delete can be
-///   repeated, by the store or by the visitor, and no more is lost with its answer.
+/// - `delete` of nothing succeeds, and a retired record stays, to say where the session went. So the store or the
+///   visitor can repeat a delete whose answer was lost.
 /// - A failed call is an [`Error`] and never an absent record: a visitor whose store is down is not
 ///   a new visitor.
 ///
@@ -89,7 +89,7 @@ pub trait Store {
     /// from 128 random bits); `Unavailable`.
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error>;
 
-    /// Replaces the version before `record.version`; says if that was no longer there, or nothing was.
+    /// Replaces the version before `record.version`, or reports that another version, or none, is there.
     ///
     /// # Errors
     ///
@@ -98,20 +98,21 @@ pub trait Store {
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
 
     /// Notes a use: the stored record takes `touched_at` and `expires_at` of `record`, the one that was loaded, unless
-    /// it was touched later already. Nothing else of it changes, whatever its version is meanwhile.
+    /// it has a later touch already. Nothing else of it changes, whatever its version is meanwhile.
     ///
     /// `Done` if there is such a session, `Gone` if not, or if its id was changed. A store that can only write whole
-    /// records, as KV, looks at what is there first, and answers `Stale` when that is a newer version: it gives way.
+    /// records, as KV, reads what is there first, and answers `Stale` if that is a newer version.
     ///
     /// # Errors
     ///
-    /// `Unavailable`. It fails no request: a use that is not noted is noted at the next one.
+    /// `Unavailable`. It fails no request: the next use is noted instead.
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error>;
 
-    /// Removes the session under `key`, and says where it is if its id was changed: there it is to be removed as well.
+    /// Removes the session under `key`. If its id was changed, gives where it is now, for the caller to remove it
+    /// there.
     ///
-    /// A retired record stays, until it expires: a logout that has to be tried again finds by it where the session went.
-    /// `None` when nothing was there, or a session that has not moved, or nothing readable; all of that is removed.
+    /// A retired record stays, until it expires: a logout that is tried again finds by it where the session went.
+    /// Otherwise the answer is `None`, and nothing stays under `key`, not even what cannot be read.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ pub trait Store {
         Ok(updated)
     }
 
-    /// The most bytes of data that it can hold for a session, beside the bookkeeping. `max_data` may not be more.
+    /// The most bytes of data that it can hold for a session, beside the bookkeeping: the limit of `max_data`.
     fn max_data(&self) -> u64 {
         u64::MAX
     }
@@ -179,7 +180,7 @@ impl Swept {
     }
 }
 
-/// What came of an [update](Store::update), a [touch](Store::touch) or a [change of id](Store::change_id).
+/// The result of an [update](Store::update), a [touch](Store::touch) or a [change of id](Store::change_id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an update that lost its race has stored nothing"]
 pub enum Updated {

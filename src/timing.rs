@@ -16,7 +16,7 @@ pub struct Timing {
     pub loaded: bool,
     /// What was stored.
     pub effect: Effect,
-    /// How often the handler ran: once, and once more for each race that was lost.
+    /// How often the handler ran: once, and once more for each lost race.
     pub attempts: u32,
     /// Milliseconds spent on finding the session, all attempts together, and on pauses between them.
     pub load: u64,
@@ -26,7 +26,7 @@ pub struct Timing {
     pub save: u64,
 }
 
-/// What a request came to in the store.
+/// What a request did in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Effect {

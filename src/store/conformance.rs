@@ -22,13 +22,13 @@ use std::task::Poll;
 use super::repeat::repeated;
 use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionId, Store, Successor, Updated};
 
-/// What the store says that it can do. What it cannot, its documentation must say.
+/// What the store can do. Its documentation must say what it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// `create` refuses a used key. (KV overwrites.)
     pub insert_only: bool,
-    /// An update is refused when its version is not next, or nothing is there; so of two simultaneous
-    /// ones, one is. (KV stores whatever comes: the last writer wins, and a killed session stays dead
+    /// It refuses an update whose version is not next, or where nothing is there; so of two simultaneous
+    /// ones it refuses one. (KV stores whatever comes: the last writer wins, and a killed session stays dead
     /// because `load` says so.)
     pub compare_and_set: bool,
 }
@@ -50,8 +50,7 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Runs the suite. It leaves nothing behind but a retired record or two, which expire, and what a violation prevents it
-/// from deleting.
+/// Runs the suite. It leaves a retired record or two, which expire, and what a violation prevents it from deleting.
 ///
 /// The platform's clock must be the one that the store expires by, and its `sleep` must let that
 /// clock move (or take no time, as a [`TestPlatform`](crate::TestPlatform)'s).

@@ -8,24 +8,24 @@ use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Su
 ///
 /// For sessions that are read much more than written. What KV cannot do, this store cannot:
 ///
-/// - **Concurrent updates can be lost.** KV has no compare-and-set: an update is stored without a look at
-///   what is there, and the last writer wins.
+/// - **Concurrent updates can be lost.** KV has no compare-and-set: an update overwrites whatever is there,
+///   and the last writer wins.
 /// - **Other locations see a write up to 60 seconds later**, and a missing key stays missing there as long.
 /// - **One write per second and key**: KV answers more with 429. Such a write is tried again, up to three times, a
 ///   second or more apart, as long as the request's deadline lets it.
 ///
 /// (Cloudflare, "How KV works" and "Write key-value pairs".) `D1Store` has none of these limits.
 ///
-/// A logout is final all the same, and a login leaves the old id nothing, once that has reached a location. Both are
-/// marks beside the record, which no late writer of the record can undo:
+/// All the same, a logout is final, and the id from before a login is worthless, once that has reached a location. Both
+/// leave tombstones (in the code: marks), keys beside the record, which no late write of the record can undo:
 ///
-/// - `ended:<record key>` is read together with the record, by one call. It says that the session was killed, or holds
+/// - `ended:<record key>`: one call reads it together with the record. It says that the session was killed, or holds
 ///   the retired record, which says where it moved to.
-/// - `killed:<record key>` is written by a kill alone, so that a change of id that comes late cannot hide the kill. The
-///   record of a session that moved names the keys that it had during the last two minutes
-///   (in the [extension](Extensions) `predecessors`), and is dead if one of them was killed.
+/// - `killed:<record key>`: only a kill writes it, so that a late change of id cannot hide the kill. The record of a
+///   session that moved names the keys that it had during the last two minutes (in the [extension](Extensions)
+///   `predecessors`), and is dead if one of them was killed.
 ///
-/// It is the rules; what they stand on is a [`KvNamespace`]: a Worker's binding, or a model in a test.
+/// This type has the rules. A [`KvNamespace`] has the values: a Worker's binding, or a model in a test.
 #[derive(Debug)]
 pub struct KvStore<N, P> {
     namespace: N,

@@ -1,4 +1,4 @@
-//! Store calls that are made again because their answer was lost: for stores that are reached over a network.
+//! Repeats store calls whose answer was lost: for stores on the other side of a network.
 //!
 //! ```
 //! use edge_session::store::repeat::repeated;
@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Platform, Updated};
 /// Before each repetition, a random pause of at most so many milliseconds.
 const PAUSES: [u32; 2] = [100, 400];
 
-/// What a call came to.
+/// The result of a call that may have been repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered<A> {
     /// Its last answer.
@@ -31,8 +31,8 @@ pub struct Answered<A> {
     pub repeated: bool,
 }
 
-/// What `call` came to, when it is made again, at most twice, after a failure that `passes` by itself.
-/// For calls that may be made twice: they recognise their own effect, or have the same one again.
+/// Makes `call`, and makes it again, at most twice, after a failure that `passes` by itself. For calls that may be made
+/// twice: they recognise their own effect, or have the same one again.
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub async fn repeated<A, F>(
 }
 
 impl Answered<Updated> {
-    /// The answer, unless a repetition met another's version, or nothing: whether the first call had been stored
-    /// before, nobody knows any more.
+    /// The answer, unless a repetition met another's version, or nothing: then nobody knows whether the first call had
+    /// been stored before.
     ///
     /// # Errors
     ///

@@ -39,10 +39,10 @@ impl Sessions {
         })
     }
 
-    /// [`from_env`](Self::from_env) with parameters that the environment's are changed to: for a second
+    /// [`from_env`](Self::from_env), with the environment's parameters as `change` changes them: for a second
     /// kind of session in one Worker, which needs a cookie name of its own.
     ///
-    /// It reads and checks the environment at each call; keep what it gives in a `thread_local!`.
+    /// It reads and checks the environment at each call; keep the result in a `thread_local!`.
     ///
     /// # Errors
     ///

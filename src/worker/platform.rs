@@ -29,7 +29,7 @@ extern "C" {
 /// # fn main() {}
 /// ```
 ///
-/// It reads and checks the environment at each call; keep what it gives in a `thread_local!`.
+/// This reads and checks the environment at each call; keep the result in a `thread_local!`.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerPlatform;
 

@@ -34,7 +34,7 @@ struct Awaited {
     outcome: Option<Outcome>,
 }
 
-/// Called by the runtime. What nobody waits for any more is let go.
+/// The runtime calls this. If nobody waits for the promise any more, it does nothing.
 fn settled(number: u32, fulfilled: bool, value: JsValue) {
     let waker = AWAITED.with_borrow_mut(|all| {
         let awaited = all.get_mut(number)?;
@@ -103,7 +103,7 @@ impl Drop for Settled {
     }
 }
 
-/// Things that are told apart by numbers. There are few at a time, so that a search costs less than a map weighs.
+/// A small map from numbers to things. It holds few at a time, so that a search costs less than a `HashMap` weighs.
 struct Numbered<T> {
     last: u32,
     all: Vec<(u32, T)>,

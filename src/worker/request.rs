@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use worker::{Request, web_sys};
 
-/// A request: worker's, or the runtime's own inside it, which spares the Worker the former's making.
+/// A request: worker's type, or the runtime's own, `web_sys::Request`, which costs nothing to make.
 pub trait HttpRequest {
     /// The runtime's request.
     fn raw(&self) -> &web_sys::Request;

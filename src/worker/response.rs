@@ -9,12 +9,12 @@ pub trait HttpResponse: Sized {
     /// The runtime's response as one of these.
     fn from_raw(response: web_sys::Response) -> Self;
 
-    /// This response with these headers, and with the `Vary` and `Cache-Control` of a reply that depends on its visitor.
+    /// This response with these headers, and with `Vary` and `Cache-Control`, since it depends on its visitor.
     #[must_use]
     fn with_session_headers(self, headers: &SessionHeaders<'_>) -> Self;
 }
 
-/// The headers that the session layer adds to a reply, where there is something to say.
+/// The headers that the session layer adds to a reply; those that are empty or `None` it does not add.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionHeaders<'a> {

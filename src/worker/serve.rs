@@ -40,8 +40,8 @@ use crate::{Error, Incoming, Outcome, Platform, Refusal, Session, Sessions};
 /// # fn main() {}
 /// ```
 ///
-/// It is [`Sessions::from_env`] and [`Sessions::serve`]; what goes wrong in either is logged and
-/// answered by [`Error::into_response`], or by [a reply of your own](serve_with).
+/// It is [`Sessions::from_env`] and [`Sessions::serve`]. If either fails, it logs the error and replies by
+/// [`Error::into_response`]; [`serve_with`] makes replies of your own.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ where
     serve_with(request, env, refused, handler).await
 }
 
-/// [`serve`] with replies of your own where ours would be: what `reply` makes of a [`Refusal`].
+/// [`serve`], with replies of your own for an expired session and for failures: `reply` makes them of a [`Refusal`].
 ///
 /// ```no_run
 /// use edge_session::{Refusal, Session};
@@ -86,7 +86,7 @@ where
 /// # fn main() {}
 /// ```
 ///
-/// The reply gets the session's cookies and headers as any other does.
+/// The reply gets the session's cookies and headers, as any other reply does.
 ///
 /// # Errors
 ///
@@ -110,12 +110,13 @@ where
 impl Sessions {
     /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
     /// cookie, if there is one to set, and with `Cache-Control: private, no-store` and
-    /// `Vary: Cookie`, for it depends on who asked. (A `Cache-Control` of the handler's own stays if it says `private` or
+    /// `Vary: Cookie`, for it depends on who asked. (The handler's own `Cache-Control` stays if it says `private` or
     /// `no-store`, and no cookie is set.)
     ///
-    /// What goes wrong with the session is no `Err`: it is logged and answered 503 with
-    /// `Retry-After`, or 500 when only the operator can repair it, and the visitor's cookie stays as
-    /// it is. A session that ended while the handler ran, and whose `save` said so, is answered 401.
+    /// A failure of the session layer is no `Err`: `serve` logs it and replies 503 with
+    /// `Retry-After`, or 500 if only the operator can repair it. The visitor's cookie stays as
+    /// it is. If the session ended while the handler ran, and the handler returned the error of its `save`, the
+    /// reply is a 401.
     ///
     /// # Errors
     ///
@@ -132,7 +133,7 @@ impl Sessions {
         self.serve_with(request, refused, handler).await
     }
 
-    /// [`serve`](Self::serve) with [replies of your own](serve_with) where ours would be.
+    /// [`serve`](Self::serve), with [replies of your own](serve_with) for an expired session and for failures.
     ///
     /// # Errors
     ///

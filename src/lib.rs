@@ -44,7 +44,8 @@
 //! [`Sessions::run`] is the life of a request, from the `Cookie` header to the `Set-Cookie` header. Each concept is in
 //! the file of its name: the cookie and its [signature](Signer), the [`Session`], the [`Record`] that a store keeps,
 //! and the [`Store`] trait with its contract. All that is plain Rust. Only `src/worker/`, by the feature `worker` (on
-//! by default), knows the Workers runtime: the stores' bindings, and [`serve`].
+//! by default), knows the Workers runtime: the stores' bindings, and [`serve`]. `src/tower/`, by the feature `axum`,
+//! is the same for axum.
 //!
 //! Words: a *session* has an *id*, a secret; its *record* is what a *store* keeps, under the id's hash; *data* is the
 //! visitor's values, your type; to *kill* is to end a session; to *touch* is to note its use. A *retired* id is one

@@ -1,0 +1,3 @@
+// wrangler.toml names it: one object per session.
+pub use edge_session::SessionObject;
+

@@ -43,6 +43,7 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (docs/deploy.md)'
+	@echo 'make new      a Worker of your own: DIR=../my-worker says where, STORE=kv|d1|object its store, AXUM=1 for axum'
 	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'
 	@echo 'make bench-core   what the core costs, natively'
 	@echo 'make screenshot   the picture of the page in README.md'
@@ -144,10 +145,17 @@ deploy: $(TOOLS)
 	$(WRANGLER) deploy $(if $(SECRETS_FILE),--secrets-file $(SECRETS_FILE))
 	$(WRANGLER) d1 migrations apply DB --remote
 
+# A Worker of one's own, from template/.
+.PHONY: new
+new: export DIR := $(DIR)
+new: export STORE := $(STORE)
+new: | need-npm
+	@node scripts/new.mjs
+
 # Test.
 
-.PHONY: test lint test-core test-mutants test-docs test-size test-worker test-page
-test: lint test-core test-mutants test-docs build test-size test-worker test-page
+.PHONY: test lint test-core test-mutants test-docs test-size test-worker test-new test-page
+test: lint test-core test-mutants test-docs build test-size test-worker test-new test-page
 	@echo 'All tests passed.'
 
 lint: $(WASM_TARGET)
@@ -188,6 +196,11 @@ test-worker: build $(ROUTES) $(EXAMPLES) .dev.vars
 	cargo test --all-features --lib
 	@# Most of them wait: for a second to pass, or for a fault.
 	cargo test --no-default-features --test worker -- --test-threads=4
+
+# `make new` for each store, and the test of each Worker that it makes.
+test-new: $(TOOLS)
+	@echo '==> new Workers'
+	node --test --test-reporter=spec tests/new.test.mjs
 
 # A Chromium is found or installed first, so that its absence is the only thing said about it.
 test-page: build $(ROUTES) $(EXAMPLES)

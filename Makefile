@@ -7,6 +7,7 @@ SHELL := /bin/sh
 
 PORT ?= 8787
 STORE ?=
+AXUM ?=
 
 # The tools must be of the versions of their crates: Cargo.lock knows them.
 WASM_BINDGEN_VERSION := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p;}' Cargo.lock)
@@ -78,12 +79,12 @@ $(WASM_TARGET): | need-rust
 # cargo builds it in a temporary folder of its own, so that two makes at once do not meet.
 $(WASM_BINDGEN): | need-rust
 	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 2 to 5 minutes'
-	env -u CARGO_TARGET_DIR cargo install --locked --root .tools wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
+	env -u CARGO_TARGET_DIR cargo install --root .tools wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
 	@touch $@
 
 $(WORKER_BUILD): | need-rust
 	@echo '==> worker-build $(WORKER_VERSION), once; 2 to 5 minutes'
-	env -u CARGO_TARGET_DIR cargo install --locked --root .tools worker-build@$(WORKER_VERSION)
+	env -u CARGO_TARGET_DIR cargo install --root .tools worker-build@$(WORKER_VERSION)
 	@touch $@
 
 # A key for this machine. An empty or half-written file is never left.
@@ -149,13 +150,14 @@ deploy: $(TOOLS)
 .PHONY: new
 new: export DIR := $(DIR)
 new: export STORE := $(STORE)
+new: export AXUM := $(AXUM)
 new: | need-npm
 	@node scripts/new.mjs
 
 # Test.
 
-.PHONY: test lint test-core test-mutants test-docs test-size test-worker test-new test-page
-test: lint test-core test-mutants test-docs build test-size test-worker test-new test-page
+.PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-new test-page
+test: lint test-core test-mutants test-docs test-package build test-size test-worker test-new test-page
 	@echo 'All tests passed.'
 
 lint: $(WASM_TARGET)
@@ -167,12 +169,14 @@ lint: $(WASM_TARGET)
 	cargo clippy --workspace --all-features --target wasm32-unknown-unknown -- -D warnings
 
 # All but those that drive a Worker.
-CORE_TESTS := explorer $(basename $(notdir $(wildcard tests/*.rs)))
+CORE_TESTS := explorer $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
 	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
+	@echo '==> sessions for axum, natively'
+	cargo test --features axum --test axum
 
 # Each rule of the session layer taken out, one at a time: a test must fail.
 test-mutants: | need-npm
@@ -184,6 +188,11 @@ test-docs:
 	cargo test --all-features --doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 	RUSTDOCFLAGS='-D warnings' cargo doc --all-features --no-deps
+
+# What would be published compiles by itself.
+test-package: $(WASM_TARGET)
+	@echo '==> the package'
+	cargo package --allow-dirty --target wasm32-unknown-unknown --features axum,object
 
 test-size: build
 	@echo '==> the weight'

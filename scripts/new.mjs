@@ -1,5 +1,5 @@
-// `make new DIR=../my-worker STORE=kv|d1|object`: a Worker of one's own, from template/. DIR and STORE come by the
-// environment. All files are put together before the first is written, so that a refusal leaves nothing.
+// `make new DIR=../my-worker STORE=kv|d1|object AXUM=1`: a Worker of one's own, from template/. DIR, STORE and AXUM come by
+// the environment. All files are put together before the first is written, so that a refusal leaves nothing.
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -24,6 +24,10 @@ function swap(text, part, by) {
 
 const store = process.env.STORE || "kv";
 if (!["kv", "d1", "object"].includes(store)) refuse(`STORE=${store} is no store: it is kv, d1 or object`);
+
+const { AXUM = "" } = process.env;
+if (!["", "0", "1"].includes(AXUM)) refuse(`AXUM=${AXUM} says nothing: it is 1, for an axum application, or not given`);
+const isAxum = AXUM === "1";
 
 if (!process.env.DIR) refuse("Say where the new Worker goes: make new DIR=../my-worker");
 // Not every shell knows that the ~ of DIR=~/my-worker is the home folder.
@@ -51,6 +55,13 @@ files["Cargo.lock"] = read("Cargo.lock");
 files[".dev.vars"] = `SECRET_KEY="${randomBytes(32).toString("hex")}"\n`;
 
 const features = store === "object" ? ["object"] : [];
+if (isAxum) {
+  features.push("axum");
+  files["src/lib.rs"] = read("template/axum/lib.rs");
+  files["Cargo.toml"] = swap(files["Cargo.toml"], 'worker = "0.8.7"', `worker = { version = "0.8.7", features = ["http"] }
+axum = { version = "0.8", default-features = false }
+tower = { version = "0.5", default-features = false, features = ["util"] }`);
+}
 
 if (store !== "kv") {
   // template/d1/ and template/object/ have wrangler.toml from there on, and what src/lib.rs has before its `use`s.

@@ -694,9 +694,7 @@ impl<T> Session<T> {
     /// What it is opened again by: the id that it has now, or had when it was opened.
     pub(crate) fn into_origin(self) -> Origin {
         let (signed, cookie_is_due) = match self.state {
-            State::Stored { id, key, cookie, .. } if cookie == Cookie::Due => {
-                (Some(SignedId { id, key, is_current: true }), true)
-            }
+            State::Stored { id, key, cookie: Cookie::Due, .. } => (Some(SignedId { id, key, is_current: true }), true),
             _ => (self.signed, false),
         };
         Origin { backing: self.backing, signed, cookie_is_due, is_unsure: self.progress == Progress::Unsure }

@@ -1,5 +1,6 @@
 //! The session layer under axum's router, natively: what it loads, saves, runs again and refuses.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod support;
 

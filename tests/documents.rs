@@ -114,9 +114,7 @@ fn anchors(document: &str) -> Vec<String> {
         heading.replace(' ', "-").chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
     };
     let text: Vec<_> = document.split("```").step_by(2).collect();
-    let headings =
-        text.join("").lines().filter(|line| line.starts_with('#')).filter_map(heading).map(spelled).collect();
-    headings
+    text.join("").lines().filter(|line| line.starts_with('#')).filter_map(heading).map(spelled).collect()
 }
 
 #[test]

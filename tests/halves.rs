@@ -1,5 +1,6 @@
 //! The two halves of a request, for callers without a handler: `open` and `commit`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod support;
 

@@ -13,7 +13,7 @@ const read = (...path) => readFileSync(join(root, ...path), "utf8");
 const all = "target/new/my workers";
 
 // What the make and the test runner around this were told is not for those below.
-const { MAKEFLAGS, MFLAGS, MAKEOVERRIDES, MAKELEVEL, NODE_TEST_CONTEXT, DIR, STORE, ...env } = process.env;
+const { MAKEFLAGS, MFLAGS, MAKEOVERRIDES, MAKELEVEL, NODE_TEST_CONTEXT, DIR, STORE, AXUM, ...env } = process.env;
 
 function make(folder, ...args) {
   const { status, stdout, stderr } = spawnSync("make", args, { cwd: join(root, folder), env, encoding: "utf8" });
@@ -101,6 +101,13 @@ test("on D1 it has the table, and sweeps it", async (t) => {
   assert.deepEqual(harness.getLogs().map((log) => log.message), ["deleted 1 expired sessions, 0 are left"]);
 });
 
+test("in axum it counts as well, on each store", () => {
+  const folder = made("axum", "STORE=object", "AXUM=1");
+  assert.equal(read(folder, "src/lib.rs").replace(read("template/object/lib.rs"), ""), read("template/axum/lib.rs"));
+  assert.match(read(folder, "Cargo.toml"), /^edge-session = \{ path = ".*", features = \["object","axum"\] \}$/m);
+  assert.match(counts(folder), /env\.SESSION_OBJECTS \(SessionObject\) +Durable Object/);
+});
+
 test("on Durable Objects it exports the class", () => {
   const folder = made("object", "STORE=object");
   assert.match(read(folder, "Cargo.toml"), /^edge-session = \{ path = ".*", features = \["object"\] \}$/m);
@@ -119,6 +126,7 @@ test("what cannot be is refused, and nothing is written", () => {
   for (const [why, args] of [
     [/make new DIR=\.\.\/my-worker/, []],
     [/STORE=redis is no store: it is kv, d1 or object/, [`DIR=${folder}/new`, "STORE=redis"]],
+    [/AXUM=yes says nothing/, [`DIR=${folder}/new`, "AXUM=yes"]],
     [/STORE=KV is no store/, [`DIR=${folder}/new`, "STORE=KV"]],
     [/is there already, and not empty/, [`DIR=${folder}/full`]],
     [/is there already, and not empty/, [`DIR=${folder}/file`]],

@@ -229,6 +229,6 @@ pub async fn ask<T: Data>(
         Ok(Outcome::Expired { set_cookie, .. }) => (Answer::Expired, set_cookie),
         Ok(Outcome::Failed(error)) => panic!("the handler returns what its save said, and nothing else: {error}"),
         Err(error) => (Answer::Failed(error.kind()), Vec::new()),
-        Ok(_) => unreachable!("this release has no other outcome"),
+        Ok(_) => panic!("this release has no other outcome"),
     }
 }

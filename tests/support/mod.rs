@@ -308,7 +308,7 @@ impl Visitor {
             }
             Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), set_cookie),
             Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), Vec::new()),
-            Ok(_) => unreachable!("this release has no other outcome"),
+            Ok(_) => panic!("this release has no other outcome"),
             Err(error) => (Reply::Error(error.kind()), Vec::new()),
         };
         let set_cookie = set_cookie.first().cloned();

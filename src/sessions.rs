@@ -203,7 +203,7 @@ impl Sessions {
     ///
     /// # pollster::block_on(async {
     /// let signer = Signer::from_secret("0123456789abcdef0123456789abcdef")?;
-    /// let sessions = Sessions::new(MemoryStore::new(), TestPlatform::at(0), signer, SessionParameters::default())?;
+    /// let sessions = Sessions::new(MemoryStore::default(), TestPlatform::at(0), signer, SessionParameters::default())?;
     /// let Opened::Session(mut session) = sessions.open::<u64>(&Incoming::new()).await? else { return Ok(()) };
     /// *session += 1;
     /// let set_cookie = sessions.commit(&mut session).await?;

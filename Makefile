@@ -225,7 +225,8 @@ screenshot: build
 .PHONY: bench bench-core
 bench: build $(ROUTES) bench/node_modules/.package-lock.json
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk: apt-get install wrk' >&2; exit 1; }
-	sh scripts/build-worker target/bench/constant '' bench/constant
+	cd bench/constant && RUN_TO_COMPLETION=1 worker-build --release
+	cd bench/edge-session && RUN_TO_COMPLETION=1 worker-build --release
 	node bench/run.mjs
 
 # The core's own work, natively.
@@ -239,4 +240,4 @@ bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.jso
 .PHONY: clean
 clean:
 	cargo clean
-	rm -rf build dist .wrangler wrangler.dev.toml
+	rm -rf dist .wrangler wrangler.dev.toml $(foreach folder,counter bench/constant bench/edge-session tests/worker/routes examples/*,$(folder)/build $(folder)/dist)

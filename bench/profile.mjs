@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { built, bundled, start } from "./workerd.mjs";
 
-const [folder = "build", store = "kv", path = "/count"] = process.argv.slice(2);
+const [folder = "bench/edge-session/build", store = "kv", path = "/count"] = process.argv.slice(2);
 const port = 9000 + Math.floor(Math.random() * 900);
 const contestant = store === "js"
   ? { name: folder, modules: bundled(folder) }

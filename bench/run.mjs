@@ -1,6 +1,6 @@
 // What a session costs, beside what others cost: `make bench`. Prints a table and writes bench/RESULTS.md.
-// ROUNDS and SECONDS make it shorter. AGAINST=FOLDER, where another commit's Worker was built (`scripts/build-worker` in a
-// clone of it), compares only the two, to that one's cost, and writes nothing.
+// ROUNDS and SECONDS make it shorter. AGAINST=FOLDER, where worker-build left README's Worker of another commit,
+// compares only the two, to that one's cost, and writes nothing.
 import { execFileSync } from "node:child_process";
 import { linkSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
@@ -13,7 +13,7 @@ const CONNECTIONS = 8;
 // As many as that no two requests in flight meet in one session.
 const SESSIONS = 64;
 
-const edge = (store, extra = {}) => ({ name: `edge-session, ${store}`, modules: built("build"), parameters: { store, ...extra }, read: "/session" });
+const edge = (store, extra = {}) => ({ name: `edge-session, ${store}`, modules: built("bench/edge-session/build"), parameters: { store, ...extra }, read: "/read" });
 const contestants = [
   { name: "the floor", modules: bundled("floor"), read: "/read" },
   { name: "edge-session's calls, in JavaScript", modules: bundled("calls"), read: "/read" },
@@ -22,7 +22,7 @@ const contestants = [
   { name: "iron-session", modules: bundled("iron-session"), read: "/read" },
   edge("kv"), edge("d1"), edge("object"),
   { name: "a constant, in JavaScript", modules: bundled("constant"), read: "/read", constant: true },
-  { name: "a constant, in Rust", modules: built("target/bench/constant"), read: "/read", constant: true },
+  { name: "a constant, in Rust", modules: built("bench/constant/build"), read: "/read", constant: true },
 ];
 
 const against = process.env.AGAINST;
@@ -150,7 +150,7 @@ async function contention() {
     const server = { ...(await start(edge(store, { server_timing: true }))), name: store };
     const [cookie] = await warmCookies(server, 1);
     const result = load(server, "/count", cookieFile("contended", [cookie]), { connections: 50, duration: 5, attempts: true });
-    const { count } = JSON.parse((await visit(server, "/session", cookie)).body);
+    const count = Number((await visit(server, "/read", cookie)).body);
     const completed = result.requests - result.refused;
     // wrk lets go of the requests that are in flight when its time is over: they may be counted, and nobody told.
     const exact = count - 1 >= completed && count - 1 <= completed + 50;
@@ -187,7 +187,7 @@ async function growth() {
   for (const store of ["kv", "d1", "object"]) {
     const row = [store];
     for (const bytes of [100, 10_000, 100_000]) {
-      const contestant = { ...edge(store), modules: built("target/conformance/build") };
+      const contestant = { ...edge(store), modules: built("tests/worker/routes/build") };
       const server = { ...(await start(contestant)), name: store };
       const filled = await fetch(`${server.origin}/notes`, { method: "POST", body: "x".repeat(bytes) });
       const cookie = filled.headers.get("set-cookie").split(";")[0];

@@ -19,7 +19,7 @@ export function bundled(name) {
   return [{ name: "worker.js", file, kind: "esModule" }];
 }
 
-// A Rust Worker as scripts/build-worker leaves it.
+// A Rust Worker as worker-build leaves it.
 export function built(folder) {
   return [
     { name: "index.js", file: resolve(root, folder, "index.js"), kind: "esModule" },

@@ -1,0 +1,30 @@
+//! README's Worker, and a route that only reads.
+#![allow(missing_docs, reason = "#[event] exports functions without documentation")]
+
+use edge_session::Session;
+use serde::{Deserialize, Serialize};
+use worker::{Context, Env, Request, Response, Result, event};
+
+pub use edge_session::SessionObject;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Visit {
+    count: u64,
+}
+
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    edge_session::serve(&request, &env, async |session: &mut Session<Visit>| match request.path().as_str() {
+        "/count" => {
+            session.count += 1;
+            Response::ok(session.count.to_string())
+        }
+        "/reset" => {
+            session.kill();
+            Response::ok("")
+        }
+        "/read" => Response::ok(session.count.to_string()),
+        _ => Response::error("not found", 404),
+    })
+    .await
+}

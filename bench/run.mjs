@@ -164,7 +164,11 @@ async function contention() {
 async function growth() {
   const sessions = [];
   const fill = async (server, many) => {
-    if (server.name !== "object") return fetch(`${server[server.name]}/fill?n=${many}`);
+    if (server.name !== "object") {
+      const filled = await fetch(`${server[server.name]}/fill?n=${many}`);
+      if (!filled.ok) throw new Error(`${server.name} could not be filled: ${filled.status}`);
+      return;
+    }
     // An object that nobody has asked for a while is a file, and here one file under many names.
     await visit(server, "/count");
     const folder = `${server.disk}/session`;

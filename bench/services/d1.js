@@ -10,7 +10,8 @@ export class Database extends DurableObject {
     if (url.pathname === "/fill") {
       sql.exec(
         `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
-         INSERT INTO sessions SELECT printf('%064d', n), 1, 7, 1764000000, 1764000000, 4764086400 + n, NULL, NULL, NULL,
+         INSERT INTO sessions (session_id, version, nonce, created_at, atime, expires_at, ip, successor, successor_until, data)
+         SELECT printf('%064d', n), 1, 7, 1764000000, 1764000000, 4764086400 + n, NULL, NULL, NULL,
          '{"count":1}' FROM numbers`, Number(url.searchParams.get("n")));
       return new Response();
     }

@@ -42,7 +42,7 @@ pub(crate) struct Backing {
     /// clearing it would cost more than all our own work on a request.
     timer: RefCell<Option<Sleep>>,
     /// How often its handler was run again.
-    attempt: Cell<u32>,
+    pub(crate) attempt: Cell<u32>,
 }
 
 impl Deref for Backing {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -436,14 +437,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         let id = SessionId::random(&*self.backing.platform)?;
         let key = id.record_key();
-        let created = self.backing.create(&key, &record).await;
-        self.written(created)?;
+        let backing = Rc::clone(&self.backing);
+        self.written(backing.create(&key, &record)).await?;
         Ok(self.stored_as(id, key, record, Effect::Created))
     }
 
     async fn replace(&mut self, key: &RecordKey, next: Record) -> Result<Effect, Error> {
-        let updated = self.backing.update(key, &next).await;
-        match self.written(updated)? {
+        let backing = Rc::clone(&self.backing);
+        match self.written(backing.update(key, &next)).await? {
             Updated::Done => {
                 self.replaced_by(next);
                 self.unchanged = None;
@@ -529,7 +530,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             data: "null".to_owned(),
             ..next
         };
-        let changed = self.backing.change_id(&old, &retired, &key, &mut moved).await;
+        let backing = Rc::clone(&self.backing);
+        let changed = self.written(backing.change_id(&old, &retired, &key, &mut moved)).await;
         if changed.is_err() {
             self.backing.log(
                 Event::IdUntold,
@@ -538,7 +540,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 ),
             );
         }
-        match self.written(changed)? {
+        match changed? {
             Updated::Done => {
                 self.intent = Intent::Keep;
                 Ok(self.stored_as(id, key, moved, Effect::Moved))
@@ -557,10 +559,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         effect
     }
 
-    /// What a write came to. One that failed may have been stored all the same.
-    fn written<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
-        if result.is_err() {
-            self.progress = Progress::Unsure;
+    /// Awaits a write. One that failed may have been stored all the same, and so may one that is dropped while it is under
+    /// way, by a handler that waits for something else as well.
+    async fn written<R>(&mut self, write: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
+        let before = self.progress;
+        self.progress = Progress::Unsure;
+        let result = write.await;
+        if result.is_ok() {
+            self.progress = before;
         }
         result
     }
@@ -698,6 +704,11 @@ impl<T> Session<T> {
             _ => (self.signed, false),
         };
         Origin { backing: self.backing, signed, cookie_is_due, is_unsure: self.progress == Progress::Unsure }
+    }
+
+    /// The next lost race is another one, with attempts of its own.
+    pub(crate) fn won_its_race(&self) {
+        self.backing.attempt.set(0);
     }
 
     /// Whether its id is still to be sent.

@@ -245,7 +245,10 @@ impl Sessions {
         T: Serialize + DeserializeOwned,
     {
         match session.commit_at_the_end().await {
-            Ok(()) => Ok(self.set_cookie(session)),
+            Ok(()) => {
+                session.won_its_race();
+                Ok(self.set_cookie(session))
+            }
             Err(refusal) => {
                 self.give_up(session, &refusal);
                 Err(refusal)
@@ -341,11 +344,14 @@ impl Sessions {
                 Loaded::Unreadable => dead = dead.or(Some(signed)),
             }
         }
-        let session = match (live, retired) {
+        let session: Session<T> = match (live, retired) {
             (Some(session), _) => session,
-            (None, Some(signed)) => Session::retired(backing, signed.key.clone()),
+            (None, Some(signed)) => Session::<T>::retired(backing, signed.key.clone()).opened_by(signed.clone()),
             (None, None) if is_refused && !arrival.was_told => return Ok(self.expired(arrival)),
-            (None, None) => Session::new(backing, dead.map(|signed| signed.key.clone())),
+            (None, None) => match dead {
+                Some(signed) => Session::<T>::new(backing, Some(signed.key.clone())).opened_by(signed.clone()),
+                None => Session::new(backing, None),
+            },
         };
         Ok(Opened::Session(self.bound(session)))
     }

@@ -414,3 +414,13 @@ fn server_timing_tells_what_was_done_where_it_is_asked_for() {
         "{timing}"
     );
 }
+
+#[test]
+fn a_neighbours_cookie_of_whatever_bytes_hides_no_session() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let cookie = format!("name=J\u{f6}rg; {}", visitor.cookie.unwrap());
+    let request = Request::builder().uri("https://example.com/count").header(header::COOKIE, cookie.as_bytes());
+    let reply = send(&below(&rig), request.body(Body::empty()).unwrap());
+    assert_eq!((reply.brief(), reply.header(header::SET_COOKIE)), ((200, "2"), None));
+}

@@ -4,7 +4,9 @@
 
 mod support;
 
-use edge_session::{ErrorKind, Incoming, Opened, Session};
+use edge_session::{ErrorKind, Incoming, Opened, Platform, Session, SessionParameters, Sessions, Signer, Sleep};
+use std::future::Future;
+
 use pollster::block_on;
 use support::{Interference, Reply, Rig, Visit, Visitor, known, stored};
 
@@ -147,4 +149,51 @@ fn an_expired_session_is_said_to_be_where_the_parameters_ask_for_it() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A platform on which no deadline is ever over.
+struct Patient;
+
+impl Platform for Patient {
+    fn now(&self) -> u64 {
+        support::NOW
+    }
+
+    fn sleep(&self, _milliseconds: u32) -> Sleep {
+        Box::pin(std::future::pending())
+    }
+
+    fn log(&self, _line: std::fmt::Arguments<'_>) {}
+}
+
+#[test]
+fn a_save_that_is_dropped_under_way_may_be_stored_and_is_not_done_again() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let signer = Signer::from_secret(support::KEY).unwrap();
+    let sessions = Sessions::new(rig.store.clone(), Patient, signer, SessionParameters::default()).unwrap();
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
+    let Opened::Session(mut session) = block_on(sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
+    session.count += 1;
+    rig.store.hang("update");
+    let mut save = Box::pin(session.save());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(save.as_mut().poll(&mut context).is_pending());
+    drop(save);
+    rig.store.hang("");
+    assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(block_on(sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(visitor.read(&rig), Reply::Ok(1), "as the store has it, which never did it here");
+}
+
+#[test]
+fn a_straggler_that_is_opened_again_is_a_straggler_still() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let old = visitor.twin();
+    visitor.log_in(&rig);
+    let mut session = block_on(rig.sessions.reopen(open(&rig, &old))).unwrap();
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+    assert_eq!(rig.store.inside.len(), 2, "the session and what is left under its old id");
 }

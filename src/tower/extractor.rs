@@ -197,7 +197,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Response> {
         match Self::extracted(parts).await {
-            Ok(Extracted::Session(session)) => Ok(Some(session).filter(|session| !session.is_new())),
+            Ok(Extracted::Session(session)) => Ok(Some(session).filter(|session| session.record().is_some())),
             Ok(Extracted::Expired { .. }) => Ok(None),
             Err(error) => Err(response(&error)),
         }

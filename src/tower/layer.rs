@@ -37,6 +37,9 @@ type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 ///   be given again: without a body, or with one of a known length up to [`REPLAY_LIMIT`](super::REPLAY_LIMIT), and no
 ///   upgrade. Otherwise the visitor is answered 503 with `Retry-After`. So effects outside the session come after
 ///   `session.save().await?`.
+/// - Below several layers each commits by itself, the innermost first: a lost race of one runs the handler again although
+///   the other's changes of the first run may be kept. A handler that changes two sessions uses
+///   [`update`](super::Session::update) for both.
 /// - An [`Error`] of the session layer as the response is answered as what it is.
 pub struct SessionLayer<T> {
     sessions: SendWrapper<Sessions>,
@@ -204,9 +207,11 @@ where
 
 /// All `Cookie` headers in one: HTTP/2 lets a client split them (RFC 9113, section 8.2.3).
 fn cookies(request: &Request) -> Option<String> {
-    let mut headers = request.headers().get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let first = headers.next()?.to_owned();
-    Some(headers.fold(first, |all, more| all + "; " + more))
+    // A neighbour's cookie may hold anything, and hides none of ours.
+    let mut headers =
+        request.headers().get_all(COOKIE).into_iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let first = headers.next()?.into_owned();
+    Some(headers.fold(first, |all, more| [all.as_str(), "; ", &more].concat()))
 }
 
 /// Notes that this layer gives the sessions of a cookie.

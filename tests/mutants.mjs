@@ -82,7 +82,7 @@ const mutants = [
   ["the mark of a logout is read with the record", "src/store/kv.rs", "if let Some(mark) = mark {", "if let Some(mark) = mark.filter(|_| false) {", "explorer", "a voucher and a logout"],
   ["429 on a mark may mean that it is there", "src/store/kv.rs", "iter().any(Option::is_some) {\n                return Ok(());", "iter().any(|_| false) {\n                return Ok(());", "kv", "a_logout_is_done_with_its_marks"],
   ["and may mean that it is not", "src/store/kv.rs", "iter().any(Option::is_some) {\n                return Ok(());", "iter().any(|_| true) {\n                return Ok(());", "kv", "a_logout_is_done_with_its_marks"],
-  ["what the store has noted of a change of id is written on", "src/session.rs", "self.backing.change_id(&old, &retired, &key, &mut moved).await", "self.backing.change_id(&old, &retired, &key, &mut moved.clone()).await", "kv", "still_names_the_predecessor"],
+  ["what the store has noted of a change of id is written on", "src/session.rs", "backing.change_id(&old, &retired, &key, &mut moved)", "backing.change_id(&old, &retired, &key, &mut moved.clone())", "kv", "still_names_the_predecessor"],
   ["what follows the marks may fail", "src/store/kv.rs", "drop(self.namespace.delete(&session(key)).await);\n        Ok(successor)", "self.namespace.delete(&session(key)).await?;\n        Ok(successor)", "kv", "a_logout_is_done_with_its_marks"],
   ["429 on a write is tried again", "src/store/kv.rs", "const REPETITIONS: u32 = 3;", "const REPETITIONS: u32 = 0;", "kv", "tried_again_a_second_later"],
   ["marks outlive what a late writer leaves", "src/store/kv.rs", "life.saturating_mul(2).max(LEAST_LIFE_OF_A_MARK)", "life", "kv", "does_not_bring_the_old_id_back"],

@@ -143,14 +143,8 @@ fn never() -> ! {
     unreachable!("a session that is dropped is not used")
 }
 
-/// What a handler's request for its session came to.
-enum Extracted<T> {
-    Session(Session<T>),
-    Expired { message: String },
-}
-
 impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
-    async fn extracted(parts: &mut Parts) -> Result<Extracted<T>, Error> {
+    async fn extracted(parts: &mut Parts) -> Result<Taken<Self>, Error> {
         let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>().cloned() else {
             let error = Error::misconfigured(format_args!(
                 "a handler asks for a Session<{name}>, and there is no SessionLayer::<{name}> around it",
@@ -164,10 +158,8 @@ impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
             return Err(error);
         };
         Ok(match SendFuture::new(slot.take()).await? {
-            Taken::Session(session) => {
-                Extracted::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) })
-            }
-            Taken::Expired { message } => Extracted::Expired { message },
+            Taken::Session(session) => Taken::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) }),
+            Taken::Expired { message } => Taken::Expired { message },
         })
     }
 }
@@ -181,8 +173,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         match Self::extracted(parts).await {
-            Ok(Extracted::Session(session)) => Ok(session),
-            Ok(Extracted::Expired { message }) => Err(expired(&message)),
+            Ok(Taken::Session(session)) => Ok(session),
+            Ok(Taken::Expired { message }) => Err(expired(&message)),
             Err(error) => Err(response(&error)),
         }
     }
@@ -197,8 +189,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Response> {
         match Self::extracted(parts).await {
-            Ok(Extracted::Session(session)) => Ok(Some(session).filter(|session| session.record().is_some())),
-            Ok(Extracted::Expired { .. }) => Ok(None),
+            Ok(Taken::Session(session)) => Ok(Some(session).filter(|session| session.record().is_some())),
+            Ok(Taken::Expired { .. }) => Ok(None),
             Err(error) => Err(response(&error)),
         }
     }

@@ -29,8 +29,8 @@ pub(super) enum Place<T> {
 }
 
 /// What is given to a handler that asks for its session.
-pub(super) enum Taken<T> {
-    Session(Session<T>),
+pub(super) enum Taken<S> {
+    Session(S),
     Expired { message: String },
 }
 
@@ -45,7 +45,7 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
     }
 
     /// The session, loaded at its first use.
-    pub(super) async fn take(&self) -> Result<Taken<T>, Error> {
+    pub(super) async fn take(&self) -> Result<Taken<Session<T>>, Error> {
         let is_unopened = matches!(*self.place.borrow(), Place::Unopened);
         let opened = if is_unopened { Some(self.open().await?) } else { None };
         let mut place = self.place.borrow_mut();

@@ -58,7 +58,7 @@ enum State {
 
 /// Whether the visitor has to be sent the id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cookie {
+pub(crate) enum Cookie {
     /// The visitor came with it.
     Known,
     /// The visitor came with it, and it is worth sending again when the use is noted: it has a `Max-Age`, or was signed
@@ -88,6 +88,8 @@ enum Progress {
     Saved,
     /// A write failed that may have been stored all the same. There is no other, for it could apply the change twice.
     Unsure,
+    /// Likewise at the end, so that who commits again is told so.
+    UnsureAtTheEnd,
 }
 
 /// Who asks for a commit.
@@ -107,7 +109,7 @@ const GRACE: u64 = 30;
 pub(crate) struct Origin {
     pub(crate) backing: Rc<Backing>,
     pub(crate) signed: Option<SignedId>,
-    pub(crate) cookie_is_due: bool,
+    pub(crate) cookie: Cookie,
     /// Whether a write of it failed that may have been stored all the same.
     pub(crate) is_unsure: bool,
 }
@@ -298,7 +300,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Stores what is due when the handler is done, and says what was done altogether.
     pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
         self.log_ignored();
-        self.commit(Asked::AtTheEnd).await?;
+        let committed = self.commit(Asked::AtTheEnd).await;
+        if committed.is_err() && self.progress == Progress::Unsure {
+            self.progress = Progress::UnsureAtTheEnd;
+        }
+        committed?;
         self.renew_cookie().await;
         Ok(())
     }
@@ -319,6 +325,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,
+            _ if self.progress == Progress::UnsureAtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
             State::Stored { record, .. } if self.is_over(record, now) => {
@@ -699,11 +706,15 @@ impl<T> Session<T> {
 
     /// What it is opened again by: the id that it has now, or had when it was opened.
     pub(crate) fn into_origin(self) -> Origin {
-        let (signed, cookie_is_due) = match self.state {
-            State::Stored { id, key, cookie: Cookie::Due, .. } => (Some(SignedId { id, key, is_current: true }), true),
-            _ => (self.signed, false),
+        let is_unsure = matches!(self.progress, Progress::Unsure | Progress::UnsureAtTheEnd);
+        let (signed, cookie) = match self.state {
+            State::Stored { id, key, cookie: Cookie::Due, .. } => {
+                (Some(SignedId { id, key, is_current: true }), Cookie::Due)
+            }
+            State::Stored { cookie, .. } => (self.signed, cookie),
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => (self.signed, Cookie::Known),
         };
-        Origin { backing: self.backing, signed, cookie_is_due, is_unsure: self.progress == Progress::Unsure }
+        Origin { backing: self.backing, signed, cookie, is_unsure }
     }
 
     /// The next lost race is another one, with attempts of its own.
@@ -711,12 +722,12 @@ impl<T> Session<T> {
         self.backing.attempt.set(0);
     }
 
-    /// Whether its id is still to be sent.
-    pub(crate) fn owing_its_cookie(mut self, is_due: bool) -> Self {
+    /// Whether its id is still to be sent, as was found before it was opened again.
+    pub(crate) fn owing_its_cookie(mut self, found: Cookie) -> Self {
         if let State::Stored { cookie, .. } = &mut self.state
-            && is_due
+            && matches!(found, Cookie::Noted | Cookie::Due)
         {
-            *cookie = Cookie::Due;
+            *cookie = found;
         }
         self
     }

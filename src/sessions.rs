@@ -269,7 +269,7 @@ impl Sessions {
     where
         T: Default + Serialize + DeserializeOwned,
     {
-        let Origin { backing, signed, cookie_is_due, is_unsure } = session.into_origin();
+        let Origin { backing, signed, cookie, is_unsure } = session.into_origin();
         if is_unsure {
             return Err(unsure());
         }
@@ -289,7 +289,7 @@ impl Sessions {
             Loaded::Retired | Loaded::Former => Session::retired(&backing, signed.key.clone()),
             Loaded::Absent => Session::ended(&backing, key()),
         };
-        Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie_is_due)))
+        Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie)))
     }
 
     /// Frees the space of expired sessions, for stores that do not do so by themselves. Gives how many it deleted, and

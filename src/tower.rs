@@ -36,6 +36,7 @@ mod layer;
 mod replay;
 mod send;
 mod slot;
+mod stack;
 
 pub use extractor::Session;
 pub use headers::response;

@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -270,9 +273,9 @@ fn an_expired_session_is_said_to_be_where_the_parameters_ask_for_it() {
     let mut visitor = known(&rig);
     rig.platform.advance(100_000);
     assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/untouched").status, 200);
-    let maybe = ask(&below(&rig), &mut visitor.clone(), "GET", "/maybe");
-    assert_eq!(maybe.brief(), (200, "nobody"));
-    assert!(maybe.header(header::SET_COOKIE).unwrap().contains("Max-Age=0"), "{maybe:?}");
+    let maybe = ask(&below(&rig), &mut visitor, "GET", "/maybe");
+    assert_eq!((maybe.brief(), maybe.header(header::SET_COOKIE)), ((200, "nobody"), None), "which tells nobody");
+    assert_eq!(maybe.header(header::VARY), Some("Cookie"));
     assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/count").brief(), (401, "gone"));
     assert_eq!(visitor.cookie, None);
     assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/count").brief(), (200, "1"));
@@ -326,6 +329,25 @@ fn a_middleware_and_the_handler_have_one_session() {
 }
 
 #[test]
+fn a_session_that_is_asked_for_twice_at_once_is_had_once() {
+    async fn twice(request: Request) -> String {
+        let mut one = request.into_parts().0;
+        let mut other = one.clone();
+        let both = support::both(
+            <Session<Visit> as FromRequestParts<()>>::from_request_parts(&mut one, &()),
+            <Session<Visit> as FromRequestParts<()>>::from_request_parts(&mut other, &()),
+        );
+        let (one, other) = worker::send::SendFuture::new(both).await;
+        format!("{} {}", one.is_ok(), other.is_ok())
+    }
+    let rig = Rig::new();
+    let router = Router::new().route("/", get(twice)).layer(SessionLayer::<Visit>::over(rig.patient()));
+    let mut visitor = known(&rig);
+    rig.store.take_your_time();
+    assert_eq!(ask(&router, &mut visitor, "GET", "/").body, "true false");
+}
+
+#[test]
 fn a_session_that_outlives_its_handler_is_a_logged_500() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
@@ -370,6 +392,162 @@ fn two_layers_nest_each_with_a_cookie_of_its_own() {
     let pairs: Vec<_> = cookies.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap()).collect();
     let mut visitor = Visitor::with(pairs.join("; "));
     assert_eq!(ask(&router, &mut visitor, "GET", "/both").brief(), (200, "2 4"));
+}
+
+/// A layer for a basket within a layer for visits.
+struct Nested {
+    visits: Rig,
+    baskets: Rig,
+    router: Router,
+    visitor: Visitor,
+}
+
+impl Nested {
+    /// With a visitor who has one of each.
+    fn new() -> Self {
+        let (visits, baskets) = (Rig::new(), Rig::with(r#"{"cookie_name": "basket"}"#));
+        let router = Router::new()
+            .route("/both", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 1)))
+            .route("/visit", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 0)))
+            .route("/basket", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 0, 1)))
+            .route("/count", get(count))
+            .route("/save", get(save))
+            .route("/put", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+            .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()).with_reply(|_| see_other("/baskets")))
+            .layer(SessionLayer::<Visit>::over(visits.sessions.clone()).with_reply(|_| see_other("/visits")));
+        let mut nested = Self { visits, baskets, router, visitor: Visitor::default() };
+        assert_eq!(nested.ask("POST", "/both").brief(), (200, "1 1"));
+        nested
+    }
+
+    fn ask(&mut self, method: &str, path: &str) -> Reply {
+        let reply = send(&self.router, request(&self.visitor, method, path).body(Body::empty()).unwrap());
+        let cookies: Vec<_> = reply.headers.get_all(header::SET_COOKIE).into_iter().collect();
+        if !cookies.is_empty() {
+            let pairs: Vec<_> = cookies.iter().map(|line| line.to_str().unwrap().split(';').next().unwrap()).collect();
+            self.visitor.cookie = Some(pairs.join("; "));
+        }
+        reply
+    }
+
+    /// What is stored of the visits and of the baskets.
+    fn stored(&self) -> [String; 2] {
+        [&self.visits, &self.baskets]
+            .map(|rig| stored(rig, &self.visitor).map(|record| record.data).unwrap_or_default())
+    }
+}
+
+fn see_other(place: &'static str) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response()
+}
+
+async fn change(mut visit: Session<Visit>, mut basket: Session<Basket>, visits: u64, things: u64) -> String {
+    if visits > 0 {
+        visit.count += visits;
+    }
+    if things > 0 {
+        basket.things += things;
+    }
+    format!("{} {}", visit.count, basket.things)
+}
+
+const RIVAL_BASKET: Interference = Interference::Update(r#"{"things":10}"#);
+
+#[test]
+fn a_handler_that_loses_a_race_on_one_of_two_sessions_runs_again_on_both() {
+    for (path, expected) in [("/both", "2 11"), ("/basket", "1 11")] {
+        let mut nested = Nested::new();
+        nested.baskets.store.interfere(&[RIVAL_BASKET; 3]);
+        assert_eq!(nested.ask("POST", path).brief(), (200, expected), "{path}: the inner one's");
+    }
+    let mut nested = Nested::new();
+    nested.visits.store.interfere(&[RIVAL; 3]);
+    assert_eq!(nested.ask("POST", "/visit").brief(), (200, "11 1"), "the outer one's");
+    assert_eq!(nested.stored(), [r#"{"count":11}"#, r#"{"things":1}"#]);
+    // The inner one's, while nobody has asked for the outer one.
+    nested.baskets.store.interfere(&[RIVAL_BASKET; 3]);
+    nested.visits.store.calls();
+    assert_eq!(nested.ask("POST", "/put").status, 200);
+    assert_eq!(nested.visits.store.calls(), "");
+    assert_eq!(nested.stored(), [r#"{"count":11}"#, r#"{"things":11}"#]);
+    // And the outer one's, while nobody has asked for the inner one.
+    for (path, expected) in [("/count", "11"), ("/save", "11")] {
+        nested.visits.store.interfere(&[RIVAL; 3]);
+        assert_eq!(nested.ask("GET", path).brief(), (200, expected), "{path}");
+    }
+    let log = [nested.visits.platform.logged(), nested.baskets.platform.logged()].concat();
+    assert_eq!(log, Vec::<String>::new());
+}
+
+#[test]
+fn a_race_that_is_lost_after_the_inner_session_is_stored_runs_nothing_twice() {
+    let mut nested = Nested::new();
+    nested.visits.store.interfere(&[RIVAL]);
+    let reply = nested.ask("POST", "/both");
+    assert_eq!((reply.status, reply.header(header::LOCATION)), (303, Some("/visits")), "by the outer layer");
+    assert_eq!(reply.header(header::RETRY_AFTER), Some("1"));
+    assert_eq!(nested.stored(), [r#"{"count":10}"#, r#"{"things":2}"#]);
+
+    // Its visitor learns of an inner session that has just begun.
+    let mut nested = Nested::new();
+    let visit =
+        nested.visitor.cookie.take().unwrap().split("; ").find(|pair| !pair.starts_with("basket")).map(str::to_owned);
+    nested.visitor.cookie = visit;
+    nested.visits.store.interfere(&[RIVAL]);
+    let reply = nested.ask("POST", "/both");
+    assert_eq!(reply.status, 303);
+    assert!(reply.header(header::SET_COOKIE).is_some_and(|line| line.starts_with("basket=")), "{reply:?}");
+}
+
+#[test]
+fn what_a_layer_refuses_is_not_saved_by_those_around_it_and_is_answered_once() {
+    for (fails, replies) in [("update", "/baskets"), ("load", "/baskets")] {
+        let mut nested = Nested::new();
+        nested.baskets.store.fail(fails);
+        let reply = nested.ask("POST", "/both");
+        assert_eq!((reply.status, reply.header(header::LOCATION)), (303, Some(replies)), "{fails}");
+        nested.baskets.store.fail("");
+        assert_eq!(nested.stored(), [r#"{"count":1}"#, r#"{"things":1}"#], "{fails}");
+        assert_eq!((nested.baskets.platform.logged().len(), nested.visits.platform.logged().len()), (1, 0), "{fails}");
+    }
+    // The error of the outer session passes the inner layer.
+    let mut nested = Nested::new();
+    nested.visits.store.fail("update");
+    assert_eq!(nested.ask("GET", "/save").header(header::LOCATION), Some("/visits"));
+    assert_eq!((nested.baskets.platform.logged().len(), nested.visits.platform.logged().len()), (0, 1));
+}
+
+#[test]
+fn a_session_that_was_killed_between_two_runs_of_its_handler_is_not_begun_anew() {
+    let mut nested = Nested::new();
+    nested.baskets.store.interfere(&[Interference::UpdateAndDelete(r#"{"things":10}"#)]);
+    let reply = nested.ask("POST", "/both");
+    assert_eq!((reply.brief(), reply.header(header::SET_COOKIE)), ((200, "2 1"), None));
+    assert_eq!(nested.stored(), [r#"{"count":2}"#, ""]);
+}
+
+#[test]
+fn a_lost_race_on_a_session_that_is_no_layers_runs_nothing_again() {
+    let rig = Rig::new();
+    let runs = Arc::new(AtomicU32::new(0));
+    let router = Router::new()
+        .route(
+            "/",
+            get({
+                let runs = Arc::clone(&runs);
+                |mut session: Session<Visit>| async move {
+                    session.count += 1;
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    Error::new(ErrorKind::Contended, "another's")
+                }
+            }),
+        )
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let mut visitor = known(&rig);
+    assert_eq!(ask(&router, &mut visitor, "GET", "/").status, 503);
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    assert_eq!(rig.platform.logged(), ["contended: another's"]);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod support;
 
-use edge_session::{ErrorKind, Incoming, Opened, Platform, Session, SessionParameters, Sessions, Signer, Sleep};
+use edge_session::{ErrorKind, Incoming, Opened, Session};
 use std::future::Future;
 
 use pollster::block_on;
@@ -66,6 +66,19 @@ fn a_lost_race_is_contended_and_opened_again_it_is_won() {
 }
 
 #[test]
+fn a_cookie_that_is_to_be_renewed_still_is_when_the_session_is_opened_again() {
+    let rig = Rig::with(r#"{"persistent": true, "timeout": 1000, "touch_after": 100}"#);
+    let mut visitor = known(&rig);
+    rig.platform.advance(200);
+    let mut session = open(&rig, &visitor);
+    block_on(session.update(|visit| visit.count += 1)).unwrap();
+    let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+    let set_cookie = block_on(rig.sessions.commit(&mut session)).unwrap();
+    assert!(set_cookie[0].contains("Max-Age=1000"), "{set_cookie:?}");
+    assert_eq!(visitor.read(&rig), Reply::Ok(2));
+}
+
+#[test]
 fn a_session_is_opened_again_thirty_times_and_no_more() {
     let rig = Rig::new();
     let visitor = known(&rig);
@@ -98,8 +111,14 @@ fn after_a_write_that_may_be_stored_a_session_is_not_opened_again() {
     session.count += 1;
     rig.store.lose("update");
     assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(block_on(rig.sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
     rig.store.lose("");
+    session.count += 1;
+    assert_eq!(
+        block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(),
+        ErrorKind::Unavailable,
+        "nor committed"
+    );
+    assert_eq!(block_on(rig.sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(visitor.read(&rig), Reply::Ok(2), "counted once");
 }
 
@@ -151,27 +170,11 @@ fn an_expired_session_is_said_to_be_where_the_parameters_ask_for_it() {
     }
 }
 
-/// A platform on which no deadline is ever over.
-struct Patient;
-
-impl Platform for Patient {
-    fn now(&self) -> u64 {
-        support::NOW
-    }
-
-    fn sleep(&self, _milliseconds: u32) -> Sleep {
-        Box::pin(std::future::pending())
-    }
-
-    fn log(&self, _line: std::fmt::Arguments<'_>) {}
-}
-
 #[test]
 fn a_save_that_is_dropped_under_way_may_be_stored_and_is_not_done_again() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
-    let signer = Signer::from_secret(support::KEY).unwrap();
-    let sessions = Sessions::new(rig.store.clone(), Patient, signer, SessionParameters::default()).unwrap();
+    let sessions = rig.patient();
     let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
     let Opened::Session(mut session) = block_on(sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
     session.count += 1;

@@ -9,11 +9,11 @@ use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::headers::{expired, response};
-#[cfg(target_family = "wasm")]
-use super::layer::is_within_a_layer;
+use super::headers::{expired, rejection, response};
 use super::send::{SendFuture, SendWrapper};
 use super::slot::{Slot, Taken};
+#[cfg(target_family = "wasm")]
+use super::stack::is_within_a_layer;
 use crate::{Error, Record};
 
 /// A visitor's session, as an argument of a handler below a [`SessionLayer`](super::SessionLayer) for the same `T`.
@@ -22,7 +22,8 @@ use crate::{Error, Record};
 /// first asks for it; a route that does not costs no store call. It is committed when the handler has answered, and before
 /// the response leaves.
 ///
-/// `Option<Session<T>>` is `None` for a visitor without a live session, and creates none.
+/// `Option<Session<T>>` is `None` for a visitor without a live session, and creates none. It tells nobody of an expiry: the
+/// next handler that takes a `Session<T>` does.
 ///
 /// It does not outlive its handler: a response whose body still holds it, as a stream may, is a 500 and a log line.
 ///
@@ -174,8 +175,13 @@ where
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         match Self::extracted(parts).await {
             Ok(Taken::Session(session)) => Ok(session),
-            Ok(Taken::Expired { message }) => Err(expired(&message)),
-            Err(error) => Err(response(&error)),
+            Ok(Taken::Expired { message }) => {
+                if let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>() {
+                    slot.tell();
+                }
+                Err(expired(&message))
+            }
+            Err(error) => Err(rejection::<T>(&error)),
         }
     }
 }
@@ -191,7 +197,7 @@ where
         match Self::extracted(parts).await {
             Ok(Taken::Session(session)) => Ok(Some(session).filter(|session| session.record().is_some())),
             Ok(Taken::Expired { .. }) => Ok(None),
-            Err(error) => Err(response(&error)),
+            Err(error) => Err(rejection::<T>(&error)),
         }
     }
 }

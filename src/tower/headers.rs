@@ -1,3 +1,5 @@
+use std::any::TypeId;
+
 use axum_core::body::Body;
 use axum_core::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS};
@@ -6,21 +8,48 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use crate::caching::{self, TARGETED, keeps_shared_caches_out, varies_by_cookie};
 use crate::{Error, Refusal, SessionHeaders};
 
-/// Noted in a response that was made of an error, for the layer.
+/// Noted in a response that was made of an error, for the layers.
 #[derive(Clone)]
-pub(super) struct Answered(pub(super) Error);
+pub(super) struct Answered {
+    pub(super) error: Error,
+    /// Whose layer it is for, if an extractor failed.
+    pub(super) asked_for: Option<TypeId>,
+}
 
 /// Noted in a response to one whose session has expired.
 #[derive(Clone)]
 pub(super) struct Expired;
+
+/// Noted in the response of a layer that refused its handler's work, for the layers around it.
+#[derive(Clone)]
+pub(super) enum Refused {
+    /// By this error, which is not logged yet: a race was lost, and the handler may run again.
+    Lost(Error),
+    /// For good.
+    Answered,
+}
 
 /// The response that a visitor may see of an error: its status, `Retry-After` with a 503, and not a word of the message.
 ///
 /// A [`SessionLayer`](super::SessionLayer) around it logs the error; where there is none, log it yourself.
 #[must_use]
 pub fn response(error: &Error) -> Response {
+    made_of(error, None)
+}
+
+/// The response of an extractor for a session of `T`.
+pub(super) fn rejection<T: 'static>(error: &Error) -> Response {
+    made_of(error, Some(TypeId::of::<T>()))
+}
+
+fn made_of(error: &Error, asked_for: Option<TypeId>) -> Response {
     let mut response = refused(&Refusal::from(error));
-    response.extensions_mut().insert(Answered(error.clone()));
+    response.extensions_mut().insert(Answered { error: error.clone(), asked_for });
+    response
+}
+
+pub(super) fn noted(mut response: Response, refused: Refused) -> Response {
+    response.extensions_mut().insert(refused);
     response
 }
 

@@ -18,10 +18,13 @@ use tower_service::Service;
 use worker::Env;
 
 use super::extractor::Handle;
-use super::headers::{Answered, Expired, refused};
-use super::replay::Replay;
+use super::headers::{self, Answered, Expired, Refused, refused};
+use super::replay::{self, Replay};
 use super::send::{SendFuture, SendWrapper};
-use super::slot::{Place, Slot};
+use super::slot::{Expiry, Place, Slot};
+use super::stack::{self, Layered, Neighbours};
+use crate::arrival::Arrival;
+use crate::timing::Stopwatch;
 use crate::{Error, ErrorKind, Incoming, Refusal, SessionHeaders, Sessions};
 
 type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
@@ -37,9 +40,9 @@ type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 ///   be given again: without a body, or with one of a known length up to [`REPLAY_LIMIT`](super::REPLAY_LIMIT), and no
 ///   upgrade. Otherwise the visitor is answered 503 with `Retry-After`. So effects outside the session come after
 ///   `session.save().await?`.
-/// - Below several layers each commits by itself, the innermost first: a lost race of one runs the handler again although
-///   the other's changes of the first run may be kept. A handler that changes two sessions uses
-///   [`update`](super::Session::update) for both.
+/// - Below several layers each commits by itself, the innermost first. A lost race runs the handler again for all of them,
+///   as long as nothing is stored: one that is lost after a layer within has stored its session is a 503. So a handler
+///   that changes two sessions uses [`update`](super::Session::update) for both.
 /// - An [`Error`] of the session layer as the response is answered as what it is.
 pub struct SessionLayer<T> {
     sessions: SendWrapper<Sessions>,
@@ -128,79 +131,73 @@ where
     }
 }
 
-/// The cookies whose sessions layers around give, and for what types.
-#[derive(Clone, Default)]
-struct Given(Vec<(String, TypeId, &'static str)>);
-
 /// The life of a request: what [`Sessions::run`] is for a handler.
 async fn answer<S, T>(layer: SessionLayer<T>, mut inner: S, mut request: Request) -> Result<Response, S::Error>
 where
     S: Service<Request, Response = Response>,
     T: Default + Serialize + DeserializeOwned + Send + 'static,
 {
-    let sessions = &layer.sessions.0;
-    if let Err(error) = give::<T>(&mut request, &sessions.parameters().cookie_name) {
-        return Ok(layer.answered(&error));
-    }
-    let arrival = {
-        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let url = request.uri().to_string();
-        let cookie = cookies(&request);
-        let incoming = Incoming::new().cookie(cookie.as_deref()).ip(header("CF-Connecting-IP")).url(&*url);
-        match sessions.arrival(&incoming) {
-            Ok(arrival) => arrival,
-            Err(error) => return Ok(layer.answered(&error)),
-        }
+    let slot = match layer.enter(&mut request) {
+        Ok(slot) => slot,
+        Err(error) => return Ok(layer.refuse(&error, &[])),
     };
-    let slot = Slot::<T>::new(sessions, &arrival);
-    request.extensions_mut().insert(Handle(SendWrapper(Rc::clone(&slot))));
+    let this: &dyn Layered = &*slot;
     let (replay, mut request) = match Replay::of(request).await {
         Ok(replay) => replay,
-        Err(error) => {
-            let error = Error::new(ErrorKind::Unavailable, format_args!("the request's body did not arrive: {error}"));
-            return Ok(layer.answered(&error));
-        }
+        Err(_) => return Ok(replay::refused()),
     };
     loop {
-        let answered = sessions.nesting().within(&arrival, inner.call(request)).await;
-        let mut response = match answered {
-            Ok(response) => response,
-            Err(error) => {
-                slot.abandon();
-                return Err(error);
-            }
+        let mut stopwatch = slot.stopwatch();
+        let loads = slot.timing.borrow().load;
+        let answered = slot.sessions.nesting().within(&slot.arrival, inner.call(request)).await;
+        let Ok(mut response) = answered else {
+            slot.abandon();
+            return answered;
         };
-        let refusal = match slot.settle(&mut response).await {
-            Settled::Untouched => return Ok(layer.replaced(response)),
-            Settled::Stored { set_cookie, timing } => {
+        slot.note_run(stopwatch.lap(), loads);
+
+        let (lost, response) = match slot.settle(&mut response).await {
+            Settled::Untouched => return Ok(layer.replaced(response, this)),
+            Settled::Stored(set_cookie) => {
+                let timing = slot.server_timing(stopwatch.lap());
                 let headers =
                     SessionHeaders { set_cookie: &set_cookie, server_timing: timing.as_deref(), retry_after: None };
                 headers.add_to_map(response.headers_mut());
+                this.neighbours().note_set_cookie(&set_cookie);
                 return Ok(response);
             }
-            Settled::Expired { message, set_cookie } => {
+            Settled::Expired(Expiry { message, set_cookie }) => {
                 if response.extensions_mut().remove::<Expired>().is_some() {
                     response = (layer.reply)(&Refusal::expired(&message));
                 }
                 let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
                 headers.add_to_map(response.headers_mut());
+                this.neighbours().note_set_cookie(&set_cookie);
                 return Ok(response);
             }
-            Settled::Failed => {
+            Settled::Unsaved => {
+                let mut response = layer.replaced(response, this);
                 SessionHeaders::default().add_to_map(response.headers_mut());
                 return Ok(response);
             }
-            Settled::Refused(refusal) => refusal,
+            Settled::Refused(refusal) => return Ok(layer.refuse(&refusal, &this.set_cookie_within())),
+            Settled::Lost(refusal) => {
+                let response = layer.reply(&refusal, &this.set_cookie_within());
+                (refusal, response)
+            }
+            Settled::LostWithin(refusal) => (refusal, response),
         };
-        let again =
-            if refusal.kind() == ErrorKind::Contended && slot.may_run_again() { replay.request() } else { None };
-        request = match again {
-            None => return Ok(layer.answered(&refusal)),
-            Some(request) => request,
-        };
-        if let Err(refusal) = slot.reopen().await {
-            return Ok(layer.answered(&refusal));
+        if this.is_within_an_open_one() {
+            return Ok(headers::noted(response, Refused::Lost(lost)));
         }
+        let again = if this.may_all_run_again() { replay.request() } else { None };
+        let Some(again) = again else {
+            slot.abandon();
+            layer.log(&lost);
+            return Ok(headers::noted(response, Refused::Answered));
+        };
+        this.forget_run_of_all();
+        request = again;
         poll_fn(|context| inner.poll_ready(context)).await?;
     }
 }
@@ -214,75 +211,91 @@ fn cookies(request: &Request) -> Option<String> {
     Some(headers.fold(first, |all, more| [all.as_str(), "; ", &more].concat()))
 }
 
-/// Notes that this layer gives the sessions of a cookie.
-///
-/// # Errors
-///
-/// `Misconfigured` where another layer around it does: the two would overwrite each other's sessions.
-fn give<T: 'static>(request: &mut Request, cookie_name: &str) -> Result<(), Error> {
-    let given = request.extensions_mut().get_or_insert_default::<Given>();
-    if let Some((_, _, other)) = given.0.iter().find(|(name, id, _)| name == cookie_name || *id == TypeId::of::<T>()) {
-        return Err(Error::misconfigured(format_args!(
-            "a SessionLayer::<{}> with the cookie `{cookie_name}` stands within a SessionLayer::<{other}>: each type of session \
-             needs a layer and a `cookie_name` of its own",
-            type_name::<T>()
-        )));
-    }
-    given.0.push((cookie_name.to_owned(), TypeId::of::<T>(), type_name::<T>()));
-    Ok(())
-}
-
-/// Whether there is a layer around, for whatever type.
-#[cfg(target_family = "wasm")]
-pub(super) fn is_within_a_layer(parts: &http::request::Parts) -> bool {
-    parts.extensions.get::<Given>().is_some()
-}
-
 impl<T> SessionLayer<T> {
+    /// Where the request's session is: the one of the run before, if a layer around this one runs its handler again.
+    fn enter(&self, request: &mut Request) -> Result<Rc<Slot<T>>, Error>
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
+        let sessions = &self.sessions.0;
+        let cookie_name = &sessions.parameters().cookie_name;
+        let neighbours = Neighbours::of(request);
+        neighbours.check::<Slot<T>>(cookie_name, type_name::<T>())?;
+        let slot = match neighbours.run_before(cookie_name) {
+            Some(slot) => slot,
+            None => Slot::<T>::new(sessions, arrival(sessions, request)?, neighbours),
+        };
+        let layered: Rc<dyn Layered> = Rc::<Slot<T>>::clone(&slot);
+        stack::enter(request, &layered);
+        request.extensions_mut().insert(Handle(SendWrapper(Rc::clone(&slot))));
+        Ok(slot)
+    }
+
     /// The error in the log, and the reply to it.
-    fn answered(&self, error: &Error) -> Response {
+    fn refuse(&self, error: &Error, set_cookie: &[String]) -> Response {
+        self.log(error);
+        self.reply(error, set_cookie)
+    }
+
+    fn log(&self, error: &Error) {
         error.answered();
         self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
-        let refusal = Refusal::from(error);
-        let mut response = (self.reply)(&refusal);
-        let headers = SessionHeaders { retry_after: refusal.retry_after, ..SessionHeaders::default() };
-        headers.add_to_map(response.headers_mut());
-        response
     }
 
-    /// A response of a handler that had no session, which may be an error of ours all the same.
-    fn replaced(&self, mut response: Response) -> Response {
+    /// The reply in the handler's place. What layers within it have told the visitor's browser, it is still told.
+    fn reply(&self, error: &Error, set_cookie: &[String]) -> Response {
+        let refusal = Refusal::from(error);
+        let mut response = (self.reply)(&refusal);
+        let headers = SessionHeaders { retry_after: refusal.retry_after, set_cookie, ..SessionHeaders::default() };
+        headers.add_to_map(response.headers_mut());
+        headers::noted(response, Refused::Answered)
+    }
+
+    /// The response to an error that is no layer's is the outermost's.
+    fn replaced(&self, mut response: Response, this: &dyn Layered) -> Response {
+        if !this.is_outermost() {
+            return response;
+        }
         match response.extensions_mut().remove::<Answered>() {
-            Some(Answered(error)) => self.answered(&error),
+            Some(Answered { error, .. }) => self.refuse(&error, &this.set_cookie_within()),
             None => response,
         }
     }
+}
+
+/// What the sessions have to know of a request.
+fn arrival(sessions: &Sessions, request: &Request) -> Result<Rc<Arrival>, Error> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let url = request.uri().to_string();
+    let cookie = cookies(request);
+    sessions.arrival(&Incoming::new().cookie(cookie.as_deref()).ip(header("CF-Connecting-IP")).url(&*url))
 }
 
 /// What a handler's answer came to.
 enum Settled {
     /// It has not asked for its session.
     Untouched,
-    /// What it did to its session is stored.
-    Stored { set_cookie: Vec<String>, timing: Option<String> },
+    /// What it did to its session is stored. The `Set-Cookie` lines.
+    Stored(Vec<String>),
     /// It was told that the session has expired.
-    Expired { message: String, set_cookie: Vec<String> },
-    /// It failed by itself, and nothing is stored.
-    Failed,
+    Expired(Expiry),
+    /// It failed by itself, or there is no session to store.
+    Unsaved,
     /// It failed by an error of ours.
     Refused(Error),
+    /// It lost a race on its session, and may run again.
+    Lost(Error),
+    /// It lost a race on the session of a layer within this one.
+    LostWithin(Error),
 }
 
-impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
+impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
     async fn settle(&self, response: &mut Response) -> Settled {
-        let place = mem::replace(&mut *self.place.borrow_mut(), Place::Out);
-        let mut session = match place {
+        let answered = response.extensions().get::<Answered>();
+        let rejected = answered.filter(|answered| answered.asked_for == Some(TypeId::of::<T>()));
+        let rejected = rejected.map(|answered| answered.error.clone());
+        let mut session = match self.replace(Place::Out) {
             Place::In(session) => session,
-            Place::Unopened => {
-                *self.place.borrow_mut() = Place::Unopened;
-                return Settled::Untouched;
-            }
-            Place::Expired { message, set_cookie } => return Settled::Expired { message, set_cookie },
             Place::Out => {
                 return Settled::Refused(Error::new(
                     ErrorKind::Nested,
@@ -292,48 +305,73 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                     ),
                 ));
             }
-        };
-        let error = response.extensions_mut().get::<Answered>().map(|answered| answered.0.clone());
-        let settled = if error.is_some() || response.status().is_server_error() {
-            match self.sessions.abandon(&mut session).or(error) {
-                Some(refusal) => Settled::Refused(refusal),
-                None => Settled::Failed,
+            Place::Told(expiry) => return Settled::Expired(expiry),
+            Place::Expired(expiry) => {
+                self.replace(Place::Expired(expiry));
+                return Settled::Unsaved;
             }
-        } else {
-            match self.sessions.commit(&mut session).await {
-                Ok(set_cookie) => {
-                    let mut timing = self.timing.borrow_mut();
-                    timing.effect = session.effect();
-                    timing.attempts = timing.attempts.saturating_add(1);
-                    let timing = self.sessions.parameters().server_timing.then(|| timing.to_string());
-                    Settled::Stored { set_cookie, timing }
+            other => {
+                self.replace(other);
+                return rejected.map_or(Settled::Untouched, Settled::Refused);
+            }
+        };
+        let refusal = match response.extensions().get::<Refused>().cloned() {
+            Some(Refused::Lost(error)) => {
+                self.put(session);
+                return Settled::LostWithin(error);
+            }
+            refused if refused.is_some() || answered_or_failed(response) => match self.sessions.abandon(&mut session) {
+                Some(refusal) => refusal,
+                None => {
+                    self.put(session);
+                    return rejected.map_or(Settled::Unsaved, Settled::Refused);
                 }
-                Err(refusal) => Settled::Refused(refusal),
-            }
+            },
+            _ => match self.sessions.commit(&mut session).await {
+                Ok(set_cookie) => {
+                    self.timing.borrow_mut().effect = session.effect();
+                    self.put(session);
+                    return Settled::Stored(set_cookie);
+                }
+                Err(refusal) => refusal,
+            },
         };
         self.put(session);
-        settled
-    }
-
-    fn may_run_again(&self) -> bool {
-        matches!(&*self.place.borrow(), Place::In(session) if session.may_run_again())
-    }
-
-    /// The session on the newer data, for another run.
-    async fn reopen(&self) -> Result<(), Error> {
-        let place = mem::replace(&mut *self.place.borrow_mut(), Place::Out);
-        let Place::In(session) = place else { return Err(Error::contended()) };
-        let session = self.sessions.reopen(session).await?;
-        self.put(session);
-        let mut timing = self.timing.borrow_mut();
-        timing.attempts = timing.attempts.saturating_add(1);
-        Ok(())
-    }
-
-    fn abandon(&self) {
-        let place = mem::replace(&mut *self.place.borrow_mut(), Place::Out);
-        if let Place::In(mut session) = place {
-            drop(self.sessions.abandon(&mut session));
+        if refusal.kind() == ErrorKind::Contended && self.may_run_again() {
+            Settled::Lost(refusal)
+        } else {
+            Settled::Refused(refusal)
         }
     }
+
+    fn stopwatch(&self) -> Stopwatch<'_> {
+        Stopwatch::started(self.sessions.platform(), self.sessions.parameters().server_timing)
+    }
+
+    /// Notes how long a run took, but for what its loads took.
+    fn note_run(&self, lap: u64, loads_before: u64) {
+        let mut timing = self.timing.borrow_mut();
+        let loads = timing.load.saturating_sub(loads_before);
+        timing.handler = timing.handler.saturating_add(lap.saturating_sub(loads));
+        timing.attempts = timing.attempts.saturating_add(1);
+    }
+
+    fn server_timing(&self, save: u64) -> Option<String> {
+        let mut timing = self.timing.borrow_mut();
+        timing.save = timing.save.saturating_add(save);
+        self.sessions.parameters().server_timing.then(|| timing.to_string())
+    }
+
+    /// Ends a run whose answer is not its handler's.
+    fn abandon(&self) {
+        if let Place::In(mut session) = self.replace(Place::Out) {
+            drop(self.sessions.abandon(&mut session));
+            self.put(session);
+        }
+    }
+}
+
+/// Whether a handler's response says that it failed.
+fn answered_or_failed(response: &Response) -> bool {
+    response.extensions().get::<Answered>().is_some() || response.status().is_server_error()
 }

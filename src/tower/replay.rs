@@ -1,5 +1,7 @@
 use axum_core::body::Body;
 use axum_core::extract::Request;
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http_body::Body as _;
@@ -22,16 +24,15 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// When its body, of a length that is said, does not arrive.
+    /// When its body does not arrive, or is longer than its `Content-Length` says.
     pub(super) async fn of(request: Request) -> Result<(Self, Request), axum_core::Error> {
         let (parts, body) = request.into_parts();
         if parts.headers.contains_key(UPGRADE) {
             return Ok((Self::Once, Request::from_parts(parts, body)));
         }
         let bytes = match length(&parts, &body) {
-            Some(0) => bytes::Bytes::new(),
             Some(length) if length <= REPLAY_LIMIT => {
-                let collected = Limited::new(body, REPLAY_LIMIT).collect().await.map_err(axum_core::Error::new)?;
+                let collected = Limited::new(body, length).collect().await.map_err(axum_core::Error::new)?;
                 collected.to_bytes()
             }
             _ => return Ok((Self::Once, Request::from_parts(parts, body))),
@@ -48,6 +49,11 @@ impl Replay {
             Self::Once => None,
         }
     }
+}
+
+/// The response to a request whose body did not arrive in full: as axum's own extractors give it.
+pub(super) fn refused() -> Response {
+    (StatusCode::BAD_REQUEST, "The request's body did not arrive as its length says.\n").into_response()
 }
 
 /// How long the body is, if that is known.

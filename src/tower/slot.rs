@@ -1,19 +1,23 @@
 use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
 use std::rc::Rc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::stack::{Layered, Neighbours};
 use crate::arrival::Arrival;
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind, Opened, Session, Sessions, Timing};
+use crate::{Effect, Error, ErrorKind, Opened, Session, Sessions, Timing};
 
 /// Where one request's session is while its handler runs.
 pub(super) struct Slot<T> {
     pub(super) sessions: Sessions,
     pub(super) arrival: Rc<Arrival>,
-    pub(super) place: RefCell<Place<T>>,
+    place: RefCell<Place<T>>,
     pub(super) timing: RefCell<Timing>,
+    neighbours: Neighbours,
 }
 
 /// Where a session is.
@@ -24,8 +28,21 @@ pub(super) enum Place<T> {
     Out,
     /// Here: nobody has it at the moment.
     In(Session<T>),
+    /// Here, with the changes of a run that lost its race: to be opened again when it is asked for.
+    Lost(Session<T>),
+    /// It could not be opened again.
+    Failed(Error),
     /// There is none to be had: it expired, and the parameters ask to say so.
-    Expired { message: String, set_cookie: Vec<String> },
+    Expired(Expiry),
+    /// Likewise, and a handler that asked for it was refused.
+    Told(Expiry),
+}
+
+/// The reply to one whose session has expired.
+#[derive(Clone)]
+pub(super) struct Expiry {
+    pub(super) message: String,
+    pub(super) set_cookie: Vec<String>,
 }
 
 /// What is given to a handler that asks for its session.
@@ -35,34 +52,53 @@ pub(super) enum Taken<S> {
 }
 
 impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
-    pub(super) fn new(sessions: &Sessions, arrival: &Rc<Arrival>) -> Rc<Self> {
+    pub(super) fn new(sessions: &Sessions, arrival: Rc<Arrival>, neighbours: Neighbours) -> Rc<Self> {
         Rc::new(Self {
             sessions: sessions.clone(),
-            arrival: Rc::clone(arrival),
+            arrival,
             place: RefCell::new(Place::Unopened),
             timing: RefCell::default(),
+            neighbours,
         })
     }
 
-    /// The session, loaded at its first use.
+    /// The session, loaded at its first use in a run.
     pub(super) async fn take(&self) -> Result<Taken<Session<T>>, Error> {
-        let is_unopened = matches!(*self.place.borrow(), Place::Unopened);
-        let opened = if is_unopened { Some(self.open().await?) } else { None };
-        let mut place = self.place.borrow_mut();
-        // Another extractor may have opened it meanwhile.
-        if let (Place::Unopened, Some(opened)) = (&*place, opened) {
-            *place = match opened {
-                Opened::Session(session) => Place::In(session),
-                Opened::Expired { message, set_cookie } => Place::Expired { message, set_cookie },
-            };
-        }
-        match std::mem::replace(&mut *place, Place::Out) {
-            Place::In(session) => Ok(Taken::Session(session)),
-            Place::Expired { message, set_cookie } => {
-                *place = Place::Expired { message: message.clone(), set_cookie };
+        let place = self.replace(Place::Out);
+        let place = match place {
+            Place::Unopened => {
+                // Another extractor may ask for it meanwhile, or this one be dropped.
+                self.replace(Place::Unopened);
+                let opened = self.timed(self.sessions.open_for(&self.arrival)).await?;
+                match (self.replace(Place::Out), opened) {
+                    (Place::Unopened, Opened::Session(session)) => Place::In(session),
+                    (Place::Unopened, Opened::Expired { message, set_cookie }) => {
+                        Place::Expired(Expiry { message, set_cookie })
+                    }
+                    (other, _) => other,
+                }
+            }
+            Place::Lost(session) => match self.timed(self.sessions.reopen(session)).await {
+                Ok(session) => Place::In(session),
+                Err(error) => Place::Failed(error),
+            },
+            other => other,
+        };
+        match place {
+            Place::In(session) => {
+                self.timing.borrow_mut().loaded = !session.is_new();
+                Ok(Taken::Session(session))
+            }
+            Place::Expired(Expiry { ref message, .. }) | Place::Told(Expiry { ref message, .. }) => {
+                let message = message.clone();
+                self.replace(place);
                 Ok(Taken::Expired { message })
             }
-            Place::Unopened | Place::Out => Err(Error::new(
+            Place::Failed(error) => {
+                self.replace(Place::Failed(error.clone()));
+                Err(error)
+            }
+            Place::Unopened | Place::Lost(_) | Place::Out => Err(Error::new(
                 ErrorKind::Nested,
                 format_args!(
                     "a handler asked for its Session<{}> while it, or a middleware around it, had it already: pass it on instead",
@@ -72,19 +108,73 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
         }
     }
 
-    async fn open(&self) -> Result<Opened<T>, Error> {
+    async fn timed<R>(&self, load: impl Future<Output = R>) -> R {
         let mut stopwatch = Stopwatch::started(self.sessions.platform(), self.sessions.parameters().server_timing);
-        let opened = self.sessions.open_for::<T>(&self.arrival).await;
+        let loaded = load.await;
         let mut timing = self.timing.borrow_mut();
         timing.load = timing.load.saturating_add(stopwatch.lap());
-        timing.loaded = matches!(&opened, Ok(Opened::Session(session)) if !session.is_new());
-        opened
+        loaded
     }
 }
 
 impl<T> Slot<T> {
     /// Takes the session back.
     pub(super) fn put(&self, session: Session<T>) {
-        *self.place.borrow_mut() = Place::In(session);
+        self.replace(Place::In(session));
+    }
+
+    /// A handler that asked for it is refused.
+    pub(super) fn tell(&self) {
+        let place = match self.replace(Place::Out) {
+            Place::Expired(expiry) => Place::Told(expiry),
+            other => other,
+        };
+        self.replace(place);
+    }
+
+    pub(super) fn replace(&self, place: Place<T>) -> Place<T> {
+        mem::replace(&mut *self.place.borrow_mut(), place)
+    }
+}
+
+impl<T: 'static> Layered for Slot<T> {
+    fn cookie_name(&self) -> &str {
+        &self.sessions.parameters().cookie_name
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<T>()
+    }
+
+    fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(*self.place.borrow(), Place::In(_) | Place::Out)
+    }
+
+    fn may_run_again(&self) -> bool {
+        match &*self.place.borrow() {
+            Place::In(session) => {
+                let is_stored =
+                    matches!(session.effect(), Effect::Created | Effect::Saved | Effect::Moved | Effect::Killed);
+                !is_stored && session.may_run_again()
+            }
+            Place::Out => false,
+            Place::Unopened | Place::Lost(_) | Place::Failed(_) | Place::Expired(_) | Place::Told(_) => true,
+        }
+    }
+
+    fn forget_run(&self) {
+        let place = match self.replace(Place::Out) {
+            Place::In(session) => Place::Lost(session),
+            other => other,
+        };
+        self.replace(place);
+    }
+
+    fn is_between_runs(&self) -> bool {
+        matches!(*self.place.borrow(), Place::Lost(_) | Place::Failed(_))
     }
 }

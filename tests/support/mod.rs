@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
-    Error, ErrorKind, Incoming, MemoryStore, Outcome, Record, RecordKey, Session, SessionParameters, Sessions, Signer,
-    Store, Successor, Swept, TestPlatform, Timing, Updated,
+    Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionParameters,
+    Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,8 @@ type FailingOnce = (&'static str, u32, bool);
 pub enum Interference {
     Update(&'static str),
     Delete,
+    /// An update, and a logout before the next load.
+    UpdateAndDelete(&'static str),
 }
 
 impl SpyStore {
@@ -193,7 +195,10 @@ impl Store for SpyStore {
         match interference {
             None => {}
             Some(Interference::Delete) => drop(self.inside.delete(key).await?),
-            Some(Interference::Update(data)) => {
+            Some(Interference::Update(data) | Interference::UpdateAndDelete(data)) => {
+                if let Some(Interference::UpdateAndDelete(_)) = interference {
+                    self.interfere_on_load(Interference::Delete);
+                }
                 let mut stored = self.inside.load(key).await?.expect("it was loaded");
                 stored.version += 1;
                 data.clone_into(&mut stored.data);
@@ -248,6 +253,12 @@ impl Rig {
         Self::over(&self.store, &self.platform, secret, parameters)
     }
 
+    /// The same store, for which these sessions wait as long as it takes.
+    pub fn patient(&self) -> Sessions {
+        let signer = Signer::from_secret(KEY).unwrap();
+        Sessions::new(self.store.clone(), Patient, signer, SessionParameters::default()).unwrap()
+    }
+
     fn over(store: &SpyStore, platform: &TestPlatform, secret: &str, parameters: &str) -> Self {
         let signer = Signer::from_secret(secret).unwrap();
         let parameters = SessionParameters::from_json(parameters).unwrap();
@@ -257,6 +268,21 @@ impl Rig {
             sessions: Sessions::new(store.clone(), platform.clone(), signer, parameters).unwrap(),
         }
     }
+}
+
+/// A platform on which no deadline is ever over.
+struct Patient;
+
+impl Platform for Patient {
+    fn now(&self) -> u64 {
+        NOW
+    }
+
+    fn sleep(&self, _milliseconds: u32) -> Sleep {
+        Box::pin(std::future::pending())
+    }
+
+    fn log(&self, _line: std::fmt::Arguments<'_>) {}
 }
 
 /// A browser: it keeps the cookie that it is given, and drops it when told.
@@ -354,13 +380,18 @@ pub fn known(rig: &Rig) -> Visitor {
 
 /// The key under which this visitor's record is stored.
 pub fn key_of(visitor: &Visitor) -> RecordKey {
+    key_in(visitor, "webpy_session_id")
+}
+
+fn key_in(visitor: &Visitor, cookie_name: &str) -> RecordKey {
     let cookie = visitor.cookie.as_deref().unwrap();
-    let presented = edge_session::cookie::read(cookie, "webpy_session_id", &Signer::from_secret(KEY).unwrap());
+    let presented = edge_session::cookie::read(cookie, cookie_name, &Signer::from_secret(KEY).unwrap());
     presented.ids()[0].key.clone()
 }
 
 pub fn stored(rig: &Rig, visitor: &Visitor) -> Option<Record> {
-    pollster::block_on(rig.store.inside.load(&key_of(visitor))).unwrap()
+    let key = key_in(visitor, &rig.sessions.parameters().cookie_name);
+    pollster::block_on(rig.store.inside.load(&key)).unwrap()
 }
 
 pub async fn log_in(session: &mut Session<Visit>) -> Result<(), Error> {

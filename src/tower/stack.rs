@@ -1,0 +1,148 @@
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use axum_core::extract::Request;
+
+use super::send::SendWrapper;
+use crate::Error;
+
+/// One layer's part of a request, as the layers for other types around it and within it see it.
+///
+/// Their sessions are committed one by one, but a handler that lost a race runs again for all of them or not at all:
+/// what it did to the others' sessions in its first run must not be stored beside what it does in the second.
+pub(super) trait Layered: Any {
+    fn cookie_name(&self) -> &str;
+    fn type_name(&self) -> &'static str;
+    fn neighbours(&self) -> &Neighbours;
+
+    /// Whether a handler has its session, or had it.
+    fn is_open(&self) -> bool;
+
+    /// Whether nothing of what the handler did to its session is stored.
+    fn may_run_again(&self) -> bool;
+
+    /// Drops what the handler did: its session is loaded again when the next run asks for it.
+    fn forget_run(&self);
+
+    /// Whether it waits for that next run.
+    fn is_between_runs(&self) -> bool;
+}
+
+/// The layers next to one, in a request.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    around: Option<Weak<dyn Layered>>,
+    within: RefCell<Vec<Rc<dyn Layered>>>,
+    /// The `Set-Cookie` lines that this one gave its reply, which goes if a layer around puts another in its place.
+    set_cookie: RefCell<Vec<String>>,
+}
+
+impl Neighbours {
+    /// Those of a layer that the request now reaches.
+    pub(super) fn of(request: &Request) -> Self {
+        let around = request.extensions().get::<Innermost>().map(|Innermost(around)| around.0.clone());
+        Self { around, ..Self::default() }
+    }
+
+    fn around(&self) -> Option<Rc<dyn Layered>> {
+        self.around.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// From the next one around outwards.
+    fn all_around(&self) -> impl Iterator<Item = Rc<dyn Layered>> {
+        std::iter::successors(self.around(), |outer| outer.neighbours().around())
+    }
+
+    /// Checks that no layer around gives sessions of this cookie, or for this type.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured`: the two would overwrite each other's.
+    pub(super) fn check<S: Layered>(&self, cookie_name: &str, type_name: &str) -> Result<(), Error> {
+        let mut twins = self.all_around().filter(|outer| outer.cookie_name() == cookie_name || is::<S>(outer));
+        match twins.next() {
+            None => Ok(()),
+            Some(outer) => Err(Error::misconfigured(format_args!(
+                "a SessionLayer::<{type_name}> with the cookie `{cookie_name}` stands within a SessionLayer::<{}>: each type of \
+                 session needs a layer and a `cookie_name` of its own",
+                outer.type_name()
+            ))),
+        }
+    }
+
+    /// This layer's part of the run before, if one around it runs its handler again.
+    pub(super) fn run_before<S: Layered>(&self, cookie_name: &str) -> Option<Rc<S>> {
+        let around = self.around()?;
+        let within = around.neighbours().within.borrow();
+        let same = within.iter().find(|inner| inner.is_between_runs() && inner.cookie_name() == cookie_name)?;
+        let same: Rc<dyn Any> = Rc::<dyn Layered>::clone(same);
+        same.downcast().ok()
+    }
+
+    pub(super) fn note_set_cookie(&self, lines: &[String]) {
+        lines.clone_into(&mut self.set_cookie.borrow_mut());
+    }
+}
+
+/// The innermost layer that a request has reached.
+#[derive(Clone)]
+struct Innermost(SendWrapper<Weak<dyn Layered>>);
+
+/// Makes a layer known to those around it, and to those that the request reaches after it.
+pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
+    if let Some(outer) = layer.neighbours().around() {
+        let mut within = outer.neighbours().within.borrow_mut();
+        if !within.iter().any(|known| Rc::ptr_eq(known, layer)) {
+            within.push(Rc::clone(layer));
+        }
+    }
+    request.extensions_mut().insert(Innermost(SendWrapper(Rc::downgrade(layer))));
+}
+
+/// Whether there is a layer around, for whatever type.
+#[cfg(target_family = "wasm")]
+pub(super) fn is_within_a_layer(parts: &http::request::Parts) -> bool {
+    parts.extensions.get::<Innermost>().is_some()
+}
+
+fn is<S: Any>(layer: &Rc<dyn Layered>) -> bool {
+    let layer: &dyn Any = &**layer;
+    layer.is::<S>()
+}
+
+impl dyn Layered {
+    /// Whether there is no layer around it.
+    pub(super) fn is_outermost(&self) -> bool {
+        self.neighbours().around().is_none()
+    }
+
+    /// Whether a layer around it has a session open, which then decides about another run.
+    pub(super) fn is_within_an_open_one(&self) -> bool {
+        self.neighbours().all_around().any(|outer| outer.is_open())
+    }
+
+    /// Whether the handler may run again for it and for all layers within it.
+    pub(super) fn may_all_run_again(&self) -> bool {
+        self.may_run_again() && self.neighbours().within.borrow().iter().all(|inner| inner.may_all_run_again())
+    }
+
+    /// Drops what the handler did to the sessions of it and of all layers within it.
+    pub(super) fn forget_run_of_all(&self) {
+        self.forget_run();
+        self.neighbours().set_cookie.borrow_mut().clear();
+        for inner in self.neighbours().within.borrow().iter() {
+            inner.forget_run_of_all();
+        }
+    }
+
+    /// The `Set-Cookie` lines that the layers within it have given their replies.
+    pub(super) fn set_cookie_within(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for inner in self.neighbours().within.borrow().iter() {
+            lines.extend(inner.set_cookie_within());
+            lines.extend_from_slice(&inner.neighbours().set_cookie.borrow());
+        }
+        lines
+    }
+}

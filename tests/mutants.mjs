@@ -91,6 +91,7 @@ const mutants = [
   // The halves.
   ["who commits again what may be stored is told so", "src/session.rs", "_ if self.progress == Progress::UnsureAtTheEnd => Err(unsure()),", "", "halves", "a_write_that_may_be_stored"],
   ["what is dropped under way may be stored", "src/session.rs", "        self.progress = Progress::Unsure;\n        let result = write.await;", "        let result = write.await;\n        self.progress = Progress::Unsure;", "halves", "dropped_under_way"],
+  ["a save that is left may be stored", "src/session.rs", "        self.progress = Progress::Unsure;\n        let result = write.await;", "        let result = write.await;\n        self.progress = Progress::Unsure;", "explorer", "a save that is left"],
   ["what may be stored is not opened again", "src/sessions.rs", "if is_unsure {", "if false {", "halves", "a_write_that_may_be_stored"],
   ["a renewal that is due stays due", "src/session.rs", "matches!(found, Cookie::Noted | Cookie::Due)", "found == Cookie::Due", "halves", "a_cookie_that_is_to_be_renewed"],
   ["and so does a new id", "src/session.rs", "matches!(found, Cookie::Noted | Cookie::Due)", "found == Cookie::Noted", "halves", "still_owes_its_cookie"],

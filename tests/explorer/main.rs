@@ -19,6 +19,7 @@ mod world;
 use std::collections::VecDeque;
 
 use requests::Act::{self, *};
+use requests::By;
 use run::{ADVERSARY as A, Run, Scenario, VISITOR as V};
 use stores::{Flaw, Kind};
 use world::Choices;
@@ -74,6 +75,7 @@ fn explore(scenario: &Scenario) -> Result<(), String> {
 
 fn scenarios() -> Vec<Scenario> {
     let of = Scenario::of;
+    let halves = |scenario: Scenario| Scenario { by: By::Halves, ..scenario };
     let lossy = |scenario: Scenario| Scenario { faults: OfAnything(3), leaves: 1, loses_replies: true, ..scenario };
     vec![
         // Exact: no update is lost, and none is applied twice.
@@ -84,6 +86,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { faults: OfAnything(4), ..of("counts and looks, all lost", &[(V, Count), (V, Look), (V, Count)]) },
         Scenario { faults: OfWrites(4), ..of("updates, answers lost", &[(V, CountByUpdate), (V, CountAndDeliver)]) },
         Scenario { faults: OfWrites(3), ..of("a handler that goes on", &[(V, CountAndGoOn), (V, Count)]) },
+        Scenario { faults: OfWrites(2), ..of("a save that is left", &[(V, CountAndLeaveTheSave), (V, Count)]) },
+        of("a save that is left, and a logout", &[(V, CountAndLeaveTheSave), (V, Reset), (V, Count)]),
         Scenario {
             jumps: vec![6, 6],
             leaves: 1,
@@ -138,6 +142,14 @@ fn scenarios() -> Vec<Scenario> {
         // Two releases.
         Scenario { releases: true, ..of("two releases look", &[(V, Look), (V, Look), (V, Look)]) },
         Scenario { releases: true, age: 20, ..of("two releases", &[(V, Count), (V, Look), (V, LogIn), (V, Look)]) },
+        // Callers without a handler.
+        halves(of("counts by halves", &[(V, Count), (V, CountByUpdate), (V, Count)])),
+        halves(Scenario { faults: OfWrites(3), ..of("counts by halves, answers lost", &[(V, Count), (V, Count)]) }),
+        halves(of("a voucher by halves", &[(V, Take), (V, Reset), (V, Count)])),
+        halves(of("a logout and a login by halves", &[(V, LogIn), (V, Reset), (V, Count)])),
+        halves(of("a login and an adversary's by halves", &[(V, LogIn), (A, LogIn), (A, Count)])),
+        halves(Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time by halves", &[(V, Look), (V, Count)]) }),
+        halves(Scenario { jumps: vec![31], ..lossy(of("halves, all lost", &[(V, LogIn), (V, Reset), (V, Count)])) }),
         // Everything at once.
         Scenario {
             jumps: vec![6, 30, 20],

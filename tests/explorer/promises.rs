@@ -55,7 +55,8 @@ fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
     }
     let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.logs_out());
     for got in got.iter().filter(|_| is_exact) {
-        let is_counted = got.act.changes_data() && !matches!(got.act, Act::Take | Act::TakeAndSave | Act::CountAndGoOn);
+        let is_counted = got.act.changes_data()
+            && !matches!(got.act, Act::Take | Act::TakeAndSave | Act::CountAndGoOn | Act::CountAndLeaveTheSave);
         let is_stored = matches!(got.replied(), Some(Effect::Created | Effect::Saved | Effect::Moved));
         if is_counted && is_stored && !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
             return Err(format!("write {} was acknowledged and is lost", got.number));

@@ -1,9 +1,12 @@
 //! What requests do to a session, what their handlers saw, and what was answered.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Platform, Session, Sessions};
+use edge_session::{Effect, Error, ErrorKind, Incoming, Opened, Outcome, Platform, Session, Sessions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +68,8 @@ pub enum Act {
     CountAndDeliver,
     /// Saves, hides that it failed, and counts once more.
     CountAndGoOn,
+    /// Begins a save, waits for something else, and counts once more.
+    CountAndLeaveTheSave,
     /// Takes the voucher, and delivers for it.
     Take,
     TakeAndSave,
@@ -170,6 +175,11 @@ async fn handle<T: Data>(
             drop(session.save().await);
             session.writes().push(number + 1000);
         }
+        Act::CountAndLeaveTheSave => {
+            session.writes().push(number);
+            poll_once(session.save()).await;
+            session.writes().push(number + 1000);
+        }
         Act::Take => {
             let took = session
                 .update(|data| {
@@ -211,8 +221,22 @@ async fn handle<T: Data>(
     Ok(())
 }
 
+async fn poll_once<R>(future: impl Future<Output = R>) {
+    let mut future = pin!(future);
+    poll_fn(|context| Poll::Ready(drop(future.as_mut().poll(context)))).await;
+}
+
+/// Who makes the two halves of a request one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Run,
+    /// A caller without a handler, who opens the session, changes it and commits it, and opens it again after a lost race.
+    Halves,
+}
+
 /// Sends a request, and says what was answered.
 pub async fn ask<T: Data>(
+    by: By,
     sessions: &Sessions,
     cookie: Option<&str>,
     act: Act,
@@ -222,13 +246,51 @@ pub async fn ask<T: Data>(
 ) -> (Answer, Vec<String>) {
     let incoming = Incoming::new().cookie(cookie);
     let handler = async |session: &mut Session<T>| handle(session, act, number, notes, world).await;
+    let failed = |error: Error| (Answer::Failed(error.kind()), Vec::new());
+    if by == By::Halves {
+        return by_halves(sessions, &incoming, act, handler).await.unwrap_or_else(failed);
+    }
     match sessions.run(&incoming, handler).await {
         Ok(Outcome::Replied { set_cookie, timing, .. }) => {
             (Answer::Replied { effect: timing.effect, attempts: timing.attempts }, set_cookie)
         }
         Ok(Outcome::Expired { set_cookie, .. }) => (Answer::Expired, set_cookie),
         Ok(Outcome::Failed(error)) => panic!("the handler returns what its save said, and nothing else: {error}"),
-        Err(error) => (Answer::Failed(error.kind()), Vec::new()),
+        Err(error) => failed(error),
         Ok(_) => panic!("this release has no other outcome"),
     }
+}
+
+async fn by_halves<T: Data>(
+    sessions: &Sessions,
+    incoming: &Incoming<'_>,
+    act: Act,
+    handler: impl AsyncFn(&mut Session<T>) -> Result<(), Error>,
+) -> Result<(Answer, Vec<String>), Error> {
+    let mut session = match sessions.open::<T>(incoming).await? {
+        Opened::Session(session) => session,
+        Opened::Expired { set_cookie, .. } => return Ok((Answer::Expired, set_cookie)),
+        _ => panic!("this release finds nothing else"),
+    };
+    for attempts in 1.. {
+        let committed = match handler(&mut session).await {
+            Ok(()) => sessions.commit(&mut session).await,
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(set_cookie) => {
+                let effect = match session.record() {
+                    _ if act.logs_out() => Effect::Killed,
+                    None => Effect::Dropped,
+                    Some(_) if act.changes_data() => Effect::Saved,
+                    Some(_) => Effect::Nothing,
+                };
+                return Ok((Answer::Replied { effect, attempts }, set_cookie));
+            }
+            Err(error) if error.kind() == ErrorKind::Contended => session = sessions.reopen(session).await?,
+            Err(error) if error.kind() == ErrorKind::Ended => return Ok((Answer::Expired, Vec::new())),
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("it is opened again thirty times at the most")
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
 use pollster::block_on;
 
-use crate::requests::{Act, First, Got, Notes, Second, Seen, ask};
+use crate::requests::{Act, By, First, Got, Notes, Second, Seen, ask};
 use crate::stores::{Exact, Flaw, Inside, Keys, Kind, ScheduledKv};
 use crate::world::{Choices, Faults, Turn, World};
 
@@ -38,6 +38,7 @@ pub struct Scenario {
     pub loses_replies: bool,
     /// Whether requests meet two releases in turn.
     pub releases: bool,
+    pub by: By,
     /// Seconds since the session began.
     pub age: u64,
     pub flaw: Flaw,
@@ -55,6 +56,7 @@ impl Scenario {
             leaves: 0,
             loses_replies: false,
             releases: false,
+            by: By::Run,
             age: 0,
             flaw: Flaw::None,
         }
@@ -182,10 +184,11 @@ impl Run {
             set_cookie: Vec::new(),
             notes: Rc::clone(&notes),
         });
+        let by = self.scenario.by;
         let (answer, set_cookie) = if self.scenario.releases && place % 2 == 1 {
-            ask::<Second>(&self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
+            ask::<Second>(by, &self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
         } else {
-            ask::<First>(&self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
+            ask::<First>(by, &self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
         };
         self.world.tell(format_args!("request {place} is answered: {answer:?} {set_cookie:?}"));
         let ended = self.event();
@@ -276,7 +279,7 @@ impl Run {
     pub fn seen_by(&self, cookie: Option<&str>) -> Seen {
         let notes = RefCell::new(Notes::default());
         let still = undisturbed(&self.world, &self.inside, self.scenario.parameters);
-        block_on(ask::<First>(&still, cookie, Act::Look, 999, &notes, &self.world));
+        block_on(ask::<First>(By::Run, &still, cookie, Act::Look, 999, &notes, &self.world));
         notes.into_inner().saw.pop().unwrap_or_default()
     }
 

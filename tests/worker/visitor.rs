@@ -137,11 +137,31 @@ pub fn without_times(text: &str) -> String {
 /// The whole answer to `GET /count` with these header lines, byte for byte as given: for what no
 /// client library would send.
 pub fn raw_count(worker: &Worker, header_lines: &[u8]) -> String {
-    let authority = worker.url.strip_prefix("http://").unwrap().trim_end_matches('/');
-    let mut stream = TcpStream::connect(authority).unwrap();
-    let head = format!("GET /count HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
-    stream.write_all(&[head.as_bytes(), header_lines, b"\r\n\r\n"].concat()).unwrap();
+    let mut stream = sent(worker, "count", &[b"Connection: close\r\n", header_lines].concat());
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Asks for a WebSocket, and gives the answer's head, once its greeting `hello` has arrived.
+pub fn raw_upgrade(worker: &Worker, path: &str) -> String {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let mut stream = sent(worker, path, upgrade.as_bytes());
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        let mut byte = [0];
+        let read = stream.read(&mut byte).unwrap();
+        assert_eq!(read, 1, "{}", String::from_utf8_lossy(&answer));
+        answer.extend(byte);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn sent(worker: &Worker, path: &str, header_lines: &[u8]) -> TcpStream {
+    let authority = worker.url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let mut stream = TcpStream::connect(authority).unwrap();
+    let head = format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\n");
+    stream.write_all(&[head.as_bytes(), header_lines, b"\r\n\r\n"].concat()).unwrap();
+    stream
 }

@@ -14,7 +14,10 @@ use edge_session::{
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::{Context, Delay, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event, js_sys, web_sys};
+use worker::{
+    Context, Delay, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
+    WebSocketPair, durable_object, event, js_sys, web_sys,
+};
 
 /// The Durable Object that `routes.toml` declares.
 pub use edge_session::SessionObject;
@@ -73,6 +76,9 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/shop" => shop(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await.map(Response::from),
         "/fetched-by-worker" => fetched(request, env, Response::from).await,
+        "/socket" => opens_socket(request, env).await,
+        "/socket-of-a-room" => room(request, env, |response| response).await.map(Response::from),
+        "/socket-of-a-room-by-worker" => room(request, env, Response::from).await,
         path => match path.strip_prefix("/stored/") {
             Some(key) => stored(key, env).await,
             None => Response::error("not found", 404),
@@ -310,6 +316,49 @@ async fn fetched<R: HttpResponse>(
         session.count = session.count.saturating_add(1);
         let object = env.durable_object("SESSION_OBJECTS")?.get_by_name("nobody")?;
         Ok(convert(object.fetch_with_str("https://session/").await?.into()))
+    })
+    .await
+}
+
+/// Greets by a WebSocket.
+fn socket() -> Result<Response> {
+    let WebSocketPair { client, server } = WebSocketPair::new()?;
+    server.accept()?;
+    server.send_with_str("hello")?;
+    Response::from_websocket(client)
+}
+
+async fn opens_socket(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        socket()
+    })
+    .await
+}
+
+/// An object that greets: its response is one that was fetched.
+#[durable_object]
+struct Room;
+
+impl DurableObject for Room {
+    fn new(_state: State, _env: Env) -> Self {
+        Self
+    }
+
+    async fn fetch(&self, _request: Request) -> Result<Response> {
+        socket()
+    }
+}
+
+async fn room<R: HttpResponse>(
+    request: &Request,
+    env: &Env,
+    convert: impl Fn(web_sys::Response) -> R,
+) -> worker::Result<R> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        let room = env.durable_object("ROOMS")?.get_by_name("lobby")?;
+        Ok(convert(room.fetch_with_request(request.clone()?).await?.into()))
     })
     .await
 }

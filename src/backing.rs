@@ -8,7 +8,7 @@ use std::task::Poll;
 use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
-use crate::platform::{Sleep, part_of};
+use crate::platform::{Sleep, random_pause};
 use crate::store::{Answer, AnyStore};
 use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Updated};
 
@@ -163,17 +163,14 @@ impl Backing {
         if attempt >= ATTEMPTS {
             return Err(Error::contended());
         }
-        self.back_off(attempt).await
+        self.back_off(attempt).await;
+        Ok(())
     }
 
     /// Waits a random while, on average longer with each lost race, so that those who lost do not meet again.
-    pub(crate) async fn back_off(&self, attempt: u32) -> Result<(), Error> {
-        let mut random = [0; 1];
-        self.platform.fill_random(&mut random)?;
-        let [random] = random;
+    pub(crate) async fn back_off(&self, attempt: u32) {
         let longest = 8_u32.saturating_mul(1 << attempt.min(7));
-        self.platform.sleep(part_of(longest, random)).await;
-        Ok(())
+        random_pause(&*self.platform, 0, longest).await;
     }
 
     async fn within_deadline<T>(&self, mut answer: Answer<'_, T>) -> Result<T, Error> {

@@ -51,18 +51,14 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 /// Something to be done, of which nobody awaits a result.
 pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// A random part of a pause: `random` 256ths of it.
-pub(crate) fn part_of(milliseconds: u32, random: u8) -> u32 {
-    milliseconds.saturating_mul(u32::from(random)) >> 8
-}
-
 /// Waits for `least` milliseconds and a random part of `longest`, so that those who failed together do not return
 /// together. Without random bytes the pause is the longest.
-pub(crate) async fn random_pause(platform: &impl Platform, least: u32, longest: u32) {
+pub(crate) async fn random_pause(platform: &(impl Platform + ?Sized), least: u32, longest: u32) {
     let mut random = [u8::MAX; 1];
     drop(platform.fill_random(&mut random));
     let [random] = random;
-    platform.sleep(part_of(longest, random).saturating_add(least)).await;
+    let part = longest.saturating_mul(u32::from(random)) >> 8;
+    platform.sleep(part.saturating_add(least)).await;
 }
 
 /// A platform for tests: the clock stands until it is moved, sleeping takes no time, the log is kept.

@@ -234,7 +234,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let pending = self.intent == Intent::NewId || self.changed(false)?.is_some();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                self.backing.back_off(attempt).await?;
+                self.backing.back_off(attempt).await;
                 self.reload().await?;
             }
             if self.intent == Intent::End {

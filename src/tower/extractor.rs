@@ -179,7 +179,7 @@ where
                 if let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>() {
                     slot.tell();
                 }
-                Err(expired(&message))
+                Err(expired::<T>(&message))
             }
             Err(error) => Err(rejection::<T>(&error)),
         }

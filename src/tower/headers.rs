@@ -16,18 +16,13 @@ pub(super) struct Answered {
     pub(super) asked_for: Option<TypeId>,
 }
 
-/// Noted in a response to one whose session has expired.
+/// Noted in a response to one whose session, of this type, has expired.
 #[derive(Clone)]
-pub(super) struct Expired;
+pub(super) struct Expired(pub(super) TypeId);
 
-/// Noted in the response of a layer that refused its handler's work, for the layers around it.
+/// Noted in the response of a layer that refused its handler's work: those around it save nothing of it either.
 #[derive(Clone)]
-pub(super) enum Refused {
-    /// By this error, which is not logged yet: a race was lost, and the handler may run again.
-    Lost(Error),
-    /// For good.
-    Answered,
-}
+pub(super) struct Refused;
 
 /// The response that a visitor may see of an error: its status, `Retry-After` with a 503, and not a word of the message.
 ///
@@ -48,15 +43,10 @@ fn made_of(error: &Error, asked_for: Option<TypeId>) -> Response {
     response
 }
 
-pub(super) fn noted(mut response: Response, refused: Refused) -> Response {
-    response.extensions_mut().insert(refused);
-    response
-}
-
 /// The response to one whose session has expired.
-pub(super) fn expired(message: &str) -> Response {
+pub(super) fn expired<T: 'static>(message: &str) -> Response {
     let mut response = refused(&Refusal::expired(message));
-    response.extensions_mut().insert(Expired);
+    response.extensions_mut().insert(Expired(TypeId::of::<T>()));
     response
 }
 

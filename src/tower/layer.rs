@@ -18,11 +18,11 @@ use tower_service::Service;
 use worker::Env;
 
 use super::extractor::Handle;
-use super::headers::{self, Answered, Expired, Refused, refused};
+use super::headers::{Answered, Expired, Refused, refused};
 use super::replay::{self, Replay};
 use super::send::{SendFuture, SendWrapper};
 use super::slot::{Expiry, Place, Slot};
-use super::stack::{self, Layered, Neighbours};
+use super::stack::{self, Answering, Layered, Neighbours};
 use crate::arrival::Arrival;
 use crate::timing::Stopwatch;
 use crate::{Error, ErrorKind, Incoming, Refusal, SessionHeaders, Sessions};
@@ -43,6 +43,9 @@ type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 /// - Below several layers each commits by itself, the innermost first. A lost race runs the handler again for all of them,
 ///   as long as nothing is stored: one that is lost after a layer within has stored its session is a 503. So a handler
 ///   that changes two sessions uses [`update`](super::Session::update) for both.
+/// - A middleware that gives up on its handler or tries it again, for a time limit or after an error, belongs around this
+///   layer. Within it, what half a handler did to the session is saved with the response that the middleware makes, unless
+///   that is a 5xx.
 /// - An [`Error`] of the session layer as the response is answered as what it is.
 pub struct SessionLayer<T> {
     sessions: SendWrapper<Sessions>,
@@ -139,9 +142,13 @@ where
 {
     let slot = match layer.enter(&mut request) {
         Ok(slot) => slot,
-        Err(error) => return Ok(layer.refuse(&error, &[])),
+        Err(error) => {
+            layer.log(&error);
+            return Ok(layer.reply_with(&error, &[]));
+        }
     };
     let this: &dyn Layered = &*slot;
+    let _answering = Answering(this);
     let (replay, mut request) = match Replay::of(request).await {
         Ok(replay) => replay,
         Err(_) => return Ok(replay::refused()),
@@ -156,7 +163,7 @@ where
         };
         slot.note_run(stopwatch.lap(), loads);
 
-        let (lost, response) = match slot.settle(&mut response).await {
+        let (lost, reply) = match slot.settle(&response).await {
             Settled::Untouched => return Ok(layer.replaced(response, this)),
             Settled::Stored(set_cookie) => {
                 let timing = slot.server_timing(stopwatch.lap());
@@ -167,7 +174,9 @@ where
                 return Ok(response);
             }
             Settled::Expired(Expiry { message, set_cookie }) => {
-                if response.extensions_mut().remove::<Expired>().is_some() {
+                if let Some(Expired(of)) = response.extensions().get()
+                    && *of == TypeId::of::<T>()
+                {
                     response = (layer.reply)(&Refusal::expired(&message));
                 }
                 let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
@@ -175,27 +184,34 @@ where
                 this.neighbours().note_set_cookie(&set_cookie);
                 return Ok(response);
             }
-            Settled::Unsaved => {
+            Settled::Unsaved(ignored) => {
+                if let Some(error) = ignored {
+                    layer.log(&error);
+                }
                 let mut response = layer.replaced(response, this);
                 SessionHeaders::default().add_to_map(response.headers_mut());
                 return Ok(response);
             }
-            Settled::Refused(refusal) => return Ok(layer.refuse(&refusal, &this.set_cookie_within())),
+            Settled::Refused(refusal) => return Ok(layer.refuse(&refusal, this)),
             Settled::Lost(refusal) => {
-                let response = layer.reply(&refusal, &this.set_cookie_within());
-                (refusal, response)
+                // A service may be ready again only when its response is gone.
+                drop(response);
+                (refusal, None)
             }
-            Settled::LostWithin(refusal) => (refusal, response),
+            Settled::LostWithin(refusal) => (refusal, Some(response)),
         };
         if this.is_within_an_open_one() {
-            return Ok(headers::noted(response, Refused::Lost(lost)));
+            let reply = reply.unwrap_or_else(|| layer.reply(&lost, this));
+            this.neighbours().leave(lost);
+            return Ok(reply);
         }
         let again = if this.may_all_run_again() { replay.request() } else { None };
         let Some(again) = again else {
             slot.abandon();
             layer.log(&lost);
-            return Ok(headers::noted(response, Refused::Answered));
+            return Ok(reply.unwrap_or_else(|| layer.reply(&lost, this)));
         };
+        drop(reply);
         this.forget_run_of_all();
         request = again;
         poll_fn(|context| inner.poll_ready(context)).await?;
@@ -232,9 +248,9 @@ impl<T> SessionLayer<T> {
     }
 
     /// The error in the log, and the reply to it.
-    fn refuse(&self, error: &Error, set_cookie: &[String]) -> Response {
+    fn refuse(&self, error: &Error, this: &dyn Layered) -> Response {
         self.log(error);
-        self.reply(error, set_cookie)
+        self.reply(error, this)
     }
 
     fn log(&self, error: &Error) {
@@ -243,12 +259,17 @@ impl<T> SessionLayer<T> {
     }
 
     /// The reply in the handler's place. What layers within it have told the visitor's browser, it is still told.
-    fn reply(&self, error: &Error, set_cookie: &[String]) -> Response {
+    fn reply(&self, error: &Error, this: &dyn Layered) -> Response {
+        self.reply_with(error, &this.set_cookie_within())
+    }
+
+    fn reply_with(&self, error: &Error, set_cookie: &[String]) -> Response {
         let refusal = Refusal::from(error);
         let mut response = (self.reply)(&refusal);
         let headers = SessionHeaders { retry_after: refusal.retry_after, set_cookie, ..SessionHeaders::default() };
         headers.add_to_map(response.headers_mut());
-        headers::noted(response, Refused::Answered)
+        response.extensions_mut().insert(Refused);
+        response
     }
 
     /// The response to an error that is no layer's is the outermost's.
@@ -257,7 +278,7 @@ impl<T> SessionLayer<T> {
             return response;
         }
         match response.extensions_mut().remove::<Answered>() {
-            Some(Answered { error, .. }) => self.refuse(&error, &this.set_cookie_within()),
+            Some(Answered { error, .. }) => self.refuse(&error, this),
             None => response,
         }
     }
@@ -279,8 +300,8 @@ enum Settled {
     Stored(Vec<String>),
     /// It was told that the session has expired.
     Expired(Expiry),
-    /// It failed by itself, or there is no session to store.
-    Unsaved,
+    /// It failed by itself, or there is no session to store: since this error, of which it has not answered.
+    Unsaved(Option<Error>),
     /// It failed by an error of ours.
     Refused(Error),
     /// It lost a race on its session, and may run again.
@@ -290,57 +311,53 @@ enum Settled {
 }
 
 impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
-    async fn settle(&self, response: &mut Response) -> Settled {
+    async fn settle(&self, response: &Response) -> Settled {
         let answered = response.extensions().get::<Answered>();
         let rejected = answered.filter(|answered| answered.asked_for == Some(TypeId::of::<T>()));
         let rejected = rejected.map(|answered| answered.error.clone());
         let mut session = match self.replace(Place::Out) {
             Place::In(session) => session,
             Place::Out => {
-                return Settled::Refused(Error::new(
-                    ErrorKind::Nested,
-                    format_args!(
-                        "a Session<{}> outlived its handler, so that it was not saved: drop it before the response leaves",
-                        type_name::<T>()
-                    ),
-                ));
+                return Settled::Refused(
+                    self.nested("outlived its handler, so that it was not saved: drop it before the response leaves"),
+                );
             }
             Place::Told(expiry) => return Settled::Expired(expiry),
-            Place::Expired(expiry) => {
-                self.replace(Place::Expired(expiry));
-                return Settled::Unsaved;
-            }
             other => {
+                let unsaved = match &other {
+                    Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
+                    Place::Expired(_) => Settled::Unsaved(None),
+                    _ => Settled::Untouched,
+                };
                 self.replace(other);
-                return rejected.map_or(Settled::Untouched, Settled::Refused);
+                return rejected.map_or(unsaved, Settled::Refused);
             }
         };
-        let refusal = match response.extensions().get::<Refused>().cloned() {
-            Some(Refused::Lost(error)) => {
-                self.put(session);
-                return Settled::LostWithin(error);
-            }
-            refused if refused.is_some() || answered_or_failed(response) => match self.sessions.abandon(&mut session) {
-                Some(refusal) => refusal,
-                None => {
-                    self.put(session);
-                    return rejected.map_or(Settled::Unsaved, Settled::Refused);
-                }
-            },
-            _ => match self.sessions.commit(&mut session).await {
+        let this: &dyn Layered = self;
+        if let Some(error) = this.lost_within() {
+            self.put(session);
+            return Settled::LostWithin(error);
+        }
+        let has_failed = answered.is_some()
+            || response.extensions().get::<Refused>().is_some()
+            || response.status().is_server_error();
+        let refusal = if has_failed {
+            self.sessions.abandon(&mut session)
+        } else {
+            match self.sessions.commit(&mut session).await {
                 Ok(set_cookie) => {
                     self.timing.borrow_mut().effect = session.effect();
                     self.put(session);
                     return Settled::Stored(set_cookie);
                 }
-                Err(refusal) => refusal,
-            },
+                Err(refusal) => Some(refusal),
+            }
         };
         self.put(session);
-        if refusal.kind() == ErrorKind::Contended && self.may_run_again() {
-            Settled::Lost(refusal)
-        } else {
-            Settled::Refused(refusal)
+        match refusal {
+            Some(refusal) if refusal.kind() == ErrorKind::Contended && self.may_run_again() => Settled::Lost(refusal),
+            Some(refusal) => Settled::Refused(refusal),
+            None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),
         }
     }
 
@@ -369,9 +386,4 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             self.put(session);
         }
     }
-}
-
-/// Whether a handler's response says that it failed.
-fn answered_or_failed(response: &Response) -> bool {
-    response.extensions().get::<Answered>().is_some() || response.status().is_server_error()
 }

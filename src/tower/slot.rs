@@ -1,3 +1,4 @@
+use std::any::type_name;
 use std::cell::RefCell;
 use std::future::Future;
 use std::mem;
@@ -64,24 +65,35 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
 
     /// The session, loaded at its first use in a run.
     pub(super) async fn take(&self) -> Result<Taken<Session<T>>, Error> {
-        let place = self.replace(Place::Out);
-        let place = match place {
+        if !self.neighbours.is_running() {
+            let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
+            self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
+            return Err(error);
+        }
+        let place = match self.replace(Place::Out) {
             Place::Unopened => {
                 // Another extractor may ask for it meanwhile, or this one be dropped.
                 self.replace(Place::Unopened);
-                let opened = self.timed(self.sessions.open_for(&self.arrival)).await?;
+                let opened = self.timed(self.sessions.open_for(&self.arrival)).await;
                 match (self.replace(Place::Out), opened) {
-                    (Place::Unopened, Opened::Session(session)) => Place::In(session),
-                    (Place::Unopened, Opened::Expired { message, set_cookie }) => {
+                    (Place::Unopened, Ok(Opened::Session(session))) => Place::In(session),
+                    (Place::Unopened, Ok(Opened::Expired { message, set_cookie })) => {
                         Place::Expired(Expiry { message, set_cookie })
                     }
+                    (Place::Unopened, Err(error)) => Place::Failed(error),
                     (other, _) => other,
                 }
             }
-            Place::Lost(session) => match self.timed(self.sessions.reopen(session)).await {
-                Ok(session) => Place::In(session),
-                Err(error) => Place::Failed(error),
-            },
+            Place::Lost(session) => {
+                // For a handler that does not wait for it.
+                self.replace(Place::Failed(Error::contended()));
+                let reopened = self.timed(self.sessions.reopen(session)).await;
+                self.replace(Place::Out);
+                match reopened {
+                    Ok(session) => Place::In(session),
+                    Err(error) => Place::Failed(error),
+                }
+            }
             other => other,
         };
         match place {
@@ -98,14 +110,14 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                 self.replace(Place::Failed(error.clone()));
                 Err(error)
             }
-            Place::Unopened | Place::Lost(_) | Place::Out => Err(Error::new(
-                ErrorKind::Nested,
-                format_args!(
-                    "a handler asked for its Session<{}> while it, or a middleware around it, had it already: pass it on instead",
-                    std::any::type_name::<T>()
-                ),
+            Place::Unopened | Place::Lost(_) | Place::Out => Err(self.nested(
+                "was asked for while a handler, or a middleware around it, had it already: pass it on instead",
             )),
         }
+    }
+
+    pub(super) fn nested(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Nested, format_args!("a Session<{}> {what}", type_name::<T>()))
     }
 
     async fn timed<R>(&self, load: impl Future<Output = R>) -> R {
@@ -143,7 +155,7 @@ impl<T: 'static> Layered for Slot<T> {
     }
 
     fn type_name(&self) -> &'static str {
-        std::any::type_name::<T>()
+        type_name::<T>()
     }
 
     fn neighbours(&self) -> &Neighbours {
@@ -169,12 +181,9 @@ impl<T: 'static> Layered for Slot<T> {
     fn forget_run(&self) {
         let place = match self.replace(Place::Out) {
             Place::In(session) => Place::Lost(session),
+            Place::Told(expiry) => Place::Expired(expiry),
             other => other,
         };
         self.replace(place);
-    }
-
-    fn is_between_runs(&self) -> bool {
-        matches!(*self.place.borrow(), Place::Lost(_) | Place::Failed(_))
     }
 }

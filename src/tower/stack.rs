@@ -24,14 +24,24 @@ pub(super) trait Layered: Any {
 
     /// Drops what the handler did: its session is loaded again when the next run asks for it.
     fn forget_run(&self);
+}
 
-    /// Whether it waits for that next run.
-    fn is_between_runs(&self) -> bool;
+/// Where a layer is with its request.
+enum Standing {
+    /// Its handler runs, or it commits.
+    Running,
+    /// It has answered.
+    Answered,
+    /// It has answered for the time being: it lost this race, and leaves it to a layer around it to run the handler again.
+    /// (Not noted in its response, which a middleware between them may replace.)
+    Lost(Error),
+    /// The request comes to it once more, in another run of the handler.
+    Awaited,
 }
 
 /// The layers next to one, in a request.
-#[derive(Default)]
 pub(super) struct Neighbours {
+    standing: RefCell<Standing>,
     around: Option<Weak<dyn Layered>>,
     within: RefCell<Vec<Rc<dyn Layered>>>,
     /// The `Set-Cookie` lines that this one gave its reply, which goes if a layer around puts another in its place.
@@ -42,11 +52,39 @@ impl Neighbours {
     /// Those of a layer that the request now reaches.
     pub(super) fn of(request: &Request) -> Self {
         let around = request.extensions().get::<Innermost>().map(|Innermost(around)| around.0.clone());
-        Self { around, ..Self::default() }
+        Self {
+            standing: RefCell::new(Standing::Running),
+            around,
+            within: RefCell::default(),
+            set_cookie: RefCell::default(),
+        }
     }
 
+    /// Whether its handler runs, or it commits.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Running)
+    }
+
+    /// The next one around, unless it has answered: work that goes on after that is on its own.
     fn around(&self) -> Option<Rc<dyn Layered>> {
-        self.around.as_ref().and_then(Weak::upgrade)
+        let around = self.around.as_ref().and_then(Weak::upgrade);
+        around.filter(|around| around.neighbours().is_running())
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Awaited)
+    }
+
+    fn lost(&self) -> Option<Error> {
+        match &*self.standing.borrow() {
+            Standing::Lost(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Leaves this race to a layer around it.
+    pub(super) fn leave(&self, lost: Error) {
+        self.standing.replace(Standing::Lost(lost));
     }
 
     /// From the next one around outwards.
@@ -71,13 +109,16 @@ impl Neighbours {
         }
     }
 
-    /// This layer's part of the run before, if one around it runs its handler again.
+    /// This layer's part of the run before, which nobody else takes, if one around it runs its handler again.
     pub(super) fn run_before<S: Layered>(&self, cookie_name: &str) -> Option<Rc<S>> {
         let around = self.around()?;
         let within = around.neighbours().within.borrow();
-        let same = within.iter().find(|inner| inner.is_between_runs() && inner.cookie_name() == cookie_name)?;
-        let same: Rc<dyn Any> = Rc::<dyn Layered>::clone(same);
-        same.downcast().ok()
+        let mut same =
+            within.iter().filter(|inner| inner.neighbours().is_awaited() && inner.cookie_name() == cookie_name);
+        let same: Rc<dyn Any> = Rc::<dyn Layered>::clone(same.next()?);
+        let same: Rc<S> = same.downcast().ok()?;
+        same.neighbours().standing.replace(Standing::Running);
+        Some(same)
     }
 
     pub(super) fn note_set_cookie(&self, lines: &[String]) {
@@ -93,11 +134,28 @@ struct Innermost(SendWrapper<Weak<dyn Layered>>);
 pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
     if let Some(outer) = layer.neighbours().around() {
         let mut within = outer.neighbours().within.borrow_mut();
+        // A middleware that tries again has heard of a race that was lost before.
+        let twins = within.iter().filter(|known| known.cookie_name() == layer.cookie_name());
+        for twin in twins.filter(|twin| twin.neighbours().lost().is_some()) {
+            twin.neighbours().standing.replace(Standing::Answered);
+        }
         if !within.iter().any(|known| Rc::ptr_eq(known, layer)) {
             within.push(Rc::clone(layer));
         }
     }
     request.extensions_mut().insert(Innermost(SendWrapper(Rc::downgrade(layer))));
+}
+
+/// While it lives, the layer has not answered.
+pub(super) struct Answering<'a>(pub(super) &'a dyn Layered);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let mut standing = self.0.neighbours().standing.borrow_mut();
+        if let Standing::Running = *standing {
+            *standing = Standing::Answered;
+        }
+    }
 }
 
 /// Whether there is a layer around, for whatever type.
@@ -132,8 +190,15 @@ impl dyn Layered {
         self.forget_run();
         self.neighbours().set_cookie.borrow_mut().clear();
         for inner in self.neighbours().within.borrow().iter() {
+            inner.neighbours().standing.replace(Standing::Awaited);
             inner.forget_run_of_all();
         }
+    }
+
+    /// The race that a layer within it lost, and left to it.
+    pub(super) fn lost_within(&self) -> Option<Error> {
+        let within = self.neighbours().within.borrow();
+        within.iter().find_map(|inner| inner.neighbours().lost().or_else(|| inner.lost_within()))
     }
 
     /// The `Set-Cookie` lines that the layers within it have given their replies.

@@ -35,6 +35,7 @@ mod headers;
 mod layer;
 mod replay;
 mod send;
+mod settle;
 mod slot;
 mod stack;
 

@@ -97,7 +97,7 @@ const mutants = [
   ["and so does a new id", "src/session.rs", "matches!(found, Cookie::Noted | Cookie::Due)", "found == Cookie::Noted", "halves", "still_owes_its_cookie"],
   // The layer for axum.
   ["a route that uses no session loads none", "src/tower/layer.rs", "let this: &dyn Layered = &*slot;", "let this: &dyn Layered = &*slot;\n    if let Ok(super::slot::Taken::Session(session)) = slot.take().await {\n        slot.put(session);\n    }", "axum", "costs_no_store_call"],
-  ["a response of 5xx saves nothing", "src/tower/layer.rs", "|| response.status().is_server_error()", "", "axum", "a_response_of_5xx"],
+  ["a response of 5xx saves nothing", "src/tower/settle.rs", "|| response.status().is_server_error()", "", "axum", "a_response_of_5xx"],
   ["a large body is not kept", "src/tower/replay.rs", "length <= REPLAY_LIMIT =>", "length <= 2 * REPLAY_LIMIT =>", "axum", "cannot_be_given_again"],
   ["an upgrade is given once", "src/tower/replay.rs", "parts.headers.contains_key(UPGRADE)", "false", "axum", "cannot_be_given_again"],
   ["a session is given back when it is dropped", "src/tower/extractor.rs", "self.slot.put(session);", "drop(session);", "axum", "saved_before_its_response"],
@@ -108,19 +108,19 @@ const mutants = [
   ["but not where one of them is stored", "src/tower/layer.rs", "if this.may_all_run_again() {", "if true {", "axum", "runs_nothing_twice"],
   ["what an inner layer has told the browser is told", "src/tower/layer.rs", "&this.set_cookie_within())", "&[])", "axum", "runs_nothing_twice"],
   ["a session of the run before stays the same", "src/tower/layer.rs", "match neighbours.run_before(cookie_name) {", "match neighbours.run_before(cookie_name).filter(|_| false) {", "axum", "killed_between_two_runs"],
-  ["what a layer refuses those around it do not save", "src/tower/layer.rs", "|| response.extensions().get::<Refused>().is_some()", "", "axum", "not_saved_by_those_around"],
+  ["what a layer refuses those around it do not save", "src/tower/settle.rs", "|| response.extensions().get::<Refused>().is_some()", "", "axum", "not_saved_by_those_around"],
   ["an error passes the layers that it is not for", "src/tower/layer.rs", "if !this.is_outermost() {", "if false {", "axum", "not_saved_by_those_around"],
-  ["an error that is no session's runs nothing again", "src/tower/layer.rs", "None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),", "None if response.status() == 503 => Settled::Lost(Error::contended()),\n            None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),", "axum", "no_layers_runs_nothing_again"],
+  ["an error that is no session's runs nothing again", "src/tower/settle.rs", "None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),", "None if response.status() == 503 => Settled::Lost(Error::contended()),\n            None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),", "axum", "no_layers_runs_nothing_again"],
   ["who may do without a session is told of no expiry", "src/tower/slot.rs", "Place::Expired(Expiry { message, set_cookie })", "Place::Told(Expiry { message, set_cookie })", "axum", "is_said_to_be"],
   ["also where a layer between has none", "src/tower/stack.rs", "            inner.neighbours().standing.replace(Standing::Awaited);", "            if inner.is_open() {\n                inner.neighbours().standing.replace(Standing::Awaited);\n            }", "axum", "a_layer_between_has_no_session"],
-  ["a lost race is found whatever a middleware answers", "src/tower/layer.rs", "if let Some(error) = this.lost_within() {", "if let Some(error) = this.lost_within().filter(|_| false) {", "axum", "hides_no_lost_race"],
+  ["a lost race is found whatever a middleware answers", "src/tower/settle.rs", "if let Some(error) = this.lost_within() {", "if let Some(error) = this.lost_within().filter(|_| false) {", "axum", "hides_no_lost_race"],
   ["a race that a second try won is lost no more", "src/tower/stack.rs", "            twin.neighbours().standing.replace(Standing::Answered);", "", "axum", "wins_is_not_overruled"],
   ["a session of the run before is taken once", "src/tower/stack.rs", "        same.neighbours().standing.replace(Standing::Running);", "", "axum", "called_twice_at_once"],
   ["a session is not given when its layer has answered", "src/tower/slot.rs", "if !self.neighbours.is_running() {", "if false {", "axum", "when_it_is_saved_is_refused"],
   ["a layer that has answered runs nothing again", "src/tower/stack.rs", "around.filter(|around| around.neighbours().is_running())", "around", "axum", "wins_its_races_by_itself"],
   ["a second run that is not waited for is no session that is out", "src/tower/slot.rs", "self.replace(Place::Failed(Error::contended()));", "", "axum", "that_is_not_waited_for"],
   ["the response of a run that lost is gone before the next", "src/tower/layer.rs", "                drop(response);\n                (refusal, None)", "                (refusal, None)", "axum", "when_its_response_is_gone"],
-  ["a reply that went on without a session is not shared", "src/tower/layer.rs", "Place::Failed(error) => Settled::Unsaved(Some(error.clone())),", "", "axum", "goes_on_without_a_session"],
+  ["a reply that went on without a session is not shared", "src/tower/settle.rs", "Place::Failed(error) => Settled::Unsaved(Some(error.clone())),", "", "axum", "goes_on_without_a_session"],
 ];
 
 const only = process.argv[2];

@@ -1,0 +1,108 @@
+use std::any::TypeId;
+
+use axum_core::response::Response;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::headers::{Answered, Refused};
+use super::slot::{Expiry, Place, Slot};
+use super::stack::Layered;
+use crate::timing::Stopwatch;
+use crate::{Error, ErrorKind};
+
+/// What a handler's answer came to.
+pub(super) enum Settled {
+    /// It has not asked for its session.
+    Untouched,
+    /// What it did to its session is stored. The `Set-Cookie` lines.
+    Stored(Vec<String>),
+    /// It was told that the session has expired.
+    Expired(Expiry),
+    /// It failed by itself, or there is no session to store: since this error, of which it has not answered.
+    Unsaved(Option<Error>),
+    /// It failed by an error of ours.
+    Refused(Error),
+    /// It lost a race on its session, and may run again.
+    Lost(Error),
+    /// It lost a race on the session of a layer within this one.
+    LostWithin(Error),
+}
+
+impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
+    /// Commits the session, or not, by what its handler answered.
+    pub(super) async fn settle(&self, response: &Response) -> Settled {
+        let answered = response.extensions().get::<Answered>();
+        let rejected = answered.filter(|answered| answered.asked_for == Some(TypeId::of::<T>()));
+        let rejected = rejected.map(|answered| answered.error.clone());
+        let mut session = match self.replace(Place::Out) {
+            Place::In(session) => session,
+            Place::Out => {
+                return Settled::Refused(
+                    self.nested("outlived its handler, so that it was not saved: drop it before the response leaves"),
+                );
+            }
+            Place::Told(expiry) => return Settled::Expired(expiry),
+            other => {
+                let unsaved = match &other {
+                    Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
+                    Place::Expired(_) => Settled::Unsaved(None),
+                    _ => Settled::Untouched,
+                };
+                self.replace(other);
+                return rejected.map_or(unsaved, Settled::Refused);
+            }
+        };
+        let this: &dyn Layered = self;
+        if let Some(error) = this.lost_within() {
+            self.put(session);
+            return Settled::LostWithin(error);
+        }
+        let has_failed = answered.is_some()
+            || response.extensions().get::<Refused>().is_some()
+            || response.status().is_server_error();
+        let refusal = if has_failed {
+            self.sessions.abandon(&mut session)
+        } else {
+            match self.sessions.commit(&mut session).await {
+                Ok(set_cookie) => {
+                    self.timing.borrow_mut().effect = session.effect();
+                    self.put(session);
+                    return Settled::Stored(set_cookie);
+                }
+                Err(refusal) => Some(refusal),
+            }
+        };
+        self.put(session);
+        match refusal {
+            Some(refusal) if refusal.kind() == ErrorKind::Contended && self.may_run_again() => Settled::Lost(refusal),
+            Some(refusal) => Settled::Refused(refusal),
+            None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),
+        }
+    }
+
+    pub(super) fn stopwatch(&self) -> Stopwatch<'_> {
+        Stopwatch::started(self.sessions.platform(), self.sessions.parameters().server_timing)
+    }
+
+    /// Notes how long a run took, but for what its loads took.
+    pub(super) fn note_run(&self, lap: u64, loads_before: u64) {
+        let mut timing = self.timing.borrow_mut();
+        let loads = timing.load.saturating_sub(loads_before);
+        timing.handler = timing.handler.saturating_add(lap.saturating_sub(loads));
+        timing.attempts = timing.attempts.saturating_add(1);
+    }
+
+    pub(super) fn server_timing(&self, save: u64) -> Option<String> {
+        let mut timing = self.timing.borrow_mut();
+        timing.save = timing.save.saturating_add(save);
+        self.sessions.parameters().server_timing.then(|| timing.to_string())
+    }
+
+    /// Ends a run whose answer is not its handler's.
+    pub(super) fn abandon(&self) {
+        if let Place::In(mut session) = self.replace(Place::Out) {
+            drop(self.sessions.abandon(&mut session));
+            self.put(session);
+        }
+    }
+}

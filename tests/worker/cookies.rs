@@ -91,24 +91,24 @@ on_each_store! {
 
 #[test]
 fn a_response_that_was_fetched_gets_the_cookie_and_keeps_what_it_had() {
-    let worker = Worker::with_routes(Store::Kv);
+    let worker = Worker::shared_routes(Store::Kv);
     for path in ["fetched", "fetched-by-worker"] {
         let mut visitor = Visitor::default();
-        let reply = visitor.get(&worker, path);
+        let reply = visitor.get(worker, path);
         assert_eq!(reply.brief(), (200, "this object does not speak "), "{path}");
         assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"), "{path}");
         assert_eq!(reply.header("cache-control"), Some("private, no-store"), "{path}");
-        assert_eq!(visitor.count(&worker), 2, "{path}: the cookie arrived");
+        assert_eq!(visitor.count(worker), 2, "{path}: the cookie arrived");
     }
 }
 
 #[test]
 fn a_reply_that_opens_a_socket_carries_the_cookie_and_the_socket() {
-    let worker = Worker::with_routes(Store::Kv);
+    let worker = Worker::shared_routes(Store::Kv);
     for path in ["socket", "socket-of-a-room", "socket-of-a-room-by-worker"] {
-        let reply = raw_upgrade(&worker, path);
+        let reply = raw_upgrade(worker, path);
         assert!(reply.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{path}: {reply}");
         let line = reply.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).unwrap();
-        assert_eq!(Visitor::with_cookie(line.split(';').next().unwrap()).count(&worker), 2, "{path}");
+        assert_eq!(Visitor::with_cookie(line.split(';').next().unwrap()).count(worker), 2, "{path}");
     }
 }

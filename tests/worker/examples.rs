@@ -11,7 +11,7 @@ const ADA: &[u8] = b"user=ada&password=lovelace";
 on_each_store! {
     /// Whoever knows the id from before the login reads nothing, changes nothing, and cannot cycle into the session.
     fn a_login_leaves_the_old_id_nothing(store: Store) {
-        let worker = &Worker::example("login", store);
+        let worker = Worker::example("login", store);
         let mut ada = Visitor::default();
         assert_eq!(ada.get(worker, "").body, "nobody");
         assert_eq!(ada.post_form(worker, "login", b"user=ada&password=wrong").status, 403);
@@ -35,7 +35,7 @@ on_each_store! {
     }
 
     fn a_login_that_is_sent_twice_at_once_logs_in(store: Store) {
-        let worker = &Worker::example("login", store);
+        let worker = Worker::example("login", store);
         let mut ada = Visitor::default();
         ada.post_form(worker, "login", ADA);
         let both: Vec<_> = thread::scope(|scope| {
@@ -53,7 +53,7 @@ on_each_store! {
     }
 
     fn a_router_has_the_sessions_in_its_data(store: Store) {
-        let worker = &Worker::example("router", store);
+        let worker = Worker::example("router", store);
         let mut visitor = Visitor::default();
         assert_eq!(visitor.get(worker, "").status, 200);
         assert_eq!(visitor.cookie, None);
@@ -67,7 +67,7 @@ on_each_store! {
 
 on_each_store! {
     fn an_axum_worker_logs_in_counts_and_logs_out_by_post(store: Store) {
-        let worker = &Worker::example("axum", store);
+        let worker = Worker::example("axum", store);
         let mut ada = Visitor::default();
         assert_eq!(ada.get(worker, "").brief(), (200, "nobody"));
         assert_eq!(ada.count(worker), 1);
@@ -95,7 +95,7 @@ on_each_store! {
 
     /// 50 logouts, each beside four counts.
     fn a_logout_from_an_axum_worker_is_final(store: Store) {
-        let worker = &Worker::example("axum", store);
+        let worker = Worker::example("axum", store);
         for _ in 0..50 {
             let mut visitor = Visitor::default();
             visitor.count(worker);
@@ -114,12 +114,12 @@ on_each_store! {
 
 on_d1_and_object! {
     fn an_axum_worker_counts_exactly(store: Store) {
-        counts_in_parallel_are_exact(&Worker::example("axum", store));
+        counts_in_parallel_are_exact(Worker::example("axum", store));
     }
 
     /// A large body is not kept for a second run: a lost race is said, and what is said to be done is done once.
     fn an_axum_worker_answers_a_lost_race_with_a_large_body_503_and_loses_nothing(store: Store) {
-        let worker = &Worker::example("axum", store);
+        let worker = Worker::example("axum", store);
         let mut visitor = Visitor::default();
         visitor.count(worker);
         let body = vec![b'x'; 100_000];

@@ -1,10 +1,12 @@
 //! Workers in workerd, started by `launcher.mjs`, and what lies in their stores.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -32,21 +34,35 @@ pub struct Worker {
     /// Ends with `/`.
     pub url: String,
     pub store: Store,
-    /// Whether the launcher runs it.
-    launched: bool,
+    /// The launcher that runs it, if one does.
+    launcher: Option<&'static Mutex<Launcher>>,
 }
 
 impl Worker {
     /// The Worker as it is shipped, on this store; one for all tests.
     pub fn shared(store: Store) -> &'static Self {
-        static KV: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::Kv, json!({})));
-        static D1: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::D1, json!({})));
-        static OBJECT: LazyLock<Worker> = LazyLock::new(|| Worker::with(Store::Object, json!({})));
-        match store {
-            Store::Kv => &KV,
-            Store::D1 => &D1,
-            Store::Object => &OBJECT,
-        }
+        Self::one_for_all("counter", store, || Self::with(store, json!({})))
+    }
+
+    /// The Worker with the routes that only tests have; one for all tests.
+    pub fn shared_routes(store: Store) -> &'static Self {
+        Self::one_for_all("routes", store, || Self::with_routes(store))
+    }
+
+    /// One of `examples/`; one for all tests.
+    pub fn example(name: &'static str, store: Store) -> &'static Self {
+        let folder = format!("examples/{name}");
+        let vars = json!({ "session_parameters": { "store": store.name() } });
+        Self::one_for_all(name, store, || {
+            Self::of(&format!("{folder}/wrangler.toml"), &format!("{folder}/dist"), store, &vars, Some(KEY), true)
+        })
+    }
+
+    fn one_for_all(name: &'static str, store: Store, start: impl FnOnce() -> Self) -> &'static Self {
+        type All = HashMap<(&'static str, &'static str), &'static OnceLock<Worker>>;
+        static ALL: LazyLock<Mutex<All>> = LazyLock::new(Mutex::default);
+        let place = *ALL.lock().unwrap().entry((name, store.name())).or_insert_with(|| Box::leak(Box::default()));
+        place.get_or_init(start)
     }
 
     /// A Worker with these session parameters.
@@ -80,13 +96,6 @@ impl Worker {
         Self::of("tests/worker/routes/wrangler.toml", "tests/worker/routes/dist", store, vars, Some(KEY), true)
     }
 
-    /// One of `examples/`.
-    pub fn example(name: &str, store: Store) -> Self {
-        let vars = json!({ "session_parameters": { "store": store.name() } });
-        let folder = format!("examples/{name}");
-        Self::of(&format!("{folder}/wrangler.toml"), &format!("{folder}/dist"), store, &vars, Some(KEY), true)
-    }
-
     /// A Worker whose bindings are these variables.
     pub fn without_bindings_but(vars: &Value) -> Self {
         Self::of("tests/worker/without-bindings.toml", "dist", Store::Kv, vars, None, false)
@@ -94,7 +103,7 @@ impl Worker {
 
     /// A Worker that the test runs by itself.
     pub fn elsewhere(url: String, store: Store) -> Self {
-        Self { url, store, launched: false }
+        Self { url, store, launcher: None }
     }
 
     /// A Worker whose stores fail on [order](Self::order).
@@ -141,7 +150,8 @@ impl Worker {
 
     fn launched(store: Store, mut command: Value) -> Self {
         command["command"] = "start".into();
-        Self { url: send(&command).as_str().unwrap().to_owned(), store, launched: true }
+        let launcher = Launcher::next();
+        Self { url: send(launcher, &command).as_str().unwrap().to_owned(), store, launcher: Some(launcher) }
     }
 
     /// What the Worker logged so far.
@@ -253,33 +263,34 @@ impl Worker {
 
     fn command(&self, mut command: Value) -> Value {
         command["id"] = self.url.as_str().into();
-        send(&command)
+        send(self.launcher.expect("a launcher runs it"), &command)
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.launched {
+        if self.launcher.is_some() {
             self.command(json!({ "command": "stop" }));
         }
     }
 }
 
-struct Launcher {
+pub struct Launcher {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// Ends by itself when `input` closes, at the latest with this process.
     _process: Child,
+    /// The file of its messages.
+    log: String,
 }
 
-fn send(command: &Value) -> Value {
-    static LAUNCHER: LazyLock<Mutex<Launcher>> = LazyLock::new(|| Mutex::new(Launcher::new()));
-    let mut launcher = LAUNCHER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+fn send(launcher: &Mutex<Launcher>, command: &Value) -> Value {
+    let mut launcher = launcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     writeln!(launcher.input, "{command}").expect("the launcher takes commands");
     loop {
         let mut line = String::new();
         let read = launcher.output.read_line(&mut line).expect("the launcher answers");
-        assert!(read > 0, "the launcher ended; its messages are in {LOG}");
+        assert!(read > 0, "the launcher ended; its messages are in {}", launcher.log);
         // Whatever else is printed is wrangler's.
         if let Some(answer) = line.strip_prefix('\u{1}') {
             let answer: Value = serde_json::from_str(answer).unwrap();
@@ -289,10 +300,17 @@ fn send(command: &Value) -> Value {
     }
 }
 
-const LOG: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/launcher.log");
-
 impl Launcher {
-    fn new() -> Self {
+    /// One of two in turn, for each starts one Worker at a time.
+    fn next() -> &'static Mutex<Self> {
+        static ALL: [LazyLock<Mutex<Launcher>>; 2] =
+            [LazyLock::new(|| Mutex::new(Launcher::new("0"))), LazyLock::new(|| Mutex::new(Launcher::new("1")))];
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        &ALL[STARTED.fetch_add(1, Ordering::Relaxed) % ALL.len()]
+    }
+
+    fn new(name: &str) -> Self {
+        let log = format!("{}/launcher-{name}.log", env!("CARGO_TARGET_TMPDIR"));
         let root = env!("CARGO_MANIFEST_DIR");
         assert!(Path::new(root).join("dist/index.js").exists(), "the Worker is not built: run `make build` first");
         let mut process = Command::new("node")
@@ -300,13 +318,14 @@ impl Launcher {
             .current_dir(root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(LOG).unwrap())
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .expect("node is on the PATH");
         Self {
             input: process.stdin.take().unwrap(),
             output: BufReader::new(process.stdout.take().unwrap()),
             _process: process,
+            log,
         }
     }
 }

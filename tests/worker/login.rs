@@ -21,7 +21,7 @@ fn meanwhile(worker: &Worker, visitor: &Visitor, path: &str, rest: impl FnOnce()
 on_each_store! {
     /// Whoever knows the id from before reads nothing, changes nothing, and cannot cycle into the session.
     fn a_login_leaves_the_old_id_nothing(store: Store) {
-        let worker = &Worker::with_routes(store);
+        let worker = Worker::shared_routes(store);
         let mut visitor = Visitor::default();
         assert_eq!(visitor.count(worker), 1);
         let thief = visitor.clone();
@@ -39,7 +39,7 @@ on_each_store! {
     }
 
     fn a_logout_with_the_old_id_within_the_grace_ends_the_session(store: Store) {
-        let worker = &Worker::with_routes(store);
+        let worker = Worker::shared_routes(store);
         let mut visitor = Visitor::default();
         visitor.count(worker);
         let mut same_page = visitor.clone();
@@ -64,7 +64,7 @@ on_each_store! {
     }
 
     fn a_slow_logout_ends_the_session_that_logged_in_meanwhile(store: Store) {
-        let worker = &Worker::with_routes(store);
+        let worker = Worker::shared_routes(store);
         let mut visitor = Visitor::default();
         visitor.count(worker);
         let slow = meanwhile(worker, &visitor.clone(), "slow-reset", || {
@@ -78,7 +78,7 @@ on_each_store! {
 on_d1_and_object! {
     /// One voucher, ten requests that have loaded it, and a logout before any of them takes it.
     fn a_voucher_is_spent_at_most_once(store: Store) {
-        let worker = &Worker::with_routes(store);
+        let worker = Worker::shared_routes(store);
         for with_a_logout in [false, true] {
             let mut visitor = Visitor::default();
             visitor.count(worker);

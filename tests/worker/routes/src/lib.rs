@@ -43,8 +43,11 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
             Response::ok("")
         }
         "/later" => {
-            let work = WorkerPlatform.wait_until(Box::pin(async {
-                Delay::from(Duration::from_secs(1)).await;
+            let kv = env.kv("SESSIONS")?;
+            let work = WorkerPlatform.wait_until(Box::pin(async move {
+                while !matches!(kv.get("go on").text().await, Ok(Some(_))) {
+                    Delay::from(Duration::from_millis(100)).await;
+                }
                 worker::console_log!("done after the reply");
             }));
             work.await;

@@ -131,12 +131,14 @@ dist/index.js: $(TOOLS) $(SOURCES) wrangler.toml
 	$(WRANGLER) deploy --dry-run --outdir dist
 	@test -f $@
 
-# Another Worker: the tests' own, and the examples.
+# Another Worker: the tests' own, and the examples. They are not deployed, and so built without the optimisations that take
+# longest.
+QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 WASM_OPT_BIN=$(CURDIR)/scripts/no-wasm-opt
 ROUTES := tests/worker/routes/dist/index.js
 EXAMPLES := $(patsubst %/wrangler.toml,%/dist/index.js,$(wildcard examples/*/wrangler.toml))
 define WORKER
 $(1)/dist/index.js: $(TOOLS) $(SOURCES) $$(shell find $(1)/src -type f) $(1)/Cargo.toml $(1)/wrangler.toml
-	$(WRANGLER) deploy --dry-run --cwd $(1) --outdir dist
+	$(QUICK) $(WRANGLER) deploy --dry-run --cwd $(1) --outdir dist
 	@test -f $$@
 endef
 $(foreach worker,$(ROUTES) $(EXAMPLES),$(eval $(call WORKER,$(worker:/dist/index.js=))))
@@ -162,7 +164,9 @@ new: | need-npm
 # Test.
 
 .PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-new test-page
-test: lint test-core test-mutants test-docs test-package build test-size test-worker test-new test-page
+test: lint test-core test-mutants test-docs test-package build test-size test-worker
+	@# Each of these two keeps one core busy. What one prints stays together, where make can do that.
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) test-new test-page
 	@echo 'All tests passed.'
 
 lint: $(WASM_TARGET)
@@ -209,17 +213,18 @@ test-worker: build $(ROUTES) $(EXAMPLES) .dev.vars
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
 	@# Most of them wait: for a second to pass, or for a fault.
-	cargo test --no-default-features --test worker -- --test-threads=4
+	cargo test --no-default-features --test worker -- --test-threads=5
 
 # `make new` for each store, and the test of each Worker that it makes.
 test-new: $(TOOLS)
 	@echo '==> new Workers'
-	node --test --test-reporter=spec tests/new.test.mjs
+	$(QUICK) node --test --test-reporter=spec tests/new.test.mjs
 
 # A Chromium is found or installed first, so that its absence is the only thing said about it.
 test-page: build $(ROUTES) $(EXAMPLES)
 	@echo '==> the page, and a login, in Chromium'
-	CHROME="$$(sh scripts/chromium)" && export CHROME && node --test --test-reporter=spec tests/page/*.test.mjs
+	CHROME="$$(sh scripts/chromium)" && export CHROME && \
+	  node --test --test-concurrency=2 --test-reporter=spec tests/page/*.test.mjs
 
 .PHONY: screenshot
 screenshot: build

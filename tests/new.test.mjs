@@ -32,11 +32,14 @@ function made(store, ...choice) {
   return folder;
 }
 
+// As it is built for its user: one of them. The others are quicker to build.
+const QUICK = `WASM_OPT_BIN=${join(root, "scripts/no-wasm-opt")}`;
+
 /** `make test` there gives what it should; returns what it printed. */
-function counts(folder) {
+function counts(folder, ...choice) {
   // `-o`: the packages are not as new as package.json, and shall stay.
   const { status, output } = make(
-    folder, "test", `TOOLS=${join(root, ".tools")}`, "-o", "node_modules/.package-lock.json",
+    folder, "test", `TOOLS=${join(root, ".tools")}`, "-o", "node_modules/.package-lock.json", ...choice,
   );
   assert.equal(status, 0, output);
   assert.match(output, /✔ a visitor's counts are one after the other, and begin anew after a reset/);
@@ -81,7 +84,7 @@ test("on D1 it has the table, and sweeps it", async (t) => {
   for (const file of readdirSync(join(root, "migrations"))) {
     assert.equal(read(folder, "migrations", file), read("migrations", file));
   }
-  const printed = counts(folder);
+  const printed = counts(folder, QUICK);
   assert.match(printed, /env\.DB \(new-d1\) +D1 Database/);
   assert.doesNotMatch(printed, /KV Namespace/);
   const migrate = "d1 migrations apply DB --remote";
@@ -105,13 +108,13 @@ test("in axum it counts as well, on each store", () => {
   const folder = made("axum", "STORE=object", "AXUM=1");
   assert.equal(read(folder, "src/lib.rs").replace(read("template/object/lib.rs"), ""), read("template/axum/lib.rs"));
   assert.match(read(folder, "Cargo.toml"), /^edge-session = \{ path = ".*", features = \["object","axum"\] \}$/m);
-  assert.match(counts(folder), /env\.SESSION_OBJECTS \(SessionObject\) +Durable Object/);
+  assert.match(counts(folder, QUICK), /env\.SESSION_OBJECTS \(SessionObject\) +Durable Object/);
 });
 
 test("on Durable Objects it exports the class", () => {
   const folder = made("object", "STORE=object");
   assert.match(read(folder, "Cargo.toml"), /^edge-session = \{ path = ".*", features = \["object"\] \}$/m);
-  const printed = counts(folder);
+  const printed = counts(folder, QUICK);
   assert.match(printed, /env\.SESSION_OBJECTS \(SessionObject\) +Durable Object/);
   assert.doesNotMatch(printed, /KV Namespace/);
   assert.deepEqual(deployment(folder), ["deploy --secrets-file 'my secrets.env'"]);

@@ -28,7 +28,7 @@ use world::Faults::{OfAnything, OfWrites};
 /// In how many orders a scenario is tried on each store: those first that deviate least from "the first one goes on", then
 /// random ones.
 const SYSTEMATIC: usize = 800;
-const RANDOM: u64 = 1_000;
+const RANDOM: u64 = 700;
 
 /// `EXPLORER_RUNS=30000` explores for longer: that many random orders.
 fn random_runs() -> u64 {

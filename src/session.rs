@@ -322,20 +322,19 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
+        let is_over = matches!(&self.state, State::Stored { record, .. } if self.is_over(record, now));
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,
             _ if self.progress == Progress::UnsureAtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
-            State::Stored { record, .. } if self.is_over(record, now) => {
-                let drops = asked != Asked::AtTheEnd || !matches!(changed, Ok(None));
-                Ok(if drops { self.end() } else { Effect::Nothing })
+            // Where nothing was changed, nothing is dropped.
+            _ if (is_over || self.has_ended()) && asked == Asked::AtTheEnd && matches!(changed, Ok(None)) => {
+                Ok(Effect::Nothing)
             }
-            _ if self.has_ended() => {
-                let drops = asked != Asked::AtTheEnd || !matches!(changed, Ok(None));
-                Ok(if drops { self.drop_changes() } else { Effect::Nothing })
-            }
+            _ if is_over => Ok(self.end()),
+            _ if self.has_ended() => Ok(self.drop_changes()),
             State::Stored { key, record, .. } => {
                 let touch = self.backing.parameters.touch_is_due(record, now);
                 let ip = record.ip.as_ref().or(self.ip());

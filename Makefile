@@ -178,7 +178,7 @@ lint: $(WASM_TARGET)
 	cargo clippy --workspace --all-features --target wasm32-unknown-unknown -- -D warnings
 
 # All but those that drive a Worker.
-CORE_TESTS := explorer $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
+CORE_TESTS := explorer simulation $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:

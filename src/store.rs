@@ -10,6 +10,8 @@ pub mod conformance;
 mod kv;
 mod memory;
 pub mod repeat;
+#[cfg(feature = "conformance")]
+pub mod simulated_kv;
 pub use self::{
     kv::{KvFailure, KvNamespace, KvStore},
     memory::MemoryStore,

@@ -87,6 +87,7 @@ const mutants = [
   ["429 on a write is tried again", "src/store/kv.rs", "const REPETITIONS: u32 = 3;", "const REPETITIONS: u32 = 0;", "kv", "tried_again_a_second_later"],
   ["marks outlive what a late writer leaves", "src/store/kv.rs", "life.saturating_mul(2).max(LEAST_LIFE_OF_A_MARK)", "life", "kv", "does_not_bring_the_old_id_back"],
   ["predecessors are named for two minutes", "src/store/kv.rs", "const PREDECESSORS_FOR: u64 = 120;", "const PREDECESSORS_FOR: u64 = 119;", "kv", "two_minutes_after_a_change_of_id"],
+  ["the mark of a logout is read, also where KV shows old values", "src/store/kv.rs", "if let Some(mark) = mark {", "if let Some(mark) = mark.filter(|_| false) {", "simulation", "dead_everywhere"],
   ["and no longer", "src/store/kv.rs", "const PREDECESSORS_FOR: u64 = 120;", "const PREDECESSORS_FOR: u64 = 121;", "kv", "two_minutes_after_a_change_of_id"],
   // The halves.
   ["who commits again what may be stored is told so", "src/session.rs", "_ if self.progress == Progress::UnsureAtTheEnd => Err(unsure()),", "", "halves", "a_write_that_may_be_stored"],

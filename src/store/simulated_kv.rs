@@ -1,0 +1,425 @@
+//! Workers KV as it behaves in production, for tests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::{KvFailure, KvNamespace, Platform};
+
+/// Workers KV as it behaves in production, which no local run of it does: for tests of what stands on it.
+///
+/// - **Places.** A value that is written at one place is seen at another one later, after a delay without an upper bound, and
+///   mostly at once where it was written ("not guaranteed": Cloudflare, "How KV works").
+/// - **Caches.** Each place keeps what it read for `cacheTtl`, and that it read nothing, too.
+/// - **Two back ends.** A write is accepted when one of them has it. The other one may lag behind for a while, and a read
+///   may meet either.
+/// - **The last write wins**, by its arrival.
+/// - **One write a second** under a name: the next one is answered 429, a delete too.
+/// - **Expiry**: at least 60 seconds ahead, or the write is answered 400.
+/// - **Failures and slow calls**, on order.
+///
+/// The time is the platform's, and all delays are drawn with a seed, so that a run can be played again. A clone is another
+/// handle on the same namespace.
+///
+/// ```
+/// use edge_session::store::simulated_kv::SimulatedKv;
+/// use edge_session::{KvNamespace, TestPlatform};
+///
+/// # pollster::block_on(async {
+/// let platform = TestPlatform::at(1_764_000_000);
+/// let kv = SimulatedKv::new(platform.clone(), 1);
+/// let (here, elsewhere) = (kv.at(0), kv.at(1));
+/// let names = ["name".to_owned()];
+/// assert_eq!(elsewhere.get(&names).await?, [None]);
+/// here.put("name", "value", 1_764_003_600).await?;
+/// // A miss is remembered.
+/// platform.advance(29);
+/// assert_eq!(elsewhere.get(&names).await?, [None]);
+/// // At last everybody sees it.
+/// platform.advance(3_000);
+/// assert_eq!(elsewhere.get(&names).await?, [Some("value".to_owned())]);
+/// # Ok::<(), edge_session::KvFailure>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct SimulatedKv<P> {
+    shared: Rc<Shared<P>>,
+}
+
+impl<P> Clone for SimulatedKv<P> {
+    fn clone(&self) -> Self {
+        Self { shared: Rc::clone(&self.shared) }
+    }
+}
+
+/// One place's view of a [`SimulatedKv`], as a Worker's binding there has it.
+#[derive(Debug)]
+pub struct Place<P> {
+    kv: SimulatedKv<P>,
+    place: usize,
+}
+
+#[derive(Debug)]
+struct Shared<P> {
+    platform: P,
+    random: Cell<u64>,
+    /// All writes under each name, in the order of their arrival.
+    writes: RefCell<BTreeMap<String, Vec<Write>>>,
+    /// What each place has read, by its number and the name.
+    cached: RefCell<BTreeMap<(usize, String), Cached>>,
+    orders: RefCell<Vec<Order>>,
+}
+
+/// A write, or a delete.
+#[derive(Clone, Debug)]
+struct Write {
+    text: Option<String>,
+    /// In seconds since 1970 UTC.
+    expiration: u64,
+    /// In milliseconds since 1970 UTC, as are all times of this model.
+    arrived: u64,
+    place: usize,
+    /// How long it takes to other places, and whether it is seen at its own at once.
+    travels: u64,
+    is_seen_at_home: bool,
+    /// For how long one of the back ends does not have it, and which.
+    lags: u64,
+    laggard: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    text: Option<String>,
+    expiration: u64,
+    read: u64,
+}
+
+/// What the next call that begins like this comes to.
+#[derive(Debug)]
+struct Order {
+    call: String,
+    outcome: Ordered,
+}
+
+/// What a call comes to, on order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ordered {
+    /// It fails and does nothing.
+    Fails(KvFailure),
+    /// It does its work, and its answer is lost.
+    Loses(KvFailure),
+    /// It takes so many milliseconds.
+    Takes(u32),
+}
+
+/// For how many milliseconds a place keeps what it read: the least that KV takes for `cacheTtl`.
+pub const CACHE_TTL: u64 = 30_000;
+
+/// Between two writes under one name there is at least this time, in milliseconds.
+const ONE_SECOND: u64 = 1_000;
+
+impl<P: Platform> SimulatedKv<P> {
+    /// An empty namespace. With the same seed and the same calls it behaves in the same way.
+    pub fn new(platform: P, seed: u64) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                platform,
+                random: Cell::new(seed),
+                writes: RefCell::default(),
+                cached: RefCell::default(),
+                orders: RefCell::default(),
+            }),
+        }
+    }
+
+    /// The namespace as it is seen at a place, of which there are as many as you like.
+    #[must_use]
+    pub fn at(&self, place: usize) -> Place<P> {
+        Place { kv: self.clone(), place }
+    }
+
+    /// What becomes of the next call that begins like this, as `put session:`.
+    pub fn order(&self, call: &str, outcome: Ordered) {
+        self.shared.orders.borrow_mut().push(Order { call: call.to_owned(), outcome });
+    }
+
+    /// What is there once every write has arrived everywhere.
+    #[must_use]
+    pub fn at_last(&self, name: &str) -> Option<String> {
+        let writes = self.shared.writes.borrow();
+        let last = writes.get(name)?.last()?;
+        (last.expiration > self.shared.platform.now()).then(|| last.text.clone())?
+    }
+
+    fn ordered(&self, call: &str) -> Option<Ordered> {
+        let mut orders = self.shared.orders.borrow_mut();
+        let place = orders.iter().position(|order| call.starts_with(&order.call))?;
+        Some(orders.remove(place).outcome)
+    }
+
+    /// splitmix64: a well-mixed number after each number.
+    fn draw(&self) -> u64 {
+        let next = self.shared.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.shared.random.set(next);
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Whether it is one of `of`.
+    fn one_in(&self, of: u64) -> bool {
+        self.draw().is_multiple_of(of)
+    }
+
+    /// A delay in milliseconds. Half of them are below `usual`, one in a hundred is above ten times that, and there is no
+    /// upper bound: each further doubling is half as likely.
+    fn delay(&self, usual: u64) -> u64 {
+        let mut longest = usual;
+        while longest < u64::from(u32::MAX) && self.one_in(2) {
+            longest = longest.saturating_mul(2);
+        }
+        self.draw().checked_rem(longest).unwrap_or_default()
+    }
+
+    async fn call<R>(&self, call: &str, effect: impl FnOnce() -> Result<R, KvFailure>) -> Result<R, KvFailure> {
+        match self.ordered(call) {
+            None => effect(),
+            Some(Ordered::Fails(failure)) => Err(failure),
+            Some(Ordered::Loses(failure)) => effect().and(Err(failure)),
+            Some(Ordered::Takes(milliseconds)) => {
+                // Half the way there, and half the way back.
+                self.shared.platform.sleep(milliseconds / 2).await;
+                let done = effect();
+                self.shared.platform.sleep(milliseconds / 2).await;
+                done
+            }
+        }
+    }
+
+    fn read(&self, place: usize, name: &str) -> Option<String> {
+        let now = self.shared.platform.milliseconds();
+        let mut cached = self.shared.cached.borrow_mut();
+        let known = cached.get(&(place, name.to_owned())).filter(|known| now < known.read.saturating_add(CACHE_TTL));
+        if known.is_none() {
+            let back_end = usize::from(self.one_in(2));
+            let writes = self.shared.writes.borrow();
+            let all = writes.get(name).map_or(&[][..], Vec::as_slice);
+            let seen = all.iter().rev().find(|write| write.is_seen(place, back_end, now));
+            let read = Cached {
+                text: seen.and_then(|write| write.text.clone()),
+                expiration: seen.map_or(u64::MAX, |write| write.expiration),
+                read: now,
+            };
+            cached.insert((place, name.to_owned()), read);
+        }
+        let known = cached.get(&(place, name.to_owned()))?;
+        (known.expiration > self.shared.platform.now()).then(|| known.text.clone())?
+    }
+
+    fn write(&self, place: usize, name: &str, text: Option<String>, expiration: u64) -> Result<(), KvFailure> {
+        let now = self.shared.platform.milliseconds();
+        let write = Write {
+            text,
+            expiration,
+            arrived: now,
+            place,
+            travels: self.delay(5_000),
+            is_seen_at_home: !self.one_in(20),
+            lags: if self.one_in(10) { self.delay(60_000) } else { 0 },
+            laggard: usize::from(self.one_in(2)),
+        };
+        let mut all = self.shared.writes.borrow_mut();
+        let writes = all.entry(name.to_owned()).or_default();
+        if writes.last().is_some_and(|last| now < last.arrived.saturating_add(ONE_SECOND)) {
+            return Err(KvFailure::TooManyWrites);
+        }
+        if write.is_seen_at_home {
+            self.shared.cached.borrow_mut().remove(&(place, name.to_owned()));
+        }
+        writes.push(write);
+        Ok(())
+    }
+}
+
+impl Write {
+    /// Whether a read at `place` that meets this back end finds it.
+    fn is_seen(&self, place: usize, back_end: usize, now: u64) -> bool {
+        let is_home = place == self.place && self.is_seen_at_home;
+        let travels = if is_home { 0 } else { self.travels };
+        let lags = if back_end == self.laggard && !is_home { self.lags } else { 0 };
+        now >= self.arrived.saturating_add(travels.max(lags))
+    }
+}
+
+impl<P: Platform> KvNamespace for Place<P> {
+    async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
+        if names.len() > 100 {
+            return Err(KvFailure::Other("GET_BULK failed: 400 You can request a maximum of 100 keys".to_owned()));
+        }
+        let call = format!("get {}", names.join(" "));
+        self.kv.call(&call, || Ok(names.iter().map(|name| self.kv.read(self.place, name)).collect())).await
+    }
+
+    async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
+        let write = || {
+            if expiration < self.kv.shared.platform.now().saturating_add(60) {
+                return Err(KvFailure::Other(format!("PUT failed: 400 Invalid expiration of {expiration}")));
+            }
+            self.kv.write(self.place, name, Some(value.to_owned()), expiration)
+        };
+        self.kv.call(&format!("put {name}"), write).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), KvFailure> {
+        self.kv.call(&format!("delete {name}"), || self.kv.write(self.place, name, None, u64::MAX)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pollster::block_on;
+
+    use super::*;
+    use crate::TestPlatform;
+
+    const NOW: u64 = 1_764_000_000;
+
+    fn kv(seed: u64) -> (TestPlatform, SimulatedKv<TestPlatform>) {
+        let platform = TestPlatform::at(NOW);
+        (platform.clone(), SimulatedKv::new(platform, seed))
+    }
+
+    fn get(place: &Place<TestPlatform>) -> Option<String> {
+        block_on(place.get(&["name".to_owned()])).unwrap().remove(0)
+    }
+
+    fn put(place: &Place<TestPlatform>, value: &str) -> Result<(), KvFailure> {
+        block_on(place.put("name", value, NOW + 1_000_000))
+    }
+
+    /// In how many of a thousand runs.
+    fn how_often(run: impl Fn(TestPlatform, SimulatedKv<TestPlatform>) -> bool) -> usize {
+        (0..1000)
+            .filter(|seed| {
+                let (platform, kv) = kv(*seed);
+                run(platform, kv)
+            })
+            .count()
+    }
+
+    #[test]
+    fn a_write_is_mostly_seen_at_once_where_it_was_made_and_later_elsewhere() {
+        let seen_after = |place, seconds| {
+            how_often(|platform, kv| {
+                put(&kv.at(0), "value").unwrap();
+                platform.advance(seconds);
+                get(&kv.at(place)).is_some()
+            })
+        };
+        assert!((900..1000).contains(&seen_after(0, 0)), "{}", seen_after(0, 0));
+        assert!(seen_after(1, 0) < 10, "{}", seen_after(1, 0));
+        assert!((300..900).contains(&seen_after(1, 5)), "{}", seen_after(1, 5));
+        assert!((900..1000).contains(&seen_after(1, 60)), "{}", seen_after(1, 60));
+        assert_eq!(seen_after(1, 10_000_000), 0, "expired");
+    }
+
+    #[test]
+    fn a_place_keeps_what_it_read_and_that_it_read_nothing() {
+        let (platform, kv) = kv(0);
+        let (here, elsewhere) = (kv.at(0), kv.at(1));
+        assert_eq!(get(&elsewhere), None);
+        put(&here, "one").unwrap();
+        platform.advance(29);
+        assert_eq!(get(&elsewhere), None, "as it read");
+        platform.advance(3000);
+        assert_eq!(get(&elsewhere).as_deref(), Some("one"));
+        put(&here, "two").unwrap();
+        platform.advance(29);
+        assert_eq!(get(&elsewhere).as_deref(), Some("one"));
+        platform.advance(3000);
+        assert_eq!(get(&elsewhere).as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn what_was_read_may_be_read_no_more_for_one_back_end_lags() {
+        let goes_back = how_often(|platform, kv| {
+            put(&kv.at(0), "one").unwrap();
+            platform.advance(10_000);
+            put(&kv.at(0), "two").unwrap();
+            (0..20).any(|_| {
+                let before = get(&kv.at(1));
+                platform.advance(31);
+                before.as_deref() == Some("two") && get(&kv.at(1)).as_deref() == Some("one")
+            })
+        });
+        assert!((1..100).contains(&goes_back), "{goes_back}");
+    }
+
+    #[test]
+    fn the_last_write_wins_by_its_arrival_and_a_delete_is_one() {
+        let (platform, kv) = kv(3);
+        put(&kv.at(0), "one").unwrap();
+        platform.advance(1);
+        put(&kv.at(1), "two").unwrap();
+        assert_eq!(kv.at_last("name").as_deref(), Some("two"));
+        platform.advance(1);
+        block_on(kv.at(2).delete("name")).unwrap();
+        assert_eq!(kv.at_last("name"), None);
+        platform.advance(3000);
+        assert_eq!(get(&kv.at(0)), None);
+    }
+
+    #[test]
+    fn a_name_takes_one_write_a_second_and_deletes_count() {
+        let (platform, kv) = kv(0);
+        put(&kv.at(0), "one").unwrap();
+        assert_eq!(put(&kv.at(1), "two"), Err(KvFailure::TooManyWrites));
+        assert_eq!(block_on(kv.at(0).delete("name")), Err(KvFailure::TooManyWrites));
+        platform.advance(1);
+        put(&kv.at(1), "two").unwrap();
+        block_on(kv.at(0).put("another name", "one", NOW + 100)).unwrap();
+    }
+
+    #[test]
+    fn an_expiration_is_a_minute_ahead_at_least_and_is_kept_although_it_is_cached() {
+        let (platform, kv) = kv(0);
+        let soon = block_on(kv.at(0).put("name", "one", NOW + 59));
+        assert!(matches!(&soon, Err(KvFailure::Other(message)) if message.contains("400")), "{soon:?}");
+        block_on(kv.at(0).put("name", "one", NOW + 60)).unwrap();
+        platform.advance(59);
+        assert_eq!(get(&kv.at(0)).as_deref(), Some("one"));
+        platform.advance(1);
+        assert_eq!(get(&kv.at(0)), None);
+    }
+
+    #[test]
+    fn calls_fail_and_are_slow_on_order() {
+        let (platform, kv) = kv(0);
+        let here = kv.at(0);
+        let failure = KvFailure::Other("PUT failed: 500".to_owned());
+        kv.order("put name", Ordered::Fails(failure.clone()));
+        assert_eq!(put(&here, "one"), Err(failure.clone()));
+        assert_eq!(kv.at_last("name"), None);
+        kv.order("put", Ordered::Loses(failure.clone()));
+        assert_eq!(put(&here, "one"), Err(failure));
+        assert_eq!(kv.at_last("name").as_deref(), Some("one"));
+        kv.order("get", Ordered::Takes(150));
+        assert_eq!(get(&here).as_deref(), Some("one"));
+        assert_eq!(platform.slept(), [75, 75]);
+    }
+
+    #[test]
+    fn a_seed_plays_the_same_run_again() {
+        let run = |seed| {
+            let (platform, kv) = kv(seed);
+            let step = |number: usize| {
+                platform.advance(3);
+                drop(put(&kv.at(number % 3), &number.to_string()));
+                get(&kv.at(number % 2))
+            };
+            (0..100).map(step).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+}

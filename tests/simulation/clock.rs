@@ -1,0 +1,153 @@
+//! Virtual time: whoever waits is woken when the clock has moved to its moment, and nobody waits for real.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use edge_session::{Error, Platform, Sleep};
+
+pub const NOW: u64 = 1_764_000_000;
+
+/// A number that is well mixed after each number: splitmix64.
+#[derive(Clone, Debug)]
+pub struct Random(Rc<Cell<u64>>);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(Rc::new(Cell::new(seed)))
+    }
+
+    pub fn draw(&self) -> u64 {
+        let next = self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.0.set(next);
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&self, end: u64) -> u64 {
+        self.draw() % end
+    }
+
+    pub fn one_in(&self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+}
+
+/// A clone is another handle on the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    milliseconds: Rc<Cell<u64>>,
+    random: Random,
+    /// Who waits, by the moment and in the order of asking.
+    waiting: Rc<RefCell<BTreeMap<(u64, u64), Waker>>>,
+    asked: Rc<Cell<u64>>,
+    pub log: Rc<RefCell<Vec<String>>>,
+}
+
+impl Clock {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            milliseconds: Rc::new(Cell::new(NOW * 1000)),
+            random: Random::new(seed ^ 0x5EED),
+            waiting: Rc::default(),
+            asked: Rc::default(),
+            log: Rc::default(),
+        }
+    }
+
+    pub async fn pause(&self, milliseconds: u64) {
+        let until = self.milliseconds.get() + milliseconds;
+        let place = (until, self.asked.replace(self.asked.get() + 1));
+        poll_fn(|context| {
+            if self.milliseconds.get() >= until {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().insert(place, context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Moves the clock to the next moment for which somebody waits. Not beyond `end`.
+    fn advance(&self, end: u64) -> bool {
+        let first = self.waiting.borrow_mut().pop_first();
+        let Some(((moment, _), waker)) = first else { return false };
+        if moment > end {
+            return false;
+        }
+        self.milliseconds.set(self.milliseconds.get().max(moment));
+        waker.wake();
+        true
+    }
+
+    /// Runs all of these to their ends, by the clock.
+    pub fn run(&self, tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) {
+        let end = self.milliseconds.get() + 24 * 60 * 60 * 1000;
+        let mut tasks: Vec<_> = tasks.into_iter().map(|task| (Turn::first(), Some(task))).collect();
+        loop {
+            let mut moved = false;
+            for (turn, task) in &mut tasks {
+                if let Some(running) = task
+                    && turn.0.swap(false, Ordering::Relaxed)
+                {
+                    moved = true;
+                    let waker = Waker::from(Arc::clone(turn));
+                    if running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                        *task = None;
+                    }
+                }
+            }
+            if tasks.iter().all(|(_, task)| task.is_none()) {
+                return;
+            }
+            assert!(moved || self.advance(end), "a request hangs");
+        }
+    }
+}
+
+struct Turn(AtomicBool);
+
+impl Turn {
+    fn first() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(true)))
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Platform for Clock {
+    fn now(&self) -> u64 {
+        self.milliseconds.get() / 1000
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.milliseconds.get()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.random.draw().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+
+    fn sleep(&self, milliseconds: u32) -> Sleep {
+        let clock = self.clone();
+        Box::pin(async move { clock.pause(u64::from(milliseconds)).await })
+    }
+
+    fn log(&self, line: fmt::Arguments<'_>) {
+        self.log.borrow_mut().push(line.to_string());
+    }
+}

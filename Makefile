@@ -62,7 +62,7 @@ need-rust:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: run "rustup default stable"' >&2; exit 1; }
 need-npm:
 	@command -v node >/dev/null && command -v npm >/dev/null || \
-	  { echo 'Node.js is missing: install version 20 or later, with npm, from https://nodejs.org' >&2; exit 1; }
+	  { echo 'Node.js is missing: install version 22.12 or later, with npm, from https://nodejs.org' >&2; exit 1; }
 
 $(NPM_STAMP): package.json package-lock.json | need-npm
 	@echo '==> npm packages'

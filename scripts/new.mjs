@@ -59,7 +59,7 @@ if (isAxum) {
   features.push("axum");
   files["src/lib.rs"] = read("template/axum/lib.rs");
   files["Cargo.toml"] = swap(files["Cargo.toml"], 'worker = "0.8.7"', `worker = { version = "0.8.7", features = ["http"] }
-axum = { version = "0.8", default-features = false }
+axum = { version = "0.8", default-features = false, features = ["form"] }
 tower = { version = "0.5", default-features = false, features = ["util"] }`);
 }
 

@@ -101,7 +101,7 @@ test("on D1 it has the table, and sweeps it", async (t) => {
   const { DB } = await harness.getWorker().getEnv();
   await DB.prepare("UPDATE sessions SET expires_at = 1").run();
   await harness.getWorker().scheduled({ cron: "17 * * * *" });
-  assert.deepEqual(harness.getLogs().map((log) => log.message), ["deleted 1 expired sessions, 0 are left"]);
+  assert.deepEqual(harness.getLogs().map((log) => log.message), ["edge-session: swept: 1 deleted, 0 left"]);
 });
 
 test("in axum it counts as well, on each store", () => {

@@ -91,9 +91,10 @@ fn in_store(env: &Env, signer: Signer, parameters: SessionParameters) -> Result<
             Sessions::new(super::object::ObjectStore::from_env(env, OBJECTS)?, WorkerPlatform, signer, parameters)
         }
         #[cfg(not(feature = "object"))]
-        StoreKind::Object => {
-            Err(Error::misconfigured("session_parameters: `store = \"object\"` needs edge-session's feature `object`"))
-        }
+        StoreKind::Object => Err(Error::misconfigured(
+            "session_parameters: `store = \"object\"` needs edge-session's feature `object`: write features = [\"object\"] \
+                 in Cargo.toml, and `pub use edge_session::SessionObject;` in the Worker",
+        )),
     }
 }
 

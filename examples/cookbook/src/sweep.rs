@@ -6,7 +6,7 @@ use worker::{Env, ScheduleContext, ScheduledEvent, event};
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
     match sweep(&env).await {
-        Ok(swept) => worker::console_log!("deleted {} expired sessions, {} are left", swept.deleted, swept.left),
+        Ok(swept) => worker::console_log!("edge-session: swept: {} deleted, {} left", swept.deleted, swept.left),
         Err(error) => worker::console_error!("sweeping: {error}"),
     }
 }

@@ -280,7 +280,7 @@ ${sessions}
 
 (Objects that nobody asks for are files: for the last row, one object's file under that many names.)
 
-CPU µs for each read of a session that holds more (the reply holds it too):
+CPU µs for each read of a session that holds more (the reply holds it too; by the tests' Worker, which is built without link-time optimisation):
 
 ${data}
 

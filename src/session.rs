@@ -37,6 +37,8 @@ pub struct Session<T> {
     /// What was done in the store.
     effect: Effect,
     progress: Progress,
+    /// Who asked for the last commit.
+    asked: Asked,
     /// The errors of each [`save`](Self::save) and [`update`](Self::update) that its handler was given.
     refused: Vec<Error>,
     backing: Rc<Backing>,
@@ -300,11 +302,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Stores what is due when the handler is done, and says what was done altogether.
     pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
         self.log_ignored();
-        let committed = self.commit(Asked::AtTheEnd).await;
-        if committed.is_err() && self.progress == Progress::Unsure {
-            self.progress = Progress::UnsureAtTheEnd;
-        }
-        committed?;
+        self.commit(Asked::AtTheEnd).await?;
         self.renew_cookie().await;
         Ok(())
     }
@@ -320,6 +318,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Stores what is due. `Dropped` where that was nothing, since the session has ended; `Contended` when another
     /// request stored its version first.
     async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
+        self.asked = asked;
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
         let is_over = matches!(&self.state, State::Stored { record, .. } if self.is_over(record, now));
@@ -569,7 +568,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// way, by a handler that waits for something else as well.
     async fn written<R>(&mut self, write: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
         let before = self.progress;
-        self.progress = Progress::Unsure;
+        self.progress = match self.asked {
+            Asked::AtTheEnd => Progress::UnsureAtTheEnd,
+            Asked::ByUpdate | Asked::BySave => Progress::Unsure,
+        };
         let result = write.await;
         if result.is_ok() {
             self.progress = before;
@@ -683,6 +685,7 @@ impl<T> Session<T> {
             is_bound: false,
             effect: Effect::Nothing,
             progress: Progress::Open,
+            asked: Asked::AtTheEnd,
             refused: Vec::new(),
             backing: Rc::clone(backing),
         }

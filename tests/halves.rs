@@ -200,3 +200,37 @@ fn a_straggler_that_is_opened_again_is_a_straggler_still() {
     assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
     assert_eq!(rig.store.inside.len(), 2, "the session and what is left under its old id");
 }
+
+#[test]
+fn who_commits_again_after_a_commit_that_was_dropped_is_told_so() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let sessions = rig.patient();
+    let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
+    let Opened::Session(mut session) = block_on(sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
+    session.count += 1;
+    rig.store.hang("update");
+    {
+        let mut commit = Box::pin(sessions.commit(&mut session));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(commit.as_mut().poll(&mut context).is_pending());
+    }
+    rig.store.hang("");
+    assert_eq!(block_on(sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_kill_is_done_by_the_next_commit_whatever_failed_before() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    rig.store.fail("update");
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
+    rig.store.fail("delete");
+    session.kill();
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
+    rig.store.fail("");
+    block_on(rig.sessions.commit(&mut session)).unwrap();
+    assert_eq!(stored(&rig, &visitor), None);
+}

@@ -35,7 +35,7 @@ type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 ///
 /// What the session layer's [`run`](Sessions::run) does for a handler, this does for the service inside:
 ///
-/// - A response of 5xx saves nothing, any other saves.
+/// - A response of 5xx saves nothing, nor does an [`Error`], or what a layer within refused. Any other saves.
 /// - A handler that loses its race to another request on the session runs again on the newer data, where the request can
 ///   be given again: without a body, or with one of a known length up to [`REPLAY_LIMIT`](super::REPLAY_LIMIT), and no
 ///   upgrade. Otherwise the visitor is answered 503 with `Retry-After`. So effects outside the session come after
@@ -69,7 +69,8 @@ impl<T> SessionLayer<T> {
         Self { sessions: SendWrapper(sessions), reply: Arc::new(refused), data: PhantomData }
     }
 
-    /// With replies of your own in place of our 401, 503 and 500.
+    /// With replies of your own in place of our 401, 503 and 500. (A body that does not arrive as its length says is a plain
+    /// 400, as from axum's own extractors.)
     #[must_use]
     pub fn with_reply(self, reply: impl Fn(&Refusal) -> Response + Send + Sync + 'static) -> Self {
         Self { reply: Arc::new(reply), ..self }
@@ -157,13 +158,17 @@ where
         let mut stopwatch = slot.stopwatch();
         let loads = slot.timing.borrow().load;
         let answered = slot.sessions.nesting().within(&slot.arrival, inner.call(request)).await;
+        this.neighbours().handler_is_done();
         let Ok(mut response) = answered else {
+            if let Some(lost) = this.lost_within() {
+                layer.log(&lost);
+            }
             slot.abandon();
             return answered;
         };
         slot.note_run(stopwatch.lap(), loads);
 
-        let (lost, reply) = match slot.settle(&response).await {
+        let (lost, reply) = match slot.settle(&response, matches!(replay, Replay::Again { .. })).await {
             Settled::Untouched => return Ok(layer.replaced(response, this)),
             Settled::Stored(set_cookie) => {
                 let timing = slot.server_timing(stopwatch.lap());
@@ -178,6 +183,10 @@ where
                     && *of == TypeId::of::<T>()
                 {
                     response = (layer.reply)(&Refusal::expired(&message));
+                    let headers = SessionHeaders { set_cookie: &this.set_cookie_within(), ..SessionHeaders::default() };
+                    headers.add_to_map(response.headers_mut());
+                } else {
+                    response = layer.replaced(response, this);
                 }
                 let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
                 headers.add_to_map(response.headers_mut());
@@ -213,6 +222,7 @@ where
         };
         drop(reply);
         this.forget_run_of_all();
+        this.neighbours().handler_runs();
         request = again;
         poll_fn(|context| inner.poll_ready(context)).await?;
     }

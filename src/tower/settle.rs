@@ -30,7 +30,7 @@ pub(super) enum Settled {
 
 impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
     /// Commits the session, or not, by what its handler answered.
-    pub(super) async fn settle(&self, response: &Response) -> Settled {
+    pub(super) async fn settle(&self, response: &Response, may_be_given_again: bool) -> Settled {
         let answered = response.extensions().get::<Answered>();
         let rejected = answered.filter(|answered| answered.asked_for == Some(TypeId::of::<T>()));
         let rejected = rejected.map(|answered| answered.error.clone());
@@ -54,8 +54,13 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
         };
         let this: &dyn Layered = self;
         if let Some(error) = this.lost_within() {
-            self.put(session);
-            return Settled::LostWithin(error);
+            let runs_again = may_be_given_again && Self::may_run_again_on(&session) && this.may_all_within_run_again();
+            if this.is_within_an_open_one() || runs_again {
+                self.put(session);
+                return Settled::LostWithin(error);
+            }
+            // The handler does not run again, so that its answer counts.
+            this.log(&error);
         }
         let has_failed = answered.is_some()
             || response.extensions().get::<Refused>().is_some()

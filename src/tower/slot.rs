@@ -130,6 +130,12 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// Whether nothing of what the handler did to it is stored.
+    pub(super) fn may_run_again_on(session: &Session<T>) -> bool {
+        let is_stored = matches!(session.effect(), Effect::Created | Effect::Saved | Effect::Moved | Effect::Killed);
+        !is_stored && session.may_run_again()
+    }
+
     /// Takes the session back.
     pub(super) fn put(&self, session: Session<T>) {
         self.replace(Place::In(session));
@@ -168,14 +174,15 @@ impl<T: 'static> Layered for Slot<T> {
 
     fn may_run_again(&self) -> bool {
         match &*self.place.borrow() {
-            Place::In(session) => {
-                let is_stored =
-                    matches!(session.effect(), Effect::Created | Effect::Saved | Effect::Moved | Effect::Killed);
-                !is_stored && session.may_run_again()
-            }
+            Place::In(session) => Self::may_run_again_on(session),
             Place::Out => false,
             Place::Unopened | Place::Lost(_) | Place::Failed(_) | Place::Expired(_) | Place::Told(_) => true,
         }
+    }
+
+    fn log(&self, error: &Error) {
+        error.answered();
+        self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
     }
 
     fn forget_run(&self) {

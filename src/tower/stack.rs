@@ -22,15 +22,17 @@ pub(super) trait Layered: Any {
     /// Whether nothing of what the handler did to its session is stored.
     fn may_run_again(&self) -> bool;
 
+    fn log(&self, error: &Error);
+
     /// Drops what the handler did: its session is loaded again when the next run asks for it.
     fn forget_run(&self);
 }
 
 /// Where a layer is with its request.
 enum Standing {
-    /// Its handler runs, or it commits.
+    /// Its handler runs.
     Running,
-    /// It has answered.
+    /// Its handler has answered.
     Answered,
     /// It has answered for the time being: it lost this race, and leaves it to a layer around it to run the handler again.
     /// (Not noted in its response, which a middleware between them may replace.)
@@ -60,7 +62,7 @@ impl Neighbours {
         }
     }
 
-    /// Whether its handler runs, or it commits.
+    /// Whether its handler runs.
     pub(super) fn is_running(&self) -> bool {
         matches!(*self.standing.borrow(), Standing::Running)
     }
@@ -80,6 +82,16 @@ impl Neighbours {
             Standing::Lost(error) => Some(error.clone()),
             _ => None,
         }
+    }
+
+    /// Its handler has answered: what still goes on within it is on its own.
+    pub(super) fn handler_is_done(&self) {
+        self.standing.replace(Standing::Answered);
+    }
+
+    /// Its handler runs again.
+    pub(super) fn handler_runs(&self) {
+        self.standing.replace(Standing::Running);
     }
 
     /// Leaves this race to a layer around it.
@@ -135,9 +147,8 @@ pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
     if let Some(outer) = layer.neighbours().around() {
         let mut within = outer.neighbours().within.borrow_mut();
         // A middleware that tries again has heard of a race that was lost before.
-        let twins = within.iter().filter(|known| known.cookie_name() == layer.cookie_name());
-        for twin in twins.filter(|twin| twin.neighbours().lost().is_some()) {
-            twin.neighbours().standing.replace(Standing::Answered);
+        for twin in within.iter().filter(|known| known.cookie_name() == layer.cookie_name()) {
+            twin.forget_lost_race();
         }
         if !within.iter().any(|known| Rc::ptr_eq(known, layer)) {
             within.push(Rc::clone(layer));
@@ -182,16 +193,36 @@ impl dyn Layered {
 
     /// Whether the handler may run again for it and for all layers within it.
     pub(super) fn may_all_run_again(&self) -> bool {
-        self.may_run_again() && self.neighbours().within.borrow().iter().all(|inner| inner.may_all_run_again())
+        self.may_run_again() && self.may_all_within_run_again()
+    }
+
+    /// Whether it may for those within it. One that still runs is work that nobody waited for.
+    pub(super) fn may_all_within_run_again(&self) -> bool {
+        let within = self.neighbours().within.borrow();
+        within.iter().all(|inner| inner.neighbours().is_running() || inner.may_all_run_again())
     }
 
     /// Drops what the handler did to the sessions of it and of all layers within it.
     pub(super) fn forget_run_of_all(&self) {
         self.forget_run();
         self.neighbours().set_cookie.borrow_mut().clear();
+        // One that still runs is work that nobody waited for: it is on its own.
+        self.neighbours().within.borrow_mut().retain(|inner| !inner.neighbours().is_running());
         for inner in self.neighbours().within.borrow().iter() {
             inner.neighbours().standing.replace(Standing::Awaited);
             inner.forget_run_of_all();
+        }
+    }
+
+    /// Nobody runs its handler again for this, which it says.
+    fn forget_lost_race(&self) {
+        let neighbours = self.neighbours();
+        if let Some(error) = neighbours.lost() {
+            self.log(&error);
+            neighbours.standing.replace(Standing::Answered);
+        }
+        for inner in neighbours.within.borrow().iter() {
+            inner.forget_lost_race();
         }
     }
 

@@ -264,3 +264,346 @@ fn an_inner_service_that_is_called_twice_at_once_has_a_session_for_each() {
     let log = nested.baskets.platform.logged();
     assert_eq!(log.iter().filter(|line| line.starts_with("nested")).count(), 0, "{log:?}");
 }
+
+// ---------------------------------------------------------------- review
+
+/// Visits > Themes > Baskets, and a middleware between Visits and Themes that tries again once.
+fn retried_in_three(theme_is_open: bool) {
+    let mut nested = Nested::new();
+    let themes = Rig::with(r#"{"cookie_name": "theme"}"#);
+    let handler = move |theme: Option<Session<Theme>>, mut basket: Session<Basket>| async move {
+        drop(theme);
+        basket.things += 1;
+        basket.things.to_string()
+    };
+    let lean = |mut basket: Session<Basket>| async move {
+        basket.things += 1;
+        basket.things.to_string()
+    };
+    let inner = Router::new();
+    let inner = if theme_is_open { inner.route("/", post(handler)) } else { inner.route("/", post(lean)) };
+    let inner = inner
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(SessionLayer::<Theme>::over(themes.sessions));
+    let retry = move |mut visit: Session<Visit>, request: Request| {
+        let inner = inner.clone();
+        visit.count += 1;
+        drop(visit);
+        async move {
+            let parts = request.into_parts().0;
+            let send = |parts| inner.clone().oneshot(Request::from_parts(parts, Body::empty()));
+            let response = send(parts.clone()).await.unwrap();
+            if response.status().is_server_error() { send(parts).await.unwrap() } else { response }
+        }
+    };
+    nested.router =
+        Router::new().route("/", post(retry)).layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let reply = nested.ask("POST", "/");
+    assert_eq!(reply.brief(), (200, "11"));
+    assert_eq!(nested.stored(), [r#"{"count":2}"#, r#"{"things":11}"#]);
+    assert_eq!(nested.visits.platform.logged(), Vec::<String>::new());
+}
+
+#[test]
+fn retry_wins_over_an_unopened_middle() {
+    retried_in_three(false);
+}
+
+#[test]
+fn retry_wins_over_an_open_middle() {
+    retried_in_three(true);
+}
+
+#[test]
+fn a_2xx_page_of_a_request_that_cannot_be_given_again() {
+    let page = move |request: Request, next: Next| async move {
+        let response = next.run(request).await;
+        if response.status().is_server_error() {
+            ([("cache-control", "public, max-age=60")], "our page").into_response()
+        } else {
+            response
+        }
+    };
+    let mut nested = Nested::new();
+    nested.router = Router::new()
+        .route("/both", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 1)))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(from_fn(page))
+        .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let request = request(&nested.visitor, "POST", "/both").header(header::CONTENT_LENGTH, 70_000);
+    let reply = send(&nested.router, request.body(Body::from("x".repeat(70_000))).unwrap());
+    assert_eq!(reply.header(header::CACHE_CONTROL), Some("private, no-store"), "shared caches");
+    assert!(reply.status == 503 || nested.stored()[0] == r#"{"count":2}"#, "a 200 of which nothing is saved");
+}
+
+#[test]
+fn inner_set_cookie_survives_the_outer_expiry() {
+    let visits = Rig::with(r#"{"ignore_expiry": false, "expired_message": "gone"}"#);
+    let baskets = Rig::with(r#"{"cookie_name": "basket"}"#);
+    let router = Router::new()
+        .route("/", get(count))
+        .layer(from_fn(|mut basket: Session<Basket>, request: Request, next: Next| {
+            basket.things += 1;
+            drop(basket);
+            next.run(request)
+        }))
+        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
+        .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
+    let visitor = crate::support::known(&visits);
+    visits.platform.advance(100_000);
+    let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
+    assert_eq!(reply.brief(), (401, "gone"));
+    assert_eq!(baskets.store.inside.len(), 1);
+    assert!(
+        reply.headers.get_all(header::SET_COOKIE).iter().any(|line| line.to_str().unwrap().starts_with("basket=")),
+        "the basket's id is never told"
+    );
+}
+
+#[test]
+fn an_error_beside_an_expiry_is_logged() {
+    let rig = Rig::with(r#"{"ignore_expiry": false, "expired_message": "gone"}"#);
+    let router = Router::new()
+        .route("/", get(|_visit: Result<Session<Visit>, Response>, _basket: Session<Basket>| async { "never" }))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()).with_reply(|_| see_other("/visits")));
+    let visitor = crate::support::known(&rig);
+    rig.platform.advance(100_000);
+    let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
+    assert_eq!((reply.status, rig.platform.logged().len()), (303, 1));
+}
+
+#[test]
+fn work_that_goes_on_beside_a_second_run_keeps_its_change() {
+    use std::future::{Future, poll_fn};
+    use std::pin::Pin;
+    use std::task::Poll;
+    type Later = Pin<Box<dyn Future<Output = Response> + Send>>;
+    let mut nested = Nested::new();
+    let later: Arc<Mutex<Option<Later>>> = Arc::default();
+    let put_off = {
+        let later = Arc::clone(&later);
+        move |mut visit: Session<Visit>, request: Request, next: Next| {
+            let later = Arc::clone(&later);
+            visit.count += 1;
+            drop(visit);
+            async move {
+                if later.lock().unwrap().is_none() {
+                    let mut work: Later = Box::pin(next.run(request));
+                    poll_fn(|context| {
+                        assert!(work.as_mut().poll(context).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                    *later.lock().unwrap() = Some(work);
+                }
+                "accepted"
+            }
+        }
+    };
+    nested.router = Router::new()
+        .route(
+            "/",
+            post(|mut basket: Session<Basket>| async move {
+                basket.things += 1;
+                drop(basket);
+                step_aside().await;
+                "done"
+            }),
+        )
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(from_fn(put_off))
+        .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.visits.store.interfere(&[RIVAL]);
+    assert_eq!(nested.ask("POST", "/").brief(), (200, "accepted"));
+    let work = later.lock().unwrap().take().unwrap();
+    let response = pollster::block_on(work);
+    assert_eq!(response.status(), 200);
+    assert_eq!(nested.stored(), [r#"{"count":11}"#, r#"{"things":2}"#]);
+}
+
+#[test]
+fn a_service_that_makes_an_error_of_a_503_leaves_the_lost_race_in_the_log() {
+    use tower::{Layer, Service};
+    let nested = Nested::new();
+    let inner = Router::new()
+        .route("/both", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 1)))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
+    #[derive(Debug, PartialEq)]
+    struct Broken;
+    impl From<std::convert::Infallible> for Broken {
+        fn from(never: std::convert::Infallible) -> Self {
+            match never {}
+        }
+    }
+    let inner =
+        ServiceExt::<Request>::map_result(inner, |result: Result<Response, std::convert::Infallible>| match result {
+            Ok(response) if response.status().is_server_error() => Err(Broken),
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        });
+    let mut service = SessionLayer::<Visit>::over(nested.visits.sessions.clone()).layer(inner);
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let answer =
+        pollster::block_on(service.call(request(&nested.visitor, "POST", "/both").body(Body::empty()).unwrap()));
+    let answer = answer.map(|response| response.status().as_u16());
+    assert_eq!(answer, Err(Broken), "which is the service's own");
+    let log = nested.visits.platform.logged();
+    assert!(log.len() == 1 && log[0].starts_with("contended: "), "{log:?}");
+}
+
+#[test]
+fn a_lost_race_of_one_of_two_calls_is_not_forgotten() {
+    let mut nested = Nested::new();
+    let inner = Router::new()
+        .route("/a", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+        .route("/b", post(|basket: Session<Basket>| async move { basket.things.to_string() }))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
+    let batch = move |mut visit: Session<Visit>, request: Request| {
+        let inner = inner.clone();
+        visit.count += 1;
+        drop(visit);
+        async move {
+            let parts = request.into_parts().0;
+            let send = |path: &'static str| {
+                let mut parts = parts.clone();
+                parts.uri = path.parse().unwrap();
+                inner.clone().oneshot(Request::from_parts(parts, Body::empty()))
+            };
+            let one = send("/a").await.unwrap();
+            let _other = send("/b").await.unwrap();
+            one
+        }
+    };
+    nested.router =
+        Router::new().route("/", post(batch)).layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let reply = nested.ask("POST", "/");
+    let log = [nested.visits.platform.logged(), nested.baskets.platform.logged()].concat();
+    assert!(reply.status == 200 || !log.is_empty(), "a 503 of ours that nobody logs: {reply:?}");
+}
+
+/// Two calls at once, of which one loses after the other has begun.
+#[test]
+fn a_hedge_that_wins_is_saved() {
+    let mut nested = Nested::new();
+    let inner = Router::new()
+        .route("/", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+        .layer(from_fn(|request: Request, next: Next| async move {
+            step_aside().await;
+            next.run(request).await
+        }))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
+    let hedge = move |mut visit: Session<Visit>, request: Request| {
+        let inner = inner.clone();
+        visit.count += 1;
+        drop(visit);
+        async move {
+            let parts = request.into_parts().0;
+            let send = |parts| inner.clone().oneshot(Request::from_parts(parts, Body::empty()));
+            let (one, other) = SendFuture::new(both(send(parts.clone()), send(parts))).await;
+            let (one, other) = (one.unwrap(), other.unwrap());
+            if one.status().is_success() { one } else { other }
+        }
+    };
+    nested.router =
+        Router::new().route("/", post(hedge)).layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let reply = nested.ask("POST", "/");
+    assert!(reply.status != 200 || nested.stored()[0] == r#"{"count":2}"#, "a 200 of which nothing is saved");
+}
+
+#[test]
+fn work_that_goes_on_and_the_second_runs_have_a_session_each() {
+    use std::future::{Future, poll_fn};
+    use std::pin::Pin;
+    use std::task::Poll;
+    type Later = Pin<Box<dyn Future<Output = Response> + Send>>;
+    let mut nested = Nested::new();
+    let later: Arc<Mutex<Vec<Later>>> = Arc::default();
+    let put_off = {
+        let later = Arc::clone(&later);
+        move |mut visit: Session<Visit>, request: Request, next: Next| {
+            let later = Arc::clone(&later);
+            visit.count += 1;
+            drop(visit);
+            async move {
+                let mut work: Later = Box::pin(next.run(request));
+                poll_fn(|context| {
+                    assert!(work.as_mut().poll(context).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                later.lock().unwrap().push(work);
+                "accepted"
+            }
+        }
+    };
+    nested.router = Router::new()
+        .route("/", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+        .layer(from_fn(|request: Request, next: Next| async move {
+            step_aside().await;
+            next.run(request).await
+        }))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(from_fn(put_off))
+        .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.visits.store.interfere(&[RIVAL]);
+    assert_eq!(nested.ask("POST", "/").brief(), (200, "accepted"));
+    let works = std::mem::take(&mut *later.lock().unwrap());
+    let statuses: Vec<_> = works.into_iter().map(|work| pollster::block_on(work).status().as_u16()).collect();
+    assert_eq!(statuses, [200, 200]);
+}
+
+#[test]
+fn a_race_that_is_lost_while_the_layer_around_commits_is_not_left_to_it() {
+    use std::future::{Future, poll_fn};
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    type Later = Pin<Box<dyn Future<Output = Response> + Send>>;
+    let mut nested = Nested::new();
+    let later: Arc<Mutex<Option<Later>>> = Arc::default();
+    let put_off = {
+        let later = Arc::clone(&later);
+        move |mut visit: Session<Visit>, request: Request, next: Next| {
+            let later = Arc::clone(&later);
+            visit.count += 1;
+            drop(visit);
+            async move {
+                let mut work: Later = Box::pin(next.run(request));
+                poll_fn(|context| {
+                    assert!(work.as_mut().poll(context).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                *later.lock().unwrap() = Some(work);
+                "accepted"
+            }
+        }
+    };
+    nested.router = Router::new()
+        .route("/", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+        .layer(from_fn(|request: Request, next: Next| async move {
+            step_aside().await;
+            next.run(request).await
+        }))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(from_fn(put_off))
+        .layer(SessionLayer::<Visit>::over(nested.visits.patient()));
+    nested.visits.store.take_your_time();
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let request = request(&nested.visitor, "POST", "/").body(Body::empty()).unwrap();
+    let mut answer = Box::pin(nested.router.clone().oneshot(request));
+    let mut context = Context::from_waker(Waker::noop());
+    while later.lock().unwrap().is_none() {
+        assert!(answer.as_mut().poll(&mut context).is_pending());
+    }
+    let work = later.lock().unwrap().take().unwrap();
+    pollster::block_on(work);
+    assert_eq!(pollster::block_on(answer).unwrap().status(), 200);
+    assert!(
+        nested.stored()[1] == r#"{"things":11}"# || !nested.baskets.platform.logged().is_empty(),
+        "neither run again nor logged"
+    );
+}

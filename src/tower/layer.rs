@@ -144,7 +144,7 @@ where
     let slot = match layer.enter(&mut request) {
         Ok(slot) => slot,
         Err(error) => {
-            layer.log(&error);
+            stack::log(&layer.sessions, &error);
             return Ok(layer.reply_with(&error, &[]));
         }
     };
@@ -161,7 +161,7 @@ where
         this.neighbours().handler_is_done();
         let Ok(mut response) = answered else {
             if let Some(lost) = this.lost_within() {
-                layer.log(&lost);
+                this.log(&lost);
             }
             slot.abandon();
             return answered;
@@ -195,7 +195,7 @@ where
             }
             Settled::Unsaved(ignored) => {
                 if let Some(error) = ignored {
-                    layer.log(&error);
+                    this.log(&error);
                 }
                 let mut response = layer.replaced(response, this);
                 SessionHeaders::default().add_to_map(response.headers_mut());
@@ -215,11 +215,7 @@ where
             return Ok(reply);
         }
         let again = if this.may_all_run_again() { replay.request() } else { None };
-        let Some(again) = again else {
-            slot.abandon();
-            layer.log(&lost);
-            return Ok(reply.unwrap_or_else(|| layer.reply(&lost, this)));
-        };
+        let Some(again) = again else { return Ok(layer.refuse(&lost, this)) };
         drop(reply);
         this.forget_run_of_all();
         this.neighbours().handler_runs();
@@ -259,13 +255,8 @@ impl<T> SessionLayer<T> {
 
     /// The error in the log, and the reply to it.
     fn refuse(&self, error: &Error, this: &dyn Layered) -> Response {
-        self.log(error);
+        this.log(error);
         self.reply(error, this)
-    }
-
-    fn log(&self, error: &Error) {
-        error.answered();
-        self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
     }
 
     /// The reply in the handler's place. What layers within it have told the visitor's browser, it is still told.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::stack::{Layered, Neighbours};
+use super::stack::{Layered, Neighbours, log};
 use crate::arrival::Arrival;
 use crate::timing::Stopwatch;
 use crate::{Effect, Error, ErrorKind, Opened, Session, Sessions, Timing};
@@ -67,7 +67,7 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
     pub(super) async fn take(&self) -> Result<Taken<Session<T>>, Error> {
         if !self.neighbours.is_running() {
             let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
-            self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
+            log(&self.sessions, &error);
             return Err(error);
         }
         let place = match self.replace(Place::Out) {
@@ -181,8 +181,7 @@ impl<T: 'static> Layered for Slot<T> {
     }
 
     fn log(&self, error: &Error) {
-        error.answered();
-        self.sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
+        log(&self.sessions, error);
     }
 
     fn forget_run(&self) {

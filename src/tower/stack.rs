@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use axum_core::extract::Request;
 
 use super::send::SendWrapper;
-use crate::Error;
+use crate::{Error, Sessions};
 
 /// One layer's part of a request, as the layers for other types around it and within it see it.
 ///
@@ -167,6 +167,12 @@ impl Drop for Answering<'_> {
             *standing = Standing::Answered;
         }
     }
+}
+
+/// What a visitor is not told, to the operator.
+pub(super) fn log(sessions: &Sessions, error: &Error) {
+    error.answered();
+    sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
 }
 
 /// Whether there is a layer around, for whatever type.

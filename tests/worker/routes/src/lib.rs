@@ -309,14 +309,22 @@ async fn login(request: &Request, env: &Env) -> Result<Response> {
     .await
 }
 
+/// Counts, and replies with this.
+async fn counts_and<R: HttpResponse>(request: &Request, env: &Env, reply: impl AsyncFn() -> Result<R>) -> Result<R> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.count = session.count.saturating_add(1);
+        reply().await
+    })
+    .await
+}
+
 /// Replies with a response that was fetched, whose headers cannot be changed.
 async fn fetched<R: HttpResponse>(
     request: &Request,
     env: &Env,
     convert: impl Fn(web_sys::Response) -> R,
 ) -> worker::Result<R> {
-    serve(request, env, async |session: &mut Session<Visit>| {
-        session.count = session.count.saturating_add(1);
+    counts_and(request, env, async || {
         let object = env.durable_object("SESSION_OBJECTS")?.get_by_name("nobody")?;
         Ok(convert(object.fetch_with_str("https://session/").await?.into()))
     })
@@ -332,11 +340,7 @@ fn socket() -> Result<Response> {
 }
 
 async fn opens_socket(request: &Request, env: &Env) -> Result<Response> {
-    serve(request, env, async |session: &mut Session<Visit>| {
-        session.count = session.count.saturating_add(1);
-        socket()
-    })
-    .await
+    counts_and(request, env, async || socket()).await
 }
 
 /// An object that greets: its response is one that was fetched.
@@ -358,8 +362,7 @@ async fn room<R: HttpResponse>(
     env: &Env,
     convert: impl Fn(web_sys::Response) -> R,
 ) -> worker::Result<R> {
-    serve(request, env, async |session: &mut Session<Visit>| {
-        session.count = session.count.saturating_add(1);
+    counts_and(request, env, async || {
         let room = env.durable_object("ROOMS")?.get_by_name("lobby")?;
         Ok(convert(room.fetch_with_request(request.clone()?).await?.into()))
     })

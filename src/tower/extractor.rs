@@ -3,7 +3,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts, Request};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::headers::{expired, rejection, response};
 use super::send::{SendFuture, SendWrapper};
 use super::slot::{Slot, Taken};
+use super::stack::Layered;
 #[cfg(target_family = "wasm")]
 use super::stack::is_within_a_layer;
 use crate::{Error, Record};
@@ -38,11 +39,21 @@ pub struct Session<T> {
 }
 
 /// What the layer leaves in a request for its handlers.
-pub(super) struct Handle<T>(pub(super) SendWrapper<Rc<Slot<T>>>);
+pub(super) struct Handle<T> {
+    slot: SendWrapper<Rc<Slot<T>>>,
+    /// The run of the handler that the request is for.
+    run: u32,
+}
+
+impl<T: 'static> Handle<T> {
+    pub(super) fn leave_in(request: &mut Request, slot: &Rc<Slot<T>>) {
+        request.extensions_mut().insert(Self { slot: SendWrapper(Rc::clone(slot)), run: slot.neighbours().run() });
+    }
+}
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { slot: self.slot.clone(), run: self.run }
     }
 }
 
@@ -146,7 +157,7 @@ fn never() -> ! {
 
 impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
     async fn extracted(parts: &mut Parts) -> Result<Taken<Self>, Error> {
-        let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>().cloned() else {
+        let Some(Handle { slot, run }) = parts.extensions.get::<Handle<T>>().cloned() else {
             let error = Error::misconfigured(format_args!(
                 "a handler asks for a Session<{name}>, and there is no SessionLayer::<{name}> around it",
                 name = std::any::type_name::<T>()
@@ -158,7 +169,7 @@ impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
             }
             return Err(error);
         };
-        Ok(match SendFuture::new(slot.take()).await? {
+        Ok(match SendFuture::new(slot.take(run)).await? {
             Taken::Session(session) => Taken::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) }),
             Taken::Expired { message } => Taken::Expired { message },
         })
@@ -176,7 +187,7 @@ where
         match Self::extracted(parts).await {
             Ok(Taken::Session(session)) => Ok(session),
             Ok(Taken::Expired { message }) => {
-                if let Some(Handle(slot)) = parts.extensions.get::<Handle<T>>() {
+                if let Some(Handle { slot, .. }) = parts.extensions.get::<Handle<T>>() {
                     slot.tell();
                 }
                 Err(expired::<T>(&message))

@@ -23,7 +23,7 @@ use super::replay::{self, Replay};
 use super::send::{SendFuture, SendWrapper};
 use super::settle::Settled;
 use super::slot::{Expiry, Slot};
-use super::stack::{self, Answering, Layered, Neighbours};
+use super::stack::{self, Answering, Layered, Neighbours, NextRun};
 use crate::arrival::Arrival;
 use crate::{Error, Incoming, Refusal, SessionHeaders, Sessions};
 
@@ -154,6 +154,7 @@ where
         Ok(replay) => replay,
         Err(_) => return Ok(replay::refused()),
     };
+    this.neighbours().note_replayable(matches!(replay, Replay::Again { .. }));
     loop {
         let mut stopwatch = slot.stopwatch();
         let loads = slot.timing.borrow().load;
@@ -168,7 +169,7 @@ where
         };
         slot.note_run(stopwatch.lap(), loads);
 
-        let (lost, reply) = match slot.settle(&response, matches!(replay, Replay::Again { .. })).await {
+        let (lost, reply) = match slot.settle(&response).await {
             Settled::Untouched => return Ok(layer.replaced(response, this)),
             Settled::Stored(set_cookie) => {
                 let timing = slot.server_timing(stopwatch.lap());
@@ -209,17 +210,21 @@ where
             }
             Settled::LostWithin(refusal) => (refusal, Some(response)),
         };
-        if this.is_within_an_open_one() {
-            let reply = reply.unwrap_or_else(|| layer.reply(&lost, this));
-            this.neighbours().leave(lost);
-            return Ok(reply);
-        }
-        let again = if this.may_all_run_again() { replay.request() } else { None };
+        let again = match this.next_run() {
+            NextRun::Here => replay.request(),
+            NextRun::Around => {
+                let reply = reply.unwrap_or_else(|| layer.reply(&lost, this));
+                this.neighbours().leave(lost);
+                return Ok(reply);
+            }
+            NextRun::Nowhere => None,
+        };
         let Some(again) = again else { return Ok(layer.refuse(&lost, this)) };
         drop(reply);
         this.forget_run_of_all();
         this.neighbours().handler_runs();
         request = again;
+        Handle::leave_in(&mut request, &slot);
         poll_fn(|context| inner.poll_ready(context)).await?;
     }
 }
@@ -249,7 +254,7 @@ impl<T> SessionLayer<T> {
         };
         let layered: Rc<dyn Layered> = Rc::<Slot<T>>::clone(&slot);
         stack::enter(request, &layered);
-        request.extensions_mut().insert(Handle(SendWrapper(Rc::clone(&slot))));
+        Handle::leave_in(request, &slot);
         Ok(slot)
     }
 

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::headers::{Answered, Refused};
 use super::slot::{Expiry, Place, Slot};
-use super::stack::Layered;
+use super::stack::{Layered, NextRun};
 use crate::timing::Stopwatch;
 use crate::{Error, ErrorKind};
 
@@ -30,10 +30,20 @@ pub(super) enum Settled {
 
 impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
     /// Commits the session, or not, by what its handler answered.
-    pub(super) async fn settle(&self, response: &Response, may_be_given_again: bool) -> Settled {
+    pub(super) async fn settle(&self, response: &Response) -> Settled {
         let answered = response.extensions().get::<Answered>();
         let rejected = answered.filter(|answered| answered.asked_for == Some(TypeId::of::<T>()));
         let rejected = rejected.map(|answered| answered.error.clone());
+        let this: &dyn Layered = self;
+        if this.is_open()
+            && let Some(error) = this.lost_within()
+        {
+            if !matches!(this.next_run(), NextRun::Nowhere) {
+                return Settled::LostWithin(error);
+            }
+            // The handler does not run again, so that its answer counts.
+            this.log(&error);
+        }
         let mut session = match self.replace(Place::Out) {
             Place::In(session) => session,
             Place::Out => {
@@ -44,7 +54,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             Place::Told(expiry) => return Settled::Expired(expiry),
             other => {
                 let unsaved = match &other {
-                    Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
+                    Place::Unavailable(error) | Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
                     Place::Expired(_) => Settled::Unsaved(None),
                     _ => Settled::Untouched,
                 };
@@ -52,16 +62,6 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                 return rejected.map_or(unsaved, Settled::Refused);
             }
         };
-        let this: &dyn Layered = self;
-        if let Some(error) = this.lost_within() {
-            let runs_again = may_be_given_again && Self::may_run_again_on(&session) && this.may_all_within_run_again();
-            if this.is_within_an_open_one() || runs_again {
-                self.put(session);
-                return Settled::LostWithin(error);
-            }
-            // The handler does not run again, so that its answer counts.
-            this.log(&error);
-        }
         let has_failed = answered.is_some()
             || response.extensions().get::<Refused>().is_some()
             || response.status().is_server_error();

@@ -31,6 +31,8 @@ pub(super) enum Place<T> {
     In(Session<T>),
     /// Here, with the changes of a run that lost its race: to be opened again when it is asked for.
     Lost(Session<T>),
+    /// It could not be opened: the next run tries again.
+    Unavailable(Error),
     /// It could not be opened again.
     Failed(Error),
     /// There is none to be had: it expired, and the parameters ask to say so.
@@ -63,9 +65,9 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
         })
     }
 
-    /// The session, loaded at its first use in a run.
-    pub(super) async fn take(&self) -> Result<Taken<Session<T>>, Error> {
-        if !self.neighbours.is_running() {
+    /// The session, loaded at its first use in a run. Work that went on from an earlier run gets none of a later one.
+    pub(super) async fn take(&self, run: u32) -> Result<Taken<Session<T>>, Error> {
+        if !self.neighbours.is_running() || run != self.neighbours.run() {
             let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
             log(&self.sessions, &error);
             return Err(error);
@@ -80,7 +82,7 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                     (Place::Unopened, Ok(Opened::Expired { message, set_cookie })) => {
                         Place::Expired(Expiry { message, set_cookie })
                     }
-                    (Place::Unopened, Err(error)) => Place::Failed(error),
+                    (Place::Unopened, Err(error)) => Place::Unavailable(error),
                     (other, _) => other,
                 }
             }
@@ -106,8 +108,9 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                 self.replace(place);
                 Ok(Taken::Expired { message })
             }
-            Place::Failed(error) => {
-                self.replace(Place::Failed(error.clone()));
+            Place::Unavailable(ref error) | Place::Failed(ref error) => {
+                let error = error.clone();
+                self.replace(place);
                 Err(error)
             }
             Place::Unopened | Place::Lost(_) | Place::Out => Err(self.nested(
@@ -175,8 +178,9 @@ impl<T: 'static> Layered for Slot<T> {
     fn may_run_again(&self) -> bool {
         match &*self.place.borrow() {
             Place::In(session) => Self::may_run_again_on(session),
-            Place::Out => false,
-            Place::Unopened | Place::Lost(_) | Place::Failed(_) | Place::Expired(_) | Place::Told(_) => true,
+            // While its handler runs, a middleware has it, and gives it back.
+            Place::Out => self.neighbours.is_running(),
+            _ => true,
         }
     }
 
@@ -188,6 +192,7 @@ impl<T: 'static> Layered for Slot<T> {
         let place = match self.replace(Place::Out) {
             Place::In(session) => Place::Lost(session),
             Place::Told(expiry) => Place::Expired(expiry),
+            Place::Unavailable(_) => Place::Unopened,
             other => other,
         };
         self.replace(place);

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use axum_core::extract::Request;
@@ -41,9 +41,23 @@ enum Standing {
     Awaited,
 }
 
+/// Who runs the handler again after a lost race.
+pub(super) enum NextRun {
+    /// The layer itself.
+    Here,
+    /// A layer around it: the outermost that has a session open.
+    Around,
+    /// Nobody can.
+    Nowhere,
+}
+
 /// The layers next to one, in a request.
 pub(super) struct Neighbours {
     standing: RefCell<Standing>,
+    /// Which run of its handler it is, from 0.
+    run: Cell<u32>,
+    /// Whether its request can be given again.
+    is_replayable: Cell<bool>,
     around: Option<Weak<dyn Layered>>,
     within: RefCell<Vec<Rc<dyn Layered>>>,
     /// The `Set-Cookie` lines that this one gave its reply, which goes if a layer around puts another in its place.
@@ -56,6 +70,8 @@ impl Neighbours {
         let around = request.extensions().get::<Innermost>().map(|Innermost(around)| around.0.clone());
         Self {
             standing: RefCell::new(Standing::Running),
+            run: Cell::new(0),
+            is_replayable: Cell::new(false),
             around,
             within: RefCell::default(),
             set_cookie: RefCell::default(),
@@ -91,7 +107,16 @@ impl Neighbours {
 
     /// Its handler runs again.
     pub(super) fn handler_runs(&self) {
+        self.run.set(self.run.get().saturating_add(1));
         self.standing.replace(Standing::Running);
+    }
+
+    pub(super) fn run(&self) -> u32 {
+        self.run.get()
+    }
+
+    pub(super) fn note_replayable(&self, is_replayable: bool) {
+        self.is_replayable.set(is_replayable);
     }
 
     /// Leaves this race to a layer around it.
@@ -129,7 +154,7 @@ impl Neighbours {
             within.iter().filter(|inner| inner.neighbours().is_awaited() && inner.cookie_name() == cookie_name);
         let same: Rc<dyn Any> = Rc::<dyn Layered>::clone(same.next()?);
         let same: Rc<S> = same.downcast().ok()?;
-        same.neighbours().standing.replace(Standing::Running);
+        same.neighbours().handler_runs();
         Some(same)
     }
 
@@ -192,20 +217,24 @@ impl dyn Layered {
         self.neighbours().around().is_none()
     }
 
-    /// Whether a layer around it has a session open, which then decides about another run.
-    pub(super) fn is_within_an_open_one(&self) -> bool {
-        self.neighbours().all_around().any(|outer| outer.is_open())
+    /// Who runs the handler again: the outermost layer with an open session, if it can.
+    pub(super) fn next_run(&self) -> NextRun {
+        match self.neighbours().all_around().filter(|outer| outer.is_open()).last() {
+            Some(outer) if outer.can_run_again() => NextRun::Around,
+            None if self.can_run_again() => NextRun::Here,
+            _ => NextRun::Nowhere,
+        }
     }
 
-    /// Whether the handler may run again for it and for all layers within it.
-    pub(super) fn may_all_run_again(&self) -> bool {
-        self.may_run_again() && self.may_all_within_run_again()
+    fn can_run_again(&self) -> bool {
+        self.neighbours().is_replayable.get() && self.may_all_run_again()
     }
 
-    /// Whether it may for those within it. One that still runs is work that nobody waited for.
-    pub(super) fn may_all_within_run_again(&self) -> bool {
+    /// Whether the handler may run again for it and for all layers within it. One within it that still runs is work that
+    /// nobody waited for.
+    fn may_all_run_again(&self) -> bool {
         let within = self.neighbours().within.borrow();
-        within.iter().all(|inner| inner.neighbours().is_running() || inner.may_all_run_again())
+        self.may_run_again() && within.iter().all(|inner| inner.neighbours().is_running() || inner.may_all_run_again())
     }
 
     /// Drops what the handler did to the sessions of it and of all layers within it.

@@ -205,3 +205,24 @@ fn who_goes_on_without_a_session_that_could_not_be_loaded_is_logged_and_its_repl
     assert_eq!(reply.headers["cache-control"], "private, no-store");
     assert_eq!(rig.platform.logged(), ["unavailable: disk on fire in rack 7"]);
 }
+
+#[test]
+fn work_that_goes_on_from_a_lost_run_gets_no_session_of_the_next_one() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let kept: Arc<Mutex<Option<Parts>>> = Arc::default();
+    let handler = move |mut visit: Session<Visit>, request: Request| {
+        let before = kept.lock().unwrap().replace(request.into_parts().0);
+        async move {
+            visit.count += 1;
+            let Some(mut parts) = before else { return String::new() };
+            drop(visit);
+            let late = <Session<Visit> as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
+            late.map_or_else(|refused| refused.status().to_string(), |_| "had".to_owned())
+        }
+    };
+    let router = Router::new().route("/", get(handler)).layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    rig.store.interfere(&[RIVAL]);
+    assert_eq!(ask(&router, &mut visitor, "GET", "/").brief(), (200, "500 Internal Server Error"));
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":11}"#);
+}

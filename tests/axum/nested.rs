@@ -268,8 +268,6 @@ fn an_inner_service_that_is_called_twice_at_once_has_a_session_for_each() {
     assert_eq!(log.iter().filter(|line| line.starts_with("nested")).count(), 0, "{log:?}");
 }
 
-// ---------------------------------------------------------------- review
-
 /// Visits > Themes > Baskets, and a middleware between Visits and Themes that tries again once.
 fn retried_in_three(theme_is_open: bool) {
     let mut nested = Nested::new();
@@ -578,4 +576,61 @@ fn a_race_that_is_lost_while_the_layer_around_commits_is_not_left_to_it() {
         nested.stored()[1] == r#"{"things":11}"# || !nested.baskets.platform.logged().is_empty(),
         "neither run again nor logged"
     );
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Choice {
+    is_dark: bool,
+}
+
+/// Visits > Choices > Baskets, where a middleware around the inner two has saved the visit, so that nothing runs again.
+#[test]
+fn a_session_between_is_saved_where_the_outermost_cannot_run_the_handler_again() {
+    let mut nested = Nested::new();
+    let choices = Rig::with(r#"{"cookie_name": "choice"}"#);
+    let page = |request: Request, next: Next| async move {
+        let response = next.run(request).await;
+        if response.status().is_server_error() { "our page".into_response() } else { response }
+    };
+    let saves = |mut visit: Session<Visit>, request: Request, next: Next| async move {
+        visit.count += 1;
+        visit.save().await?;
+        drop(visit);
+        Ok::<_, edge_session::Error>(next.run(request).await)
+    };
+    let handler = |mut choice: Session<Choice>, mut basket: Session<Basket>| async move {
+        choice.is_dark = true;
+        basket.things += 1;
+    };
+    nested.router = Router::new()
+        .route("/", post(handler))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+        .layer(from_fn(page))
+        .layer(SessionLayer::<Choice>::over(choices.sessions.clone()))
+        .layer(from_fn(saves))
+        .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    let reply = send(&nested.router, request(&nested.visitor, "POST", "/").body(Body::empty()).unwrap());
+    assert_eq!(reply.brief(), (200, "our page"));
+    assert_eq!(choices.store.inside.len(), 1, "the answer counts for the session between");
+    assert_eq!(nested.stored(), [r#"{"count":2}"#, r#"{"things":10}"#]);
+    let log = nested.baskets.platform.logged();
+    assert!(log.len() == 1 && log[0].starts_with("contended: "), "{log:?}");
+}
+
+#[test]
+fn a_session_that_could_not_be_loaded_is_asked_for_again_in_the_next_run() {
+    let mut nested = Nested::new();
+    let handler = |visit: Result<Session<Visit>, Response>, mut basket: Session<Basket>| async move {
+        basket.things += 1;
+        format!("{} {}", visit.is_ok(), basket.things)
+    };
+    nested.router = Router::new()
+        .route("/", post(handler))
+        .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
+    nested.visits.store.fail_once("load", 0, false);
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    assert_eq!(nested.ask("POST", "/").brief(), (200, "true 11"));
+    assert_eq!(nested.visits.platform.logged(), ["unavailable: disk on fire in rack 7"]);
 }

@@ -103,7 +103,10 @@ impl<T: Serialize + DeserializeOwned + Send> Session<T> {
     /// Those of [`Session::save`](crate::Session::save). Answer with each as it is: it is a response, of which the layer
     /// knows what to do. A lost race then runs the handler again.
     pub fn save(&mut self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
-        SendFuture::new(self.inside_mut().save())
+        SendFuture::new(async move {
+            let slot = self.slot.clone();
+            slot.written(self.inside_mut(), async |session| session.save().await).await
+        })
     }
 
     /// [`Session::update`](crate::Session::update): applies a small change and commits it at once, for handlers that must
@@ -116,7 +119,10 @@ impl<T: Serialize + DeserializeOwned + Send> Session<T> {
         &mut self,
         change: impl FnMut(&mut T) -> R + Send,
     ) -> impl Future<Output = Result<R, Error>> + Send {
-        SendFuture::new(self.inside_mut().update(change))
+        SendFuture::new(async move {
+            let slot = self.slot.clone();
+            slot.written(self.inside_mut(), async |session| session.update(change).await).await
+        })
     }
 }
 

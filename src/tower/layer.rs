@@ -161,7 +161,7 @@ where
         let answered = slot.sessions.nesting().within(&slot.arrival, inner.call(request)).await;
         this.neighbours().handler_is_done();
         let Ok(mut response) = answered else {
-            if let Some(lost) = this.lost_within() {
+            if let Some(lost) = this.give_up_lost_within() {
                 this.log(&lost);
             }
             slot.abandon();
@@ -213,8 +213,12 @@ where
         let again = match this.next_run() {
             NextRun::Here => replay.request(),
             NextRun::Around => {
-                let reply = reply.unwrap_or_else(|| layer.reply(&lost, this));
-                this.neighbours().leave(lost);
+                // One within it that lost is found through it.
+                let Some(reply) = reply else {
+                    let reply = layer.reply(&lost, this);
+                    this.neighbours().leave(lost);
+                    return Ok(reply);
+                };
                 return Ok(reply);
             }
             NextRun::Nowhere => None,
@@ -224,8 +228,13 @@ where
         this.forget_run_of_all();
         this.neighbours().handler_runs();
         request = again;
+        let layered: Rc<dyn Layered> = Rc::<Slot<T>>::clone(&slot);
+        stack::leave_in(&mut request, &layered);
         Handle::leave_in(&mut request, &slot);
-        poll_fn(|context| inner.poll_ready(context)).await?;
+        if let Err(error) = poll_fn(|context| inner.poll_ready(context)).await {
+            this.log(&lost);
+            return Err(error);
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                 return Settled::LostWithin(error);
             }
             // The handler does not run again, so that its answer counts.
+            drop(this.give_up_lost_within());
             this.log(&error);
         }
         let mut session = match self.replace(Place::Out) {
@@ -51,7 +52,10 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                     self.nested("outlived its handler, so that it was not saved: drop it before the response leaves"),
                 );
             }
-            Place::Told(expiry) => return Settled::Expired(expiry),
+            Place::Told(expiry) => {
+                self.replace(Place::Told(expiry.clone()));
+                return Settled::Expired(expiry);
+            }
             other => {
                 let unsaved = match &other {
                     Place::Unavailable(error) | Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
@@ -105,9 +109,12 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
 
     /// Ends a run whose answer is not its handler's.
     pub(super) fn abandon(&self) {
-        if let Place::In(mut session) = self.replace(Place::Out) {
-            drop(self.sessions.abandon(&mut session));
-            self.put(session);
+        match self.replace(Place::Out) {
+            Place::In(mut session) => {
+                drop(self.sessions.abandon(&mut session));
+                self.put(session);
+            }
+            other => drop(self.replace(other)),
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::any::type_name;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::rc::Rc;
@@ -19,6 +19,8 @@ pub(super) struct Slot<T> {
     place: RefCell<Place<T>>,
     pub(super) timing: RefCell<Timing>,
     neighbours: Neighbours,
+    /// Whether something is stored of it while a handler has it.
+    is_stored: Cell<bool>,
 }
 
 /// Where a session is.
@@ -62,21 +64,19 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
             place: RefCell::new(Place::Unopened),
             timing: RefCell::default(),
             neighbours,
+            is_stored: Cell::new(false),
         })
     }
 
     /// The session, loaded at its first use in a run. Work that went on from an earlier run gets none of a later one.
     pub(super) async fn take(&self, run: u32) -> Result<Taken<Session<T>>, Error> {
-        if !self.neighbours.is_running() || run != self.neighbours.run() {
-            let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
-            log(&self.sessions, &error);
-            return Err(error);
-        }
+        self.check_run(run)?;
         let place = match self.replace(Place::Out) {
             Place::Unopened => {
                 // Another extractor may ask for it meanwhile, or this one be dropped.
                 self.replace(Place::Unopened);
                 let opened = self.timed(self.sessions.open_for(&self.arrival)).await;
+                self.check_run(run)?;
                 match (self.replace(Place::Out), opened) {
                     (Place::Unopened, Ok(Opened::Session(session))) => Place::In(session),
                     (Place::Unopened, Ok(Opened::Expired { message, set_cookie })) => {
@@ -90,6 +90,12 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                 // For a handler that does not wait for it.
                 self.replace(Place::Failed(Error::contended()));
                 let reopened = self.timed(self.sessions.reopen(session)).await;
+                if let Err(late) = self.check_run(run) {
+                    if let (Place::Failed(_), Ok(session)) = (self.replace(Place::Out), reopened) {
+                        self.replace(Place::Lost(session));
+                    }
+                    return Err(late);
+                }
                 self.replace(Place::Out);
                 match reopened {
                     Ok(session) => Place::In(session),
@@ -119,6 +125,15 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
         }
     }
 
+    fn check_run(&self, run: u32) -> Result<(), Error> {
+        if self.neighbours.is_running() && run == self.neighbours.run() {
+            return Ok(());
+        }
+        let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
+        log(&self.sessions, &error);
+        Err(error)
+    }
+
     pub(super) fn nested(&self, what: &str) -> Error {
         Error::new(ErrorKind::Nested, format_args!("a Session<{}> {what}", type_name::<T>()))
     }
@@ -133,6 +148,18 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// A write of its session by who has it: until it is done, and where it was, nothing runs again.
+    pub(super) async fn written<R>(
+        &self,
+        session: &mut Session<T>,
+        write: impl AsyncFnOnce(&mut Session<T>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.is_stored.set(true);
+        let written = write(session).await;
+        self.is_stored.set(!Self::may_run_again_on(session));
+        written
+    }
+
     /// Whether nothing of what the handler did to it is stored.
     pub(super) fn may_run_again_on(session: &Session<T>) -> bool {
         let is_stored = matches!(session.effect(), Effect::Created | Effect::Saved | Effect::Moved | Effect::Killed);
@@ -179,7 +206,7 @@ impl<T: 'static> Layered for Slot<T> {
         match &*self.place.borrow() {
             Place::In(session) => Self::may_run_again_on(session),
             // While its handler runs, a middleware has it, and gives it back.
-            Place::Out => self.neighbours.is_running(),
+            Place::Out => self.neighbours.is_running() && !self.is_stored.get(),
             _ => true,
         }
     }

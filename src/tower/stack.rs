@@ -59,6 +59,8 @@ pub(super) struct Neighbours {
     /// Whether its request can be given again.
     is_replayable: Cell<bool>,
     around: Option<Weak<dyn Layered>>,
+    /// The run of the one around that it is part of.
+    around_run: Cell<u32>,
     within: RefCell<Vec<Rc<dyn Layered>>>,
     /// The `Set-Cookie` lines that this one gave its reply, which goes if a layer around puts another in its place.
     set_cookie: RefCell<Vec<String>>,
@@ -67,12 +69,15 @@ pub(super) struct Neighbours {
 impl Neighbours {
     /// Those of a layer that the request now reaches.
     pub(super) fn of(request: &Request) -> Self {
-        let around = request.extensions().get::<Innermost>().map(|Innermost(around)| around.0.clone());
+        let innermost = request.extensions().get::<Innermost>();
+        let around = innermost.map(|innermost| innermost.layer.0.clone());
+        let around_run = Cell::new(innermost.map_or(0, |innermost| innermost.run));
         Self {
             standing: RefCell::new(Standing::Running),
             run: Cell::new(0),
             is_replayable: Cell::new(false),
             around,
+            around_run,
             within: RefCell::default(),
             set_cookie: RefCell::default(),
         }
@@ -86,7 +91,7 @@ impl Neighbours {
     /// The next one around, unless it has answered: work that goes on after that is on its own.
     fn around(&self) -> Option<Rc<dyn Layered>> {
         let around = self.around.as_ref().and_then(Weak::upgrade);
-        around.filter(|around| around.neighbours().is_running())
+        around.filter(|around| around.neighbours().is_running() && around.neighbours().run() == self.around_run.get())
     }
 
     fn is_awaited(&self) -> bool {
@@ -154,6 +159,7 @@ impl Neighbours {
             within.iter().filter(|inner| inner.neighbours().is_awaited() && inner.cookie_name() == cookie_name);
         let same: Rc<dyn Any> = Rc::<dyn Layered>::clone(same.next()?);
         let same: Rc<S> = same.downcast().ok()?;
+        same.neighbours().around_run.set(self.around_run.get());
         same.neighbours().handler_runs();
         Some(same)
     }
@@ -165,7 +171,10 @@ impl Neighbours {
 
 /// The innermost layer that a request has reached.
 #[derive(Clone)]
-struct Innermost(SendWrapper<Weak<dyn Layered>>);
+struct Innermost {
+    layer: SendWrapper<Weak<dyn Layered>>,
+    run: u32,
+}
 
 /// Makes a layer known to those around it, and to those that the request reaches after it.
 pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
@@ -179,7 +188,12 @@ pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
             within.push(Rc::clone(layer));
         }
     }
-    request.extensions_mut().insert(Innermost(SendWrapper(Rc::downgrade(layer))));
+    leave_in(request, layer);
+}
+
+pub(super) fn leave_in(request: &mut Request, layer: &Rc<dyn Layered>) {
+    let run = layer.neighbours().run();
+    request.extensions_mut().insert(Innermost { layer: SendWrapper(Rc::downgrade(layer)), run });
 }
 
 /// While it lives, the layer has not answered.
@@ -219,8 +233,16 @@ impl dyn Layered {
 
     /// Who runs the handler again: the outermost layer with an open session, if it can.
     pub(super) fn next_run(&self) -> NextRun {
-        match self.neighbours().all_around().filter(|outer| outer.is_open()).last() {
-            Some(outer) if outer.can_run_again() => NextRun::Around,
+        let mut all_may = true;
+        let mut around = None;
+        for outer in self.neighbours().all_around() {
+            all_may &= outer.may_all_run_again();
+            if outer.is_open() {
+                around = Some(all_may && outer.neighbours().is_replayable.get());
+            }
+        }
+        match around {
+            Some(true) => NextRun::Around,
             None if self.can_run_again() => NextRun::Here,
             _ => NextRun::Nowhere,
         }
@@ -265,6 +287,20 @@ impl dyn Layered {
     pub(super) fn lost_within(&self) -> Option<Error> {
         let within = self.neighbours().within.borrow();
         within.iter().find_map(|inner| inner.neighbours().lost().or_else(|| inner.lost_within()))
+    }
+
+    /// The race that a layer within it lost, which nobody runs again for.
+    pub(super) fn give_up_lost_within(&self) -> Option<Error> {
+        let mut first = None;
+        for inner in self.neighbours().within.borrow().iter() {
+            if let Some(error) = inner.neighbours().lost() {
+                inner.neighbours().handler_is_done();
+                first = first.or(Some(error));
+            }
+            let deeper = inner.give_up_lost_within();
+            first = first.or(deeper);
+        }
+        first
     }
 
     /// The `Set-Cookie` lines that the layers within it have given their replies.

@@ -4,6 +4,7 @@
 
 mod late;
 mod nested;
+mod runs;
 #[path = "../support/mod.rs"]
 mod support;
 

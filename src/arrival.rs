@@ -1,6 +1,8 @@
+use std::rc::Rc;
+
 use crate::connection::Connection;
 use crate::cookie::{self, SignedId};
-use crate::{SessionParameters, Signer};
+use crate::{Jar, SessionParameters, Signer};
 
 /// What a session needs to know of a request.
 ///
@@ -20,6 +22,9 @@ pub struct Incoming<'a> {
     /// The request's URL, as the runtime wrote it: on plain http to a loopback address the cookie goes without `Secure`.
     /// A request without one counts as https.
     pub url: Option<&'a str>,
+    /// Whether there will be a reply that sets the cookies which the commit gives. A store may then finish a write behind
+    /// the reply ([`Store::update_behind`](crate::Store::update_behind)); otherwise each commit waits for it.
+    pub has_reply: bool,
 }
 
 impl<'a> Incoming<'a> {
@@ -46,6 +51,12 @@ impl<'a> Incoming<'a> {
     pub fn url(self, url: impl Into<Option<&'a str>>) -> Self {
         Self { url: url.into(), ..self }
     }
+
+    /// Answered by a reply that sets the cookies which the commit gives.
+    #[must_use]
+    pub fn with_reply(self) -> Self {
+        Self { has_reply: true, ..self }
+    }
 }
 
 /// A request that has come in, with its cookies verified: what a session keeps of it until its commit.
@@ -58,10 +69,12 @@ pub(crate) struct Arrival {
     pub(crate) was_told: bool,
     pub(crate) ip: Option<String>,
     url: Option<String>,
+    /// What its browser keeps for the store.
+    pub(crate) jar: Rc<Jar>,
 }
 
 impl Arrival {
-    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Signer) -> Self {
+    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Rc<Signer>) -> Self {
         let name = &parameters.cookie_name;
         let presented = incoming.cookie.map(|header| cookie::read(header, name, signer));
         let has_cookie = presented.as_ref().is_some_and(|presented| *presented != cookie::Presented::Nothing);
@@ -72,6 +85,7 @@ impl Arrival {
                 && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),
+            jar: Rc::new(Jar::of(incoming.cookie, name, signer, incoming.has_reply)),
         }
     }
 

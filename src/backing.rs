@@ -9,8 +9,8 @@ use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::{Sleep, random_pause};
-use crate::store::{Answer, AnyStore};
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Updated};
+use crate::store::{Answer, AnyStore, RequestStore};
+use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Signer, Updated};
 
 /// What sessions stand on, shared by all requests.
 pub(crate) struct Shared {
@@ -19,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) parameters: SessionParameters,
     pub(crate) said: Said,
     pub(crate) nesting: Nesting,
+    pub(crate) signer: Rc<Signer>,
 }
 
 impl Shared {
@@ -36,6 +37,8 @@ impl Shared {
 /// parameters.
 pub(crate) struct Backing {
     shared: Rc<Shared>,
+    /// The store as this request reaches it, if it is another than that of all.
+    for_request: Option<RequestStore>,
     /// The request that it is for.
     pub(crate) arrival: Rc<Arrival>,
     /// The deadline that runs. It is left running from one call to the next, since setting and
@@ -78,16 +81,21 @@ impl Backing {
     pub(crate) fn new(shared: &Rc<Shared>, arrival: &Rc<Arrival>) -> Rc<Self> {
         Rc::new(Self {
             shared: Rc::clone(shared),
+            for_request: shared.store.for_request(&arrival.jar),
             arrival: Rc::clone(arrival),
             timer: RefCell::new(None),
             attempt: Cell::new(0),
         })
     }
 
+    fn store(&self) -> &dyn AnyStore {
+        self.for_request.as_ref().map_or(&*self.shared.store, RequestStore::inside)
+    }
+
     /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
     pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let now = self.platform.now();
-        let loaded = self.within_deadline(self.store.load(key)).await;
+        let loaded = self.within_deadline(self.store().load(key)).await;
         let record = match loaded {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(Loaded::Absent),
@@ -106,15 +114,20 @@ impl Backing {
     }
 
     pub(crate) async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        self.within_deadline(self.store.create(key, record)).await
+        self.within_deadline(self.store().create(key, record)).await
     }
 
     pub(crate) async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        self.within_deadline(self.store.update(key, record)).await
+        self.within_deadline(self.store().update(key, record)).await
+    }
+
+    /// An update at the end of a request, of which the reply's cookies may tell.
+    pub(crate) async fn update_behind(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.within_deadline(self.store().update_behind(key, record)).await
     }
 
     pub(crate) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        self.within_deadline(self.store.touch(key, record)).await
+        self.within_deadline(self.store().touch(key, record)).await
     }
 
     pub(crate) async fn change_id(
@@ -124,14 +137,14 @@ impl Backing {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
-        self.within_deadline(self.store.change_id(from, retired, to, moved)).await
+        self.within_deadline(self.store().change_id(from, retired, to, moved)).await
     }
 
     /// Deletes what is under `key`, and the session where it has moved to since this request looked, however often.
     pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
-            let successor = self.within_deadline(self.store.delete(&key)).await?;
+            let successor = self.within_deadline(self.store().delete(&key)).await?;
             next = successor.map(|successor| successor.key);
         }
         Ok(())

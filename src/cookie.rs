@@ -3,6 +3,7 @@
 //! Its value is `<id>.<mac>`: 32 hexadecimal digits of session id, a dot, and 64 of signature.
 
 use crate::connection::Connection;
+use crate::jar::Given;
 use crate::{RecordKey, SameSite, SessionId, SessionParameters, Signer};
 
 /// What a request's cookies say.
@@ -110,9 +111,14 @@ pub(crate) fn told(parameters: &SessionParameters, connection: &Connection<'_>) 
 /// neighbour). Only the space and the tab are taken off: other "blanks" would let `\u{2000}__Host-sid`
 /// pass for `__Host-sid`, whose prefix the browser did not check. Names are compared exactly.
 fn values<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    header.split(';').filter_map(move |pair| {
-        let (found, value) = pair.split_once('=')?;
-        (found.trim_matches(BLANK) == name).then(|| unquoted(value.trim_matches(BLANK)))
+    pairs(header).filter_map(move |(found, value)| (found == name).then_some(value))
+}
+
+/// All names and values, in the header's order.
+pub(crate) fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
+    header.split(';').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim_matches(BLANK), unquoted(value.trim_matches(BLANK))))
     })
 }
 
@@ -144,6 +150,12 @@ pub(crate) fn expire(parameters: &SessionParameters, connection: &Connection<'_>
     let name = &parameters.cookie_name;
     let gone = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
     format!("{name}=; {gone}{}", attributes(parameters, connection))
+}
+
+/// A `Set-Cookie` header for what a store gives the browser, or takes away from it.
+pub(crate) fn given(parameters: &SessionParameters, given: &Given, connection: &Connection<'_>) -> String {
+    let Given { name, value, max_age } = given;
+    format!("{name}={value}; Max-Age={max_age}{}", attributes(parameters, connection))
 }
 
 fn attributes(parameters: &SessionParameters, connection: &Connection<'_>) -> String {

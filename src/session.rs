@@ -367,7 +367,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 };
                 match (moves, is_changed) {
                     (true, _) => self.move_to_new_id(key, next).await,
-                    (false, true) => self.replace(&key, next).await,
+                    (false, true) => self.replace(&key, next, asked).await,
                     (false, false) => Ok(self.bind(&key, next, asked).await),
                 }
             }
@@ -447,9 +447,15 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         Ok(self.stored_as(id, key, record, Effect::Created))
     }
 
-    async fn replace(&mut self, key: &RecordKey, next: Record) -> Result<Effect, Error> {
+    async fn replace(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Result<Effect, Error> {
         let backing = Rc::clone(&self.backing);
-        match self.written(backing.update(key, &next)).await? {
+        let write = async {
+            match asked {
+                Asked::AtTheEnd => backing.update_behind(key, &next).await,
+                Asked::ByUpdate | Asked::BySave => backing.update(key, &next).await,
+            }
+        };
+        match self.written(write).await? {
             Updated::Done => {
                 self.replaced_by(next);
                 self.unchanged = None;

@@ -29,7 +29,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Sessions {
     shared: Rc<Shared>,
-    signer: Rc<Signer>,
 }
 
 /// What [`Sessions::open`] found.
@@ -101,8 +100,8 @@ impl Sessions {
                 parameters,
                 said: Said::default(),
                 nesting: Nesting::default(),
+                signer: Rc::new(signer),
             }),
-            signer: Rc::new(signer),
         })
     }
 
@@ -305,7 +304,7 @@ impl Sessions {
 
     /// A request that has come in, if no handler makes it that answers it.
     pub(crate) fn arrival(&self, incoming: &Incoming<'_>) -> Result<Rc<Arrival>, Error> {
-        let arrival = Arrival::of(incoming, self.parameters(), &self.signer);
+        let arrival = Arrival::of(incoming, self.parameters(), &self.shared.signer);
         self.shared.nesting.check(&arrival)?;
         Ok(Rc::new(arrival))
     }
@@ -410,7 +409,7 @@ impl Sessions {
 
     fn set_cookie<T>(&self, session: &Session<T>) -> Vec<String> {
         let (parameters, arrival) = (self.parameters(), session.arrival());
-        match session.cookie_change() {
+        let mut lines = match session.cookie_change() {
             CookieChange::Set { id, expires_at } => {
                 let connection = arrival.connection();
                 if let Some(objection) = cookie::objection(parameters, &connection) {
@@ -418,12 +417,15 @@ impl Sessions {
                     self.shared.log_once(Event::CookieRefused, None, sentence);
                 }
                 let lifetime = expires_at.saturating_sub(self.shared.platform.now());
-                vec![cookie::set(parameters, &self.signer, id, lifetime, &connection)]
+                vec![cookie::set(parameters, &self.shared.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
             CookieChange::Expire if arrival.has_cookie => vec![cookie::expire(parameters, &arrival.connection())],
             CookieChange::Expire | CookieChange::Keep => Vec::new(),
-        }
+        };
+        let connection = arrival.connection();
+        lines.extend(arrival.jar.given().iter().map(|given| cookie::given(parameters, given, &connection)));
+        lines
     }
 
     /// Ends a request whose handler failed: by the error of a save or an update, if it returned one, or by its own.

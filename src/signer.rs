@@ -109,6 +109,18 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// The key that signs, then those that only verify.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Hmac<Sha256>> {
+        std::iter::once(&self.signing).chain(&self.retired)
+    }
+
+    /// These parts under one of the [keys](Self::keys).
+    pub(crate) fn hash(&self, key: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+        parts.iter().fold(key.clone(), |hash, part| hash.chain_update(part)).finalize().into_bytes().into()
+    }
+}
+
 /// `name=value` under `key`. A cookie's name holds no `=`, so no two pairs give the same message.
 fn message(key: &Hmac<Sha256>, name: &str, value: &str) -> Hmac<Sha256> {
     key.clone().chain_update(name).chain_update("=").chain_update(value)

@@ -1,9 +1,11 @@
 //! Where records are kept: the [`Store`] trait and its contract, and the stores that come with this crate.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
-use crate::{Error, Record, RecordKey, Successor};
+use crate::{Error, Jar, Record, RecordKey, Successor};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -147,6 +149,26 @@ pub trait Store {
         Ok(updated)
     }
 
+    /// An [`update`](Self::update) at the end of a request with a reply: a store that gives the write to the visitor's
+    /// browser ([`for_request`](Self::for_request)) may answer `Done` before it is stored, and finish it behind the reply.
+    /// The default is `update`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`update`](Self::update).
+    async fn update_behind(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.update(key, record).await
+    }
+
+    /// The store as one request reaches it, for a store that keeps something with the visitors' browsers: by the jar it is
+    /// given back what it gave them, and gives them more. The default, `None`, is for one that does not.
+    ///
+    /// A store around another one passes this on, with itself around what it gets.
+    fn for_request(&self, jar: &Rc<Jar>) -> Option<RequestStore> {
+        let _ = jar;
+        None
+    }
+
     /// The most bytes of data that it can hold for a session, beside the bookkeeping: the limit of `max_data`.
     fn max_data(&self) -> u64 {
         u64::MAX
@@ -212,7 +234,29 @@ pub(crate) trait AnyStore {
         to: &'a RecordKey,
         moved: &'a mut Record,
     ) -> Answer<'a, Updated>;
+    fn update_behind<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
+    fn for_request(&self, jar: &Rc<Jar>) -> Option<RequestStore>;
     fn delete_expired(&self, now: u64) -> Answer<'_, Swept>;
+}
+
+/// A [`Store`] as [one request](Store::for_request) reaches it.
+pub struct RequestStore(Box<dyn AnyStore>);
+
+impl RequestStore {
+    /// This store.
+    pub fn new(store: impl Store + 'static) -> Self {
+        Self(Box::new(store))
+    }
+
+    pub(crate) fn inside(&self) -> &dyn AnyStore {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for RequestStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RequestStore")
+    }
 }
 
 impl<S: Store> AnyStore for S {
@@ -244,6 +288,14 @@ impl<S: Store> AnyStore for S {
         moved: &'a mut Record,
     ) -> Answer<'a, Updated> {
         Box::pin(Store::change_id(self, from, retired, to, moved))
+    }
+
+    fn update_behind<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated> {
+        Box::pin(Store::update_behind(self, key, record))
+    }
+
+    fn for_request(&self, jar: &Rc<Jar>) -> Option<RequestStore> {
+        Store::for_request(self, jar)
     }
 
     fn delete_expired(&self, now: u64) -> Answer<'_, Swept> {

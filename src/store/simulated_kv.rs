@@ -68,6 +68,8 @@ struct Shared<P> {
     /// What each place has read, by its number and the name.
     cached: RefCell<BTreeMap<(usize, String), Cached>>,
     orders: RefCell<Vec<Order>>,
+    /// How long a read and a write usually take, in milliseconds.
+    usual: Cell<(u32, u32)>,
 }
 
 /// A write, or a delete.
@@ -128,6 +130,7 @@ impl<P: Platform> SimulatedKv<P> {
                 writes: RefCell::default(),
                 cached: RefCell::default(),
                 orders: RefCell::default(),
+                usual: Cell::default(),
             }),
         }
     }
@@ -138,9 +141,23 @@ impl<P: Platform> SimulatedKv<P> {
         Place { kv: self.clone(), place }
     }
 
+    /// From now on each read takes about so many milliseconds, and each write: up to twice as many, drawn with the seed. At
+    /// first they take none.
+    pub fn take(&self, read: u32, write: u32) {
+        self.shared.usual.set((read, write));
+    }
+
     /// What becomes of the next call that begins like this, as `put session:`.
     pub fn order(&self, call: &str, outcome: Ordered) {
         self.shared.orders.borrow_mut().push(Order { call: call.to_owned(), outcome });
+    }
+
+    /// Every write so far has arrived everywhere, as at last it does, and no place remembers anything.
+    pub fn come_to_rest(&self) {
+        self.shared.cached.borrow_mut().clear();
+        for write in self.shared.writes.borrow_mut().values_mut().flatten() {
+            (write.travels, write.lags) = (0, 0);
+        }
     }
 
     /// What is there once every write has arrived everywhere.
@@ -182,17 +199,30 @@ impl<P: Platform> SimulatedKv<P> {
     }
 
     async fn call<R>(&self, call: &str, effect: impl FnOnce() -> Result<R, KvFailure>) -> Result<R, KvFailure> {
-        match self.ordered(call) {
-            None => effect(),
+        let order = self.ordered(call);
+        let (read, write) = self.shared.usual.get();
+        let usual = if call.starts_with("get ") { read } else { write };
+        let milliseconds = match order {
+            Some(Ordered::Takes(milliseconds)) => milliseconds,
+            _ => {
+                let longest = u64::from(usual).saturating_mul(2).saturating_add(1);
+                u32::try_from(self.draw().checked_rem(longest).unwrap_or_default()).unwrap_or(usual)
+            }
+        };
+        // Half the way there, and half the way back.
+        self.pause(milliseconds / 2).await;
+        let done = match order {
             Some(Ordered::Fails(failure)) => Err(failure),
             Some(Ordered::Loses(failure)) => effect().and(Err(failure)),
-            Some(Ordered::Takes(milliseconds)) => {
-                // Half the way there, and half the way back.
-                self.shared.platform.sleep(milliseconds / 2).await;
-                let done = effect();
-                self.shared.platform.sleep(milliseconds / 2).await;
-                done
-            }
+            Some(Ordered::Takes(_)) | None => effect(),
+        };
+        self.pause(milliseconds / 2).await;
+        done
+    }
+
+    async fn pause(&self, milliseconds: u32) {
+        if milliseconds > 0 {
+            self.shared.platform.sleep(milliseconds).await;
         }
     }
 

@@ -304,5 +304,6 @@ fn arrival(sessions: &Sessions, request: &Request) -> Result<Rc<Arrival>, Error>
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let url = request.uri().to_string();
     let cookie = cookies(request);
-    sessions.arrival(&Incoming::new().cookie(cookie.as_deref()).ip(header("CF-Connecting-IP")).url(&*url))
+    let incoming = Incoming::new().cookie(cookie.as_deref()).ip(header("CF-Connecting-IP")).url(&*url).with_reply();
+    sessions.arrival(&incoming)
 }

@@ -157,7 +157,7 @@ impl Sessions {
         let asks_for_ip =
             !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
         let ip = if asks_for_ip { header("CF-Connecting-IP") } else { None };
-        let incoming = Incoming::new().cookie(cookie.as_deref()).ip(ip.as_deref()).url(&*url);
+        let incoming = Incoming::new().cookie(cookie.as_deref()).ip(ip.as_deref()).url(&*url).with_reply();
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = parameters.server_timing.then(|| timing.to_string());

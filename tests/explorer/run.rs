@@ -123,6 +123,9 @@ impl Run {
     /// A visitor's session with the write 0 and a voucher, and somebody else who knows its id.
     pub fn new(scenario: &Scenario, kind: Kind, choices: Choices) -> Self {
         let world = World::new(choices, scenario.faults);
+        if kind == Kind::Kv {
+            world.rest();
+        }
         let inside = Inside::new(kind, &world);
         let keys = Keys::default();
         let still = undisturbed(&world, &inside, scenario.parameters);

@@ -89,6 +89,11 @@ struct Shared {
     spares_reads: Cell<bool>,
     /// Who waits for the clock.
     waiting: RefCell<Vec<Waker>>,
+    /// How many store calls have taken effect, and who waits for the next one.
+    landed: Cell<u32>,
+    resting: RefCell<Vec<Waker>>,
+    /// Whether a pause is longer than what is under way takes.
+    rests: Cell<bool>,
     /// The request that is polled.
     current: Cell<usize>,
     calls: RefCell<Vec<(usize, String)>>,
@@ -134,6 +139,12 @@ impl World {
         }
     }
 
+    /// From now on no pause ends before one of the calls that are under way has taken effect: who waits for another request
+    /// looks again and again, which is no new order each time.
+    pub fn rest(&self) {
+        self.0.rests.set(true);
+    }
+
     pub fn poll_as(&self, request: usize) {
         self.0.current.set(request);
     }
@@ -166,6 +177,10 @@ impl World {
         }
         self.tell(format_args!("{} takes effect: {fate:?}", sent.name));
         (sent.lands)(fate);
+        self.0.landed.set(self.0.landed.get() + 1);
+        for waker in self.0.resting.take() {
+            waker.wake();
+        }
     }
 
     /// Sends a store call. It takes effect some time later, also when nobody waits for its answer any more.
@@ -224,15 +239,21 @@ impl Platform for World {
     fn sleep(&self, milliseconds: u32) -> Sleep {
         let world = self.clone();
         let end = self.now() + u64::from(milliseconds) / 1000;
-        let mut has_waited = false;
+        let mut began = None;
         Box::pin(poll_fn(move |context| {
+            let rests = world.0.rests.get() && world.under_way() > 0;
+            let has_waited = began.is_some_and(|began| !rests || world.0.landed.get() != began);
             let is_over = if milliseconds < 5000 { has_waited } else { world.now() >= end };
             if is_over {
                 return Poll::Ready(());
             }
             if milliseconds < 5000 {
-                has_waited = true;
-                context.waker().wake_by_ref();
+                began.get_or_insert(world.0.landed.get());
+                if rests {
+                    world.0.resting.borrow_mut().push(context.waker().clone());
+                } else {
+                    context.waker().wake_by_ref();
+                }
             } else {
                 world.0.waiting.borrow_mut().push(context.waker().clone());
             }

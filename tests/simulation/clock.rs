@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use edge_session::{Error, Platform, Sleep};
+use edge_session::{Error, Platform, Sleep, Work};
 
 pub const NOW: u64 = 1_764_000_000;
 
@@ -48,7 +48,45 @@ pub struct Clock {
     /// Who waits, by the moment and in the order of asking.
     waiting: Rc<RefCell<BTreeMap<(u64, u64), Waker>>>,
     asked: Rc<Cell<u64>>,
+    /// Work behind replies, by the isolate that it goes on in.
+    works: Rc<RefCell<Vec<(u32, Task<'static>)>>>,
     pub log: Rc<RefCell<Vec<String>>>,
+}
+
+/// What is run by the clock.
+struct Task<'a> {
+    turn: Arc<Turn>,
+    /// `None` when it is done.
+    future: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+}
+
+impl<'a> Task<'a> {
+    fn new(future: Pin<Box<dyn Future<Output = ()> + 'a>>) -> Self {
+        Self { turn: Arc::new(Turn(AtomicBool::new(true))), future: Some(future) }
+    }
+
+    fn is_done(&self) -> bool {
+        self.future.is_none()
+    }
+
+    /// Goes on, if it was woken. Whether it was.
+    fn poll(&mut self) -> bool {
+        let Some(future) = &mut self.future else { return false };
+        if !self.turn.0.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let waker = Waker::from(Arc::clone(&self.turn));
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.future = None;
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Task<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Task")
+    }
 }
 
 impl Clock {
@@ -58,6 +96,7 @@ impl Clock {
             random: Random::new(seed ^ 0x5EED),
             waiting: Rc::default(),
             asked: Rc::default(),
+            works: Rc::default(),
             log: Rc::default(),
         }
     }
@@ -87,38 +126,76 @@ impl Clock {
         true
     }
 
-    /// Runs all of these to their ends, by the clock.
+    /// Runs all of these to their ends, by the clock. Work behind replies goes on beside them.
     pub fn run(&self, tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) {
         let end = self.milliseconds.get() + 24 * 60 * 60 * 1000;
-        let mut tasks: Vec<_> = tasks.into_iter().map(|task| (Turn::first(), Some(task))).collect();
+        let mut tasks: Vec<_> = tasks.into_iter().map(Task::new).collect();
         loop {
             let mut moved = false;
-            for (turn, task) in &mut tasks {
-                if let Some(running) = task
-                    && turn.0.swap(false, Ordering::Relaxed)
-                {
-                    moved = true;
-                    let waker = Waker::from(Arc::clone(turn));
-                    if running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-                        *task = None;
-                    }
-                }
+            for task in &mut tasks {
+                moved |= task.poll();
             }
-            if tasks.iter().all(|(_, task)| task.is_none()) {
+            // What is begun meanwhile is taken up at the next look.
+            let mut works = self.works.take();
+            for (_, work) in &mut works {
+                moved |= work.poll();
+            }
+            works.retain(|(_, work)| !work.is_done());
+            works.append(&mut self.works.borrow_mut());
+            self.works.replace(works);
+            if tasks.iter().all(Task::is_done) {
                 return;
             }
             assert!(moved || self.advance(end), "a request hangs");
         }
     }
-}
 
-struct Turn(AtomicBool);
-
-impl Turn {
-    fn first() -> Arc<Self> {
-        Arc::new(Self(AtomicBool::new(true)))
+    /// An isolate is no more, and with it what it was doing behind replies. Whether that was something.
+    pub fn kill(&self, isolate: u32) -> bool {
+        let mut works = self.works.borrow_mut();
+        let before = works.len();
+        works.retain(|(its, _)| *its != isolate);
+        works.len() < before
     }
 }
+
+/// One isolate's clock, which may be ahead of the others or behind them.
+#[derive(Clone, Debug)]
+pub struct IsolateClock {
+    pub clock: Clock,
+    pub isolate: u32,
+    pub ahead: i64,
+}
+
+impl Platform for IsolateClock {
+    fn now(&self) -> u64 {
+        self.milliseconds() / 1000
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.clock.milliseconds.get().checked_add_signed(self.ahead).unwrap()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        self.clock.fill_random(bytes)
+    }
+
+    fn sleep(&self, milliseconds: u32) -> Sleep {
+        self.clock.sleep(milliseconds)
+    }
+
+    fn wait_until(&self, work: Work) -> Work {
+        self.clock.works.borrow_mut().push((self.isolate, Task::new(work)));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn log(&self, line: fmt::Arguments<'_>) {
+        self.clock.log(line);
+    }
+}
+
+#[derive(Debug)]
+struct Turn(AtomicBool);
 
 impl Wake for Turn {
     fn wake(self: Arc<Self>) {

@@ -48,6 +48,11 @@ impl<P: Platform> ModelKv<P> {
         self.failing.borrow_mut().push((call.to_owned(), failure));
     }
 
+    /// No further call fails.
+    pub fn heal(&self) {
+        self.failing.borrow_mut().clear();
+    }
+
     /// The names that are there, without what follows their prefix.
     pub fn names(&self) -> Vec<String> {
         let now = self.platform.now();

@@ -67,7 +67,7 @@ on_each_store! {
             assert_eq!(last, visitor.get(&worker, "whoami").body.parse().ok());
             visitor.get(&worker, "memory").body.parse::<u64>().unwrap()
         };
-        let before = memory_after(100);
+        let before = memory_after(1000);
         assert_eq!(memory_after(1000), before, "in bytes");
     }
 }

@@ -169,8 +169,16 @@ impl Worker {
         self.command(json!({ "command": "d1", "sql": sql }))
     }
 
+    /// Waits until what was written behind replies is stored: KV takes a session's writes one a second.
+    pub fn settle(&self) {
+        if self.store == Store::Kv {
+            std::thread::sleep(std::time::Duration::from_millis(1300));
+        }
+    }
+
     /// Lets `seconds` pass for the stored sessions, without waiting for them.
     pub fn age(&self, seconds: u64) {
+        self.settle();
         match self.store {
             Store::Kv => {
                 for key in self.keys() {

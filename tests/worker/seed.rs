@@ -109,6 +109,7 @@ on_kv_and_d1! {
         let mut visitor = Visitor { ip: Some("192.0.2.1"), ..Visitor::default() };
         visitor.count(&worker);
         visitor.count(&worker);
+        worker.settle();
         let [key] = &worker.keys()[..] else { panic!("one session") };
         let (id, _) = visitor.value().split_once('.').unwrap();
         let hash = key.trim_start_matches("session:");

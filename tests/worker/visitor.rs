@@ -1,16 +1,19 @@
 //! A visitor: an HTTP client with a cookie jar that says what it got.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::launcher::Worker;
+use crate::launcher::{KEY, Worker};
 
-/// A client that keeps the Worker's cookie, as a browser does.
+/// A client that keeps the Worker's cookies, as a browser does.
 #[derive(Clone, Default)]
 pub struct Visitor {
-    /// `name=value`.
+    /// The session's: `name=value`.
     pub cookie: Option<String>,
+    /// The writes that it carries for KV, by their cookies' names.
+    pub carried: BTreeMap<String, String>,
     pub ip: Option<&'static str>,
 }
 
@@ -26,8 +29,19 @@ impl Reply {
         self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// The `Set-Cookie` line that is not about a carried write.
     pub fn set_cookie(&self) -> Option<&str> {
-        self.header("set-cookie")
+        self.set_cookies().find(|line| !is_carried(line))
+    }
+
+    /// The `Set-Cookie` lines about carried writes.
+    pub fn carried(&self) -> Vec<&str> {
+        self.set_cookies().filter(|line| is_carried(line)).collect()
+    }
+
+    fn set_cookies(&self) -> impl Iterator<Item = &str> {
+        let lines = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+        lines.map(|(_, value)| value.as_str())
     }
 
     /// The headers as curl prints them, each with its words capitalised.
@@ -75,6 +89,13 @@ impl Visitor {
         self.cookie.as_deref().expect("a cookie").split_once('=').unwrap().1
     }
 
+    /// What its session is stored under in KV.
+    pub fn kv_name(&self) -> String {
+        let signer = edge_session::Signer::from_secret(KEY).unwrap();
+        let presented = edge_session::cookie::read(self.cookie.as_deref().unwrap(), "webpy_session_id", &signer);
+        format!("session:{}", presented.ids()[0].key.as_str())
+    }
+
     /// A form.
     pub fn post_form(&mut self, worker: &Worker, path: &str, form: &[u8]) -> Reply {
         self.ask(worker, "POST", path, form)
@@ -98,8 +119,11 @@ impl Visitor {
             .build()
             .into();
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", worker.url));
-        if let Some(cookie) = &self.cookie {
-            request = request.header("Cookie", ureq::http::HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
+        let carried = self.carried.iter().map(|(name, value)| format!("{name}={value}"));
+        let cookies: Vec<_> = self.cookie.iter().cloned().chain(carried).collect();
+        if !cookies.is_empty() {
+            let cookies = ureq::http::HeaderValue::from_bytes(cookies.join("; ").as_bytes()).unwrap();
+            request = request.header("Cookie", cookies);
         }
         if let Some(ip) = self.ip {
             request = request.header("CF-Connecting-IP", ip);
@@ -124,7 +148,20 @@ impl Visitor {
             let pair = set_cookie.split(';').next().unwrap().to_owned();
             self.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
         }
+        for line in reply.carried() {
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            if line.contains("Max-Age=0") {
+                self.carried.remove(name);
+            } else {
+                self.carried.insert(name.to_owned(), value.to_owned());
+            }
+        }
     }
+}
+
+/// Whether a `Set-Cookie` line is about a write that the browser carries: `<cookie>.<key>.<version>-<nonce>=…`.
+fn is_carried(line: &str) -> bool {
+    line.split('=').next().is_some_and(|name| name.matches('.').count() == 2)
 }
 
 /// The text with `N` for each time that a `Server-Timing` header tells: how long something takes is not asserted.

@@ -1,0 +1,124 @@
+//! Writes that the visitor's browser carries: each in a cookie of its own, so that the browser's jar is a set that replies
+//! add to, in whatever order they arrive.
+
+use std::rc::Rc;
+
+use super::write::{Write, Written};
+use crate::{Error, Jar, Platform, Record, RecordKey};
+
+/// For how long a browser carries a write, in milliseconds. KV needs 60 seconds "or more"; after this its record counts,
+/// whatever it shows.
+pub(super) const CARRIED_FOR: u64 = 90_000;
+
+/// By how many milliseconds the clock that a write was made by may be ahead of ours.
+const AHEAD: u64 = 10_000;
+
+/// How many are opened, the newest by their names: each costs a decryption.
+const MOST_OPENED: usize = 16;
+
+/// The longest cookie, name and value together, in bytes. A browser takes 4 096 and sends back all that it has.
+const LARGEST: usize = 3 * 1024;
+
+/// What a cookie holds.
+pub(super) enum Carried {
+    /// A write with its record.
+    Whole(Rc<Written>),
+    /// A write whose record is too large for a cookie: what is loaded must have it.
+    Stub(Write),
+}
+
+impl Carried {
+    pub(super) fn write(&self) -> &Write {
+        match self {
+            Self::Whole(written) => &written.write,
+            Self::Stub(write) => write,
+        }
+    }
+
+    fn of(key: &RecordKey, name: &Name, jar: &Jar, now: u64) -> Option<Self> {
+        let text = jar.get(&name.text, key.as_str())?;
+        let carried = match text.strip_prefix(WHOLE) {
+            Some(record) => {
+                let (write, record) = Write::of(Record::from_text(record).ok()?);
+                Self::Whole(Rc::new(Written { write, record }))
+            }
+            None => Self::Stub(Write::from_text(name.version, name.nonce, text.strip_prefix(STUB)?)?),
+        };
+        let time = carried.write().time;
+        let is_young = now.saturating_sub(time) < CARRIED_FOR && time <= now.saturating_add(AHEAD);
+        is_young.then_some(carried)
+    }
+}
+
+/// How the text in a cookie begins.
+const WHOLE: &str = "whole ";
+const STUB: &str = "stub ";
+
+/// The name of a carried write, without the session cookie's: the record key's first eight digits, and the write.
+struct Name {
+    version: u64,
+    nonce: u32,
+    text: String,
+}
+
+impl Name {
+    fn of(key: &RecordKey, write: &Write) -> String {
+        format!("{}.{}-{:08x}", beginning(key), write.version, write.nonce)
+    }
+
+    fn parse(key: &RecordKey, text: &str) -> Option<Self> {
+        let (version, nonce) = text.strip_prefix(beginning(key))?.strip_prefix('.')?.split_once('-')?;
+        let (version, nonce) = (version.parse().ok()?, u32::from_str_radix(nonce, 16).ok()?);
+        Some(Self { version, nonce, text: text.to_owned() })
+    }
+}
+
+fn beginning(key: &RecordKey) -> &str {
+    key.as_str().get(..8).unwrap_or_default()
+}
+
+/// How many carried writes of this session the request brought.
+pub(super) fn count(jar: &Jar, key: &RecordKey) -> usize {
+    jar.names().filter(|name| Name::parse(key, name).is_some()).count()
+}
+
+/// The newest of them that can be opened and are young enough.
+pub(super) fn brought(jar: &Jar, key: &RecordKey, now: u64) -> Vec<Carried> {
+    let mut names: Vec<_> = jar.names().filter_map(|name| Name::parse(key, name)).collect();
+    while names.len() > MOST_OPENED {
+        let oldest = names.iter().enumerate().min_by_key(|(_, name)| (name.version, name.nonce));
+        let oldest = oldest.map(|(place, _)| place).unwrap_or_default();
+        names.swap_remove(oldest);
+    }
+    names.iter().filter_map(|name| Carried::of(key, name, jar, now)).collect()
+}
+
+/// Gives the browser this write to carry, unless it brought it, and takes away those that it is built on.
+///
+/// # Errors
+///
+/// `Unavailable` when there are no random bytes.
+pub(super) fn give(jar: &Jar, platform: &impl Platform, key: &RecordKey, written: &Written) -> Result<(), Error> {
+    let Written { write, record } = written;
+    jar.take_away_if(&|name| Name::parse(key, name).is_some_and(|name| write.is_built_on(name.nonce)));
+    let name = Name::of(key, write);
+    if jar.names().any(|brought| brought == name) {
+        return Ok(());
+    }
+    let whole = [WHOLE, &write.noted_in(record).to_text()].concat();
+    let fits = jar.length(&name, &whole) <= LARGEST;
+    let text = if fits { whole } else { [STUB, &write.to_text()].concat() };
+    let sealed = jar.seal(platform, &name, key.as_str(), &text)?;
+    jar.give(&name, sealed, u32::try_from(CARRIED_FOR / 1000).unwrap_or(u32::MAX));
+    Ok(())
+}
+
+/// What this request has given of a session is given no more.
+pub(super) fn withdraw(jar: &Jar, key: &RecordKey) {
+    jar.withdraw_if(&|name| Name::parse(key, name).is_some());
+}
+
+/// Takes away all of a session that has ended.
+pub(super) fn take_away(jar: &Jar, key: &RecordKey) {
+    jar.take_away_if(&|name| Name::parse(key, name).is_some());
+}

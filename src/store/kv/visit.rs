@@ -1,0 +1,587 @@
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::carried::{self, CARRIED_FOR, Carried};
+use super::known::{Entered, Head, Step, Trust};
+use super::marks::{self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, killed, name, predecessors, session};
+use super::write::{Write, Written};
+use super::{Kv, KvFailure, KvNamespace};
+use crate::platform::random_pause;
+use crate::{Error, ErrorKind, Jar, Platform, Record, RecordKey, Store, Successor, Updated};
+
+/// A [`KvStore`](super::KvStore) as one request reaches it.
+pub(super) struct Visit<N, P> {
+    kv: Rc<Kv<N, P>>,
+    /// `None` where there is no request.
+    jar: Option<Rc<Jar>>,
+    /// What this request has loaded or written last, which its next write is made from.
+    bases: RefCell<Vec<(RecordKey, Base)>>,
+}
+
+struct Base {
+    write: Write,
+    /// What the browser brought of what was made at the same time elsewhere, and lost to it.
+    beside: Vec<Write>,
+    /// Until when something of this may yet arrive in KV.
+    settles_at: u64,
+}
+
+/// Where the newest of what is known of a session was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Kv,
+    Isolate,
+    /// Only the browser brought it: it may be on its way to KV yet.
+    Browser,
+}
+
+/// What is known of a session altogether.
+enum Newest {
+    Nothing,
+    /// It was killed, or has moved: then its retired record.
+    Ended(Option<Record>),
+    Live(Live),
+}
+
+struct Live {
+    written: Rc<Written>,
+    source: Source,
+    /// Whether KV shows it, or what is built on it.
+    is_in_kv: bool,
+    /// As in [`Base`].
+    beside: Vec<Write>,
+}
+
+/// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
+const LEAST_LIFE: u64 = 120;
+
+/// Marks are kept for at least so many seconds, 90 days, and for twice as long as the record would have lived: longer
+/// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
+const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
+
+/// How often the write of a mark that met 429 is tried again.
+const REPETITIONS: u32 = 3;
+
+/// For how many milliseconds a load looks again whether KV shows what the browser was shown, and how often.
+const LOOKS_FOR: u64 = 4_000;
+const LOOKS_EVERY: u32 = 500;
+
+/// What a browser carries and KV does not show after so many milliseconds is stored once more.
+const SHOWN_AFTER: u64 = 35_000;
+
+/// Who brings more than so many carried writes waits for the next one.
+const MOST_CARRIED: usize = 8;
+
+/// For how many milliseconds work goes on behind a reply: the platform gives it 30 seconds.
+const BEHIND_FOR: u64 = 25_000;
+
+/// The latest that something is stored once more, after so many milliseconds.
+const ONCE_MORE_WITHIN: u64 = 18_000;
+
+/// A put that takes longer, in milliseconds, has failed.
+const PUT_TAKES: u32 = 5_000;
+
+impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
+    pub(super) fn new(kv: &Rc<Kv<N, P>>, jar: Option<&Rc<Jar>>) -> Self {
+        Self { kv: Rc::clone(kv), jar: jar.cloned(), bases: RefCell::default() }
+    }
+
+    fn now(&self) -> u64 {
+        self.kv.platform.milliseconds()
+    }
+
+    /// The values under two names.
+    async fn pair(&self, names: [String; 2]) -> Result<[Option<String>; 2], KvFailure> {
+        let mut values = self.kv.namespace.get(&names).await?.into_iter();
+        Ok([values.next().flatten(), values.next().flatten()])
+    }
+
+    /// The newest of what KV shows, the browser carries and the isolate knows. Ends beat all.
+    async fn newest(&self, key: &RecordKey) -> Result<Newest, Error> {
+        let mut looked_for = 0;
+        loop {
+            if let Some(Head::Ended(retired)) = self.kv.known.borrow().head(key, self.now()) {
+                return Ok(Newest::Ended(retired.clone()));
+            }
+            let [stored, mark] = self.pair([session(key), ended(key)]).await?;
+            if let Some(newest) = self.chosen(key, stored, mark)? {
+                return Ok(newest);
+            }
+            if looked_for >= LOOKS_FOR {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "KV does not show yet what this session's visitor has seen; it is too large for a cookie",
+                ));
+            }
+            self.kv.platform.sleep(LOOKS_EVERY).await;
+            looked_for = looked_for.saturating_add(u64::from(LOOKS_EVERY));
+        }
+    }
+
+    /// The newest, by what KV shows now. `None` where that is older than what the browser was shown.
+    fn chosen(&self, key: &RecordKey, stored: Option<String>, mark: Option<String>) -> Result<Option<Newest>, Error> {
+        let now = self.now();
+        let mut known = self.kv.known.borrow_mut();
+        if let Some(mark) = mark {
+            // The retired record of a session that moved; anything else stands for a killed one.
+            let retired = Record::from_text(&mark).ok().filter(|retired| retired.successor.is_some());
+            known.end(key, retired.clone(), now);
+            return Ok(Some(Newest::Ended(retired)));
+        }
+        let stored = stored.map(|text| Record::from_text(&text).map(Write::of)).transpose();
+        let (stored, unreadable) = match stored {
+            Ok(stored) => (stored.map(|(write, record)| Rc::new(Written { write, record })), None),
+            Err(error) => (None, Some(error)),
+        };
+        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
+        let head = known.head(key, now).cloned();
+        let due = due(&brought, head.as_ref());
+        if let Some((written, source)) = newest_of(stored.as_ref(), &brought, head, due.as_ref()) {
+            known.meet(key, &written, now);
+            let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
+            let beside = brought.iter().map(Carried::write).filter(|write| !written.write.has(write));
+            let beside = beside.filter(|write| !is_in_kv(write)).cloned().collect();
+            let is_in_kv = is_in_kv(&written.write);
+            return Ok(Some(Newest::Live(Live { written, source, is_in_kv, beside })));
+        }
+        match unreadable {
+            Some(error) => Err(error),
+            None if due.is_none() => Ok(Some(Newest::Nothing)),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes what a request is made from, and gives the browser what it is shown.
+    fn shows(&self, key: &RecordKey, live: Live) -> Result<(), Error> {
+        let Live { written, is_in_kv, beside, .. } = live;
+        let settles_at = beside.iter().map(|write| write.settles_at(false)).max().unwrap_or_default();
+        let settles_at = settles_at.max(written.write.settles_at(is_in_kv));
+        let base = Base { write: written.write.clone(), beside, settles_at };
+        let mut bases = self.bases.borrow_mut();
+        match bases.iter_mut().find(|(its, _)| its == key) {
+            Some((_, its)) => *its = base,
+            None => {
+                bases.push((key.clone(), base));
+                self.kv.known.borrow_mut().hold(key);
+            }
+        }
+        self.carry(key, &written)
+    }
+
+    /// The session has ended: its visitor's browser is given nothing of it any more.
+    fn withdraw(&self, key: &RecordKey) {
+        if let Some(jar) = &self.jar {
+            carried::withdraw(jar, key);
+        }
+    }
+
+    fn carry(&self, key: &RecordKey, written: &Written) -> Result<(), Error> {
+        match &self.jar {
+            Some(jar) if written.write.age(self.now()) < CARRIED_FOR => {
+                carried::give(jar, &self.kv.platform, key, written)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores a write, and behind the reply where the visitor need not wait. The write that it is made from is the one that
+    /// this request has loaded.
+    async fn write(&self, key: &RecordKey, record: &Record, asked: Asked) -> Result<Updated, Error> {
+        let now = self.now();
+        let entered = {
+            let bases = self.bases.borrow();
+            let base = bases.iter().find(|(its, _)| its == key).map(|(_, base)| base);
+            let again_at = base.map(|base| base.settles_at).filter(|settles_at| now < *settles_at);
+            let again_at = again_at.map(|settles_at| settles_at.min(now.saturating_add(ONCE_MORE_WITHIN)));
+            let beside = base.map(|base| &base.beside[..]).unwrap_or_default();
+            self.kv.known.borrow_mut().enter(key, base.map(|base| &base.write), beside, record, again_at, now)
+        };
+        let (written, number, before) = match entered {
+            Entered::Made { written, number, before } => (written, number, before),
+            Entered::Stale => return Ok(Updated::Stale),
+            Entered::Gone => {
+                self.withdraw(key);
+                return Ok(Updated::Gone);
+            }
+        };
+        let once_more = written.write.again_at;
+        let stored = match asked {
+            Asked::AtTheEnd if self.may_leave_before(key) => {
+                self.behind(key, number, once_more.is_some()).await;
+                // Where the platform has no behind, it is known by now what came of it.
+                let has_given_up = self.kv.known.borrow().has_given_up(key, number);
+                if has_given_up { Err(GivenUp::unknown()) } else { Ok(()) }
+            }
+            _ => {
+                let stored = self.kv.stored(key, number, false, None).await;
+                if stored.is_ok() && once_more.is_some() {
+                    self.behind(key, number, true).await;
+                }
+                stored
+            }
+        };
+        if let Err(GivenUp { error, is_unsure }) = stored {
+            self.kv.known.borrow_mut().give_up(key, &written.write, before, is_unsure, self.now());
+            return Err(error);
+        }
+        self.shows(key, Live { written, source: Source::Isolate, is_in_kv: false, beside: Vec::new() })?;
+        Ok(Updated::Done)
+    }
+
+    /// Whether the reply may leave before its write is stored.
+    fn may_leave_before(&self, key: &RecordKey) -> bool {
+        let jar = self.jar.as_ref().filter(|jar| jar.has_reply());
+        jar.is_some_and(|jar| carried::count(jar, key) <= MOST_CARRIED) && self.kv.known.borrow().trust() == Trust::InKv
+    }
+
+    /// Has a write stored behind the reply, or now, where the platform has no behind.
+    async fn behind(&self, key: &RecordKey, number: u64, and_again: bool) {
+        let (kv, key) = (Rc::clone(&self.kv), key.clone());
+        let work = async move { drop(kv.stored(&key, number, and_again, Some(BEHIND_FOR)).await) };
+        self.kv.platform.wait_until(Box::pin(work)).await;
+    }
+
+    /// Leaves the mark of a kill. 429 mostly means that it, or one that serves as well, is there: then a look is enough. It
+    /// may as well be of a write that failed.
+    async fn mark(&self, name: String, until: u64) -> Result<(), KvFailure> {
+        let mut repetitions = 0..REPETITIONS;
+        loop {
+            match self.kv.namespace.put(&name, KILLED, until).await {
+                Err(KvFailure::TooManyWrites) => {}
+                settled => return settled,
+            }
+            if self.kv.namespace.get(std::slice::from_ref(&name)).await?.iter().any(Option::is_some) {
+                return Ok(());
+            }
+            if repetitions.next().is_none() {
+                return Err(KvFailure::TooManyWrites);
+            }
+            self.wait_a_second().await;
+        }
+    }
+
+    /// Writes a name that is no session's record.
+    async fn put(&self, name: &str, value: &str, expires_at: u64) -> Result<(), KvFailure> {
+        let mut repetitions = 0..REPETITIONS;
+        loop {
+            match self.kv.namespace.put(name, value, self.kv.expiration(expires_at)).await {
+                Err(KvFailure::TooManyWrites) if repetitions.next().is_some() => self.wait_a_second().await,
+                settled => return settled,
+            }
+        }
+    }
+
+    /// So that a name can be written again, and not by all at once who wait for it.
+    async fn wait_a_second(&self) {
+        random_pause(&self.kv.platform, 1000, 500).await;
+    }
+
+    /// Until when a mark stays that stands for this record.
+    fn end_of_mark(&self, record: Option<&Record>) -> u64 {
+        let life = record.map_or(0, |record| record.expires_at.saturating_sub(record.touched_at));
+        self.kv.platform.now().saturating_add(life.saturating_mul(2).max(LEAST_LIFE_OF_A_MARK))
+    }
+
+    /// Whether one of the keys that the record had before was killed. Those that it had too long ago for that are
+    /// taken from its list.
+    async fn was_killed_before(&self, record: &mut Record) -> Result<bool, Error> {
+        let before = predecessors(&record.extensions)?;
+        if before.is_empty() {
+            return Ok(false);
+        }
+        let names: Vec<_> = before.iter().map(|(key, _)| killed(key)).collect();
+        if self.kv.namespace.get(&names).await?.iter().any(Option::is_some) {
+            return Ok(true);
+        }
+        let now = self.kv.platform.now();
+        let young = |moved_at: u64| now < moved_at.saturating_add(PREDECESSORS_FOR);
+        name(&mut record.extensions, before.into_iter().filter(|(_, moved_at)| young(*moved_at)))?;
+        Ok(false)
+    }
+}
+
+/// A write that was tried and given up.
+struct GivenUp {
+    error: Error,
+    /// Whether it may be stored all the same.
+    is_unsure: bool,
+}
+
+impl GivenUp {
+    fn unknown() -> Self {
+        Self { error: Error::new(ErrorKind::Unavailable, "KV has not taken a write"), is_unsure: true }
+    }
+}
+
+/// Who asks for a write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nobody: the handler is done.
+    AtTheEnd,
+    ByTheHandler,
+}
+
+/// The write that a load must have: the newest that the browser brought, or that the isolate knows as too large.
+fn due(brought: &[Carried], known: Option<&Head>) -> Option<Write> {
+    let brought = brought.iter().map(Carried::write).max_by_key(|write| write.rank());
+    let large = match known {
+        Some(Head::Large(write)) => Some(write),
+        _ => None,
+    };
+    // What the browser brought was shown to it; what the isolate knows counts where that is built on it.
+    match (brought, large) {
+        (Some(brought), Some(large)) if large.has(brought) => Some(large.clone()),
+        (Some(brought), _) => Some(brought.clone()),
+        (None, large) => large.cloned(),
+    }
+}
+
+/// The newest of these that has the write which is due.
+fn newest_of(
+    stored: Option<&Rc<Written>>,
+    brought: &[Carried],
+    known: Option<Head>,
+    due: Option<&Write>,
+) -> Option<(Rc<Written>, Source)> {
+    let brought = brought.iter().filter_map(|carried| match carried {
+        Carried::Whole(written) => Some((written, Source::Browser)),
+        Carried::Stub(_) => None,
+    });
+    let known = match &known {
+        Some(Head::Whole(written)) => Some((written, Source::Isolate)),
+        _ => None,
+    };
+    let all = brought.chain(known).chain(stored.map(|written| (written, Source::Kv)));
+    // Of what is the same write, the last: KV's may have a later note of use, and the isolate's proves more than the browser's.
+    all.filter(|(written, _)| due.is_none_or(|due| written.write.has(due)))
+        .max_by_key(|(written, _)| written.write.rank())
+        .map(|(written, source)| (Rc::clone(written), source))
+}
+
+impl<N, P> Kv<N, P>
+where
+    N: KvNamespace,
+    P: Platform,
+{
+    /// When KV may forget what expires then. A request may have taken so long that its session's time is over.
+    fn expiration(&self, expires_at: u64) -> u64 {
+        expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE)
+    }
+
+    /// Waits until a write, or a newer one of the session, is stored: whoever waits stores the newest, when its time has come.
+    /// `limit`: for how many milliseconds at the most, where nobody waits for this.
+    ///
+    /// # Errors
+    ///
+    /// When it was given up.
+    async fn stored(&self, key: &RecordKey, number: u64, and_again: bool, limit: Option<u64>) -> Result<(), GivenUp> {
+        // A platform whose sleep takes no time has a clock that stands.
+        let mut now = self.platform.milliseconds();
+        let end = limit.map(|limit| now.saturating_add(limit));
+        loop {
+            let step = self.known.borrow_mut().step(key, number, and_again, now);
+            match step {
+                Step::Done => return Ok(()),
+                Step::GaveUp { failure, is_unsure } => {
+                    // Only the first who is told knows why, and says it.
+                    let Some(failure) = failure else { return Err(GivenUp { is_unsure, ..GivenUp::unknown() }) };
+                    if limit.is_some() {
+                        self.platform.log(format_args!("{key:?}: a write behind a reply is given up: {failure}"));
+                        if and_again {
+                            continue;
+                        }
+                    }
+                    return Err(GivenUp { error: failure.into(), is_unsure });
+                }
+                Step::Wait(milliseconds) => {
+                    let then = now.saturating_add(milliseconds);
+                    if end.is_some_and(|end| then > end) {
+                        return Ok(());
+                    }
+                    self.platform.sleep(u32::try_from(milliseconds).unwrap_or(u32::MAX)).await;
+                    now = then;
+                }
+                Step::Put { text, expires_at, number } => {
+                    let (name, expiration) = (session(key), self.expiration(expires_at));
+                    let put = self.namespace.put(&name, &text, expiration);
+                    let answer = match limit {
+                        // Its visitor's request has a deadline.
+                        None => put.await,
+                        Some(_) => within(&self.platform, put).await,
+                    };
+                    now = now.max(self.platform.milliseconds());
+                    self.known.borrow_mut().answered(key, number, answer, now);
+                }
+            }
+            now = now.max(self.platform.milliseconds());
+        }
+    }
+}
+
+/// The answer to a put, or that there is none.
+async fn within(platform: &impl Platform, put: impl Future<Output = Result<(), KvFailure>>) -> Result<(), KvFailure> {
+    let mut put = pin!(put);
+    let mut timer = None;
+    poll_fn(|context| {
+        if let Poll::Ready(answer) = put.as_mut().poll(context) {
+            return Poll::Ready(answer);
+        }
+        let timer = timer.get_or_insert_with(|| platform.sleep(PUT_TAKES));
+        timer.as_mut().poll(context).map(|()| Err(KvFailure::Other("no answer to a put".to_owned())))
+    })
+    .await
+}
+
+impl<N, P> Drop for Visit<N, P> {
+    fn drop(&mut self) {
+        let mut known = self.kv.known.borrow_mut();
+        for (key, _) in self.bases.borrow().iter() {
+            known.release(key);
+        }
+    }
+}
+
+impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
+    async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let live = match self.newest(key).await? {
+            Newest::Nothing => return Ok(None),
+            Newest::Ended(retired) => {
+                self.withdraw(key);
+                return Ok(retired);
+            }
+            Newest::Live(live) => live,
+        };
+        let mut record = live.written.record.clone();
+        if self.was_killed_before(&mut record).await? {
+            self.withdraw(key);
+            return Ok(None);
+        }
+        let Live { written, source, is_in_kv, .. } = &live;
+        let now = self.now();
+        let is_late = *source == Source::Browser && !is_in_kv && written.write.age(now) >= SHOWN_AFTER;
+        if is_late && !self.kv.known.borrow().has_accepted(key, &written.write) {
+            let number = self.kv.known.borrow_mut().wait_for(key, written, now);
+            self.behind(key, number, false).await;
+        }
+        self.shows(key, live)?;
+        Ok(Some(record))
+    }
+
+    /// Overwrites a used key: KV cannot insert only. It does not look first either, for KV would
+    /// remember that the key was missing and show the new session late.
+    async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+        self.kv.known.borrow_mut().forget(key, self.now());
+        self.write(key, record, Asked::ByTheHandler).await.map(drop)
+    }
+
+    /// Without a look at what is there, which would cost each save a read, and guard a moment only.
+    async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.write(key, record, Asked::ByTheHandler).await
+    }
+
+    async fn update_behind(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.write(key, record, Asked::AtTheEnd).await
+    }
+
+    /// Writes the whole record, since KV can do no less; so it looks first, and a newer version stays as it is.
+    async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let Newest::Live(Live { written, .. }) = self.newest(key).await? else { return Ok(Updated::Gone) };
+        // One attempt: who writes now, or has written just now, to whom it gives way, notes a use as well.
+        let now = self.now();
+        if !written.record.is_same_write(record) || self.kv.known.borrow().is_busy(key, now) {
+            return Ok(Updated::Stale);
+        }
+        let touched = Rc::new(Written { record: written.record.touched_by(record), write: written.write.clone() });
+        let text = touched.write.noted_in(&touched.record).to_text();
+        let expiration = self.kv.expiration(touched.record.expires_at);
+        self.kv.known.borrow_mut().begin(key, now);
+        let answer = self.kv.namespace.put(&session(key), &text, expiration).await;
+        let mut known = self.kv.known.borrow_mut();
+        known.answered(key, 0, answer.clone(), self.now());
+        match answer {
+            Err(KvFailure::TooManyWrites) => Ok(Updated::Stale),
+            Err(failure) => Err(failure.into()),
+            Ok(()) => {
+                if known.head(key, now).and_then(Head::write).is_some_and(|newest| newest.is(&touched.write)) {
+                    known.touched(key, &touched, now);
+                }
+                Ok(Updated::Done)
+            }
+        }
+    }
+
+    /// The marks decide, and what follows them may fail: a record under a mark is not read, and expires. The mark of a
+    /// session that moved stays, and says where it went.
+    async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+        let [stored, mark] = self.pair([session(key), ended(key)]).await?;
+        let known = match self.kv.known.borrow().head(key, self.now()) {
+            Some(Head::Ended(retired)) => retired.clone(),
+            _ => None,
+        };
+        let mark = mark.and_then(|mark| Record::from_text(&mark).ok()).or(known);
+        let until = self.end_of_mark(mark.as_ref().or(stored.and_then(|text| Record::from_text(&text).ok()).as_ref()));
+        let successor = mark.and_then(|record| record.successor);
+        // In this order, for one that is under the second mark alone would live, and die with its next change of id.
+        if successor.is_none() {
+            self.mark(ended(key), until).await?;
+            self.kv.known.borrow_mut().end(key, None, self.now());
+        }
+        self.mark(killed(key), until).await?;
+        drop(self.kv.namespace.delete(&session(key)).await);
+        if let Some(jar) = &self.jar {
+            carried::take_away(jar, key);
+        }
+        Ok(successor)
+    }
+
+    /// The new record first, then the mark that retires the old one. A look before it, for a change of id is rare and
+    /// must not carry a session past its logout.
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        match self.newest(from).await? {
+            Newest::Nothing | Newest::Ended(None) => return Ok(Updated::Gone),
+            Newest::Ended(Some(_)) => return Ok(Updated::Stale),
+            // KV may still show a version before the one that was loaded, but not a later one that is not there.
+            Newest::Live(Live { written, .. }) if written.record.version >= retired.version => {
+                return Ok(Updated::Stale);
+            }
+            Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale),
+            Newest::Live(_) => {}
+        }
+        let mut before = predecessors(&moved.extensions)?;
+        before.push((from.clone(), self.kv.platform.now()));
+        if before.len() > MOST_PREDECESSORS {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "KV: more than 100 changes of one session's id in two minutes",
+            ));
+        }
+        marks::name(&mut moved.extensions, before.into_iter())?;
+        self.kv.known.borrow_mut().moves(from, Some(self.now()));
+        let done = self.moved(from, retired, to, moved).await;
+        self.kv.known.borrow_mut().moves(from, None);
+        done?;
+        self.kv.known.borrow_mut().end(from, Some(retired.clone()), self.now());
+        if let Some(jar) = &self.jar {
+            carried::take_away(jar, from);
+        }
+        Ok(Updated::Done)
+    }
+}
+
+impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
+    async fn moved(&self, from: &RecordKey, retired: &Record, to: &RecordKey, moved: &Record) -> Result<(), Error> {
+        self.create(to, moved).await?;
+        self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;
+        drop(self.kv.namespace.delete(&session(from)).await);
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! One write of a session's record among others: which is newer, and which was made from which.
+
+use crate::Record;
+
+/// One write of a session's record.
+///
+/// KV keeps what arrives last and shows what it likes, so that neither says which of two writes is the newer one. This
+/// does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    /// When it was made, in milliseconds since 1970 UTC; always later than what it was made from.
+    pub(super) time: u64,
+    /// The record's.
+    pub(super) version: u64,
+    /// The record's.
+    pub(super) nonce: u32,
+    /// When it is stored once more, if it is: what it is built on may arrive after it.
+    pub(super) again_at: Option<u64>,
+    /// The nonces of the last writes that it is built on, the latest first.
+    built_on: Vec<u32>,
+}
+
+/// A record, and the write that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) write: Write,
+    /// Without the note of its write.
+    pub(super) record: Record,
+}
+
+/// How many a record names: more than a browser brings, or than are under way at once.
+const MOST_BUILT_ON: usize = 16;
+
+/// The [extension](crate::Extensions) of a stored record that holds its write, as `<time>:<nonce>,<nonces built on>`, with
+/// `+<milliseconds>` after the time where it is stored once more.
+const WORD: &str = "writes";
+
+/// For how many milliseconds after it was made, or after the time for once more, a write may arrive in KV: it is tried for
+/// 4.5 seconds, and a put takes two.
+const ARRIVES_WITHIN: u64 = 7_000;
+
+impl Write {
+    /// The one that made a record, and the record without the note of it.
+    pub(super) fn of(mut record: Record) -> (Self, Record) {
+        let (version, nonce) = (record.version, record.nonce);
+        let noted = record.extensions.get(WORD).and_then(Noted::parse);
+        record.extensions.remove(WORD);
+        let write = match noted {
+            Some(noted) if noted.nonce() == Some(nonce) => noted.of(version),
+            // A release that does not know the note has made its own write from this one, and kept the note.
+            Some(Noted { time, nonces, .. }) => {
+                Self { time: time.saturating_add(1), version, nonce, again_at: None, built_on: nonces }
+            }
+            None => Self { time: 0, version, nonce, again_at: None, built_on: Vec::new() },
+        };
+        (write, record)
+    }
+
+    /// The one that makes `record` at this time, from what another one made. Those `beside` it, which were made at the same
+    /// time elsewhere and lost to it, count as built in: they are not to come back.
+    pub(super) fn from(base: Option<&Self>, beside: &[Self], record: &Record, now: u64) -> Self {
+        let before = base.map(|base| &base.built_on[..]).unwrap_or_default();
+        let nonces = base.into_iter().chain(beside).map(|write| write.nonce).chain(before.iter().copied());
+        let last = base.into_iter().chain(beside).map(|write| write.time).max();
+        Self {
+            time: last.map_or(now, |last| now.max(last.saturating_add(1))),
+            version: record.version,
+            nonce: record.nonce,
+            again_at: None,
+            built_on: nonces.take(MOST_BUILT_ON).collect(),
+        }
+    }
+
+    /// The record with a note of it, as it is stored.
+    pub(super) fn noted_in(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        // It is of the form that an extension has.
+        drop(record.extensions.set(WORD, &self.to_text()));
+        record
+    }
+
+    /// Itself, as [`from_text`](Self::from_text) reads it.
+    pub(super) fn to_text(&self) -> String {
+        let mut text = self.time.to_string();
+        if let Some(again_at) = self.again_at {
+            text += &format!("+{}", again_at.saturating_sub(self.time));
+        }
+        text += &format!(":{:08x}", self.nonce);
+        for nonce in &self.built_on {
+            text += &format!(",{nonce:08x}");
+        }
+        text
+    }
+
+    /// The one of this version and nonce that wrote this.
+    pub(super) fn from_text(version: u64, nonce: u32, text: &str) -> Option<Self> {
+        let noted = Noted::parse(text)?;
+        (noted.nonce() == Some(nonce)).then(|| noted.of(version))
+    }
+
+    /// Whether it is this write.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.version == other.version && self.nonce == other.nonce
+    }
+
+    /// Whether it is this write, or is built on it.
+    pub(super) fn has(&self, other: &Self) -> bool {
+        self.is(other) || self.is_built_on(other.nonce)
+    }
+
+    /// Whether it is built on the write of this nonce.
+    pub(super) fn is_built_on(&self, nonce: u32) -> bool {
+        self.built_on.contains(&nonce)
+    }
+
+    /// Of two writes of which none is built on the other the one with the higher rank is the newer one.
+    pub(super) fn rank(&self) -> (u64, u32) {
+        (self.time, self.nonce)
+    }
+
+    /// Until when it, or what it is built on, may arrive in KV, and take the place of what is built on it. `is_in_kv`: KV
+    /// shows it.
+    pub(super) fn settles_at(&self, is_in_kv: bool) -> u64 {
+        match self.again_at {
+            Some(again_at) => again_at.saturating_add(ARRIVES_WITHIN),
+            None if is_in_kv => self.time,
+            None => self.time.saturating_add(ARRIVES_WITHIN),
+        }
+    }
+
+    /// For how many milliseconds it has been there. A clock that was a little ahead of ours counts as ours.
+    pub(super) fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.time)
+    }
+}
+
+/// What a record notes of its write.
+struct Noted {
+    time: u64,
+    again_at: Option<u64>,
+    /// Its own first.
+    nonces: Vec<u32>,
+}
+
+impl Noted {
+    fn parse(text: &str) -> Option<Self> {
+        let (times, nonces) = text.split_once(':')?;
+        let (time, again) = times.split_once('+').map_or((times, None), |(time, again)| (time, Some(again)));
+        let time: u64 = time.parse().ok()?;
+        let again: Option<u64> = again.map(str::parse).transpose().ok()?;
+        let nonces: Option<Vec<_>> = nonces.split(',').map(|nonce| u32::from_str_radix(nonce, 16).ok()).collect();
+        Some(Self { time, again_at: again.map(|again| time.saturating_add(again)), nonces: nonces? })
+    }
+
+    fn nonce(&self) -> Option<u32> {
+        self.nonces.first().copied()
+    }
+
+    fn of(self, version: u64) -> Write {
+        let Self { time, again_at, nonces } = self;
+        let mut nonces = nonces.into_iter();
+        Write { time, version, nonce: nonces.next().unwrap_or_default(), again_at, built_on: nonces.collect() }
+    }
+}

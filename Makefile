@@ -45,6 +45,7 @@ help:
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (docs/deploy.md)'
 	@echo 'make new      a Worker of your own: DIR=../my-worker says where, STORE=kv|d1|object its store, AXUM=1 for axum'
+	@echo 'make soak     sessions on KV, simulated a million times; half an hour, SEEDS=1000000 says how often'
 	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'
 	@echo 'make bench-core   what the core costs, natively'
 	@echo 'make screenshot   the picture of the page in README.md'
@@ -186,6 +187,13 @@ test-core:
 	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
 	@echo '==> sessions for axum, natively'
 	cargo test --features axum --test axum
+
+# A million runs of the simulation for each of its conditions: about half an hour on two cores. It says how far it is, and the
+# seed of a failure.
+.PHONY: soak
+soak:
+	SIMULATION_SEEDS=$(or $(SEEDS),1000000) cargo test --release --no-default-features --features conformance --test simulation \
+	  -- --nocapture --skip schedules --skip plays_the_same
 
 # Each rule of the session layer taken out, one at a time: a test must fail.
 test-mutants: | need-npm

@@ -70,6 +70,9 @@ struct Shared<P> {
     orders: RefCell<Vec<Order>>,
     /// How long a read and a write usually take, in milliseconds.
     usual: Cell<(u32, u32)>,
+    /// How long a write usually takes to other places.
+    travels: Cell<u64>,
+    written: Cell<u32>,
 }
 
 /// A write, or a delete.
@@ -131,6 +134,8 @@ impl<P: Platform> SimulatedKv<P> {
                 cached: RefCell::default(),
                 orders: RefCell::default(),
                 usual: Cell::default(),
+                travels: Cell::new(5_000),
+                written: Cell::default(),
             }),
         }
     }
@@ -145,6 +150,17 @@ impl<P: Platform> SimulatedKv<P> {
     /// first they take none.
     pub fn take(&self, read: u32, write: u32) {
         self.shared.usual.set((read, write));
+    }
+
+    /// From now on a write usually takes so many milliseconds to other places: 5 seconds at first.
+    pub fn travel(&self, milliseconds: u64) {
+        self.shared.travels.set(milliseconds);
+    }
+
+    /// How many writes and deletes were accepted.
+    #[must_use]
+    pub fn written(&self) -> u32 {
+        self.shared.written.get()
     }
 
     /// What becomes of the next call that begins like this, as `put session:`.
@@ -253,7 +269,7 @@ impl<P: Platform> SimulatedKv<P> {
             expiration,
             arrived: now,
             place,
-            travels: self.delay(5_000),
+            travels: self.delay(self.shared.travels.get()),
             is_seen_at_home: !self.one_in(20),
             lags: if self.one_in(10) { self.delay(60_000) } else { 0 },
             laggard: usize::from(self.one_in(2)),
@@ -267,6 +283,7 @@ impl<P: Platform> SimulatedKv<P> {
             self.shared.cached.borrow_mut().remove(&(place, name.to_owned()));
         }
         writes.push(write);
+        self.shared.written.set(self.shared.written.get().saturating_add(1));
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ const KEY: &str = "first-key-0123456789abcdef012345";
 const COOKIE: &str = "webpy_session_id";
 /// In milliseconds, less what the clocks may differ by.
 const CARRIED_FOR: u64 = 87_000;
+/// Likewise.
+const LATE: u64 = 32_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -42,8 +44,9 @@ pub struct Conditions {
     pub deaths: u64,
     /// By how many milliseconds the clocks of two isolates differ at the most.
     pub skew: u64,
-    /// Whether the visitor logs in and out.
-    pub logs_in_and_out: bool,
+    /// Whether the visitor logs in, and out.
+    pub logs_in: bool,
+    pub logs_out: bool,
 }
 
 /// What was seen in one run, or in several.
@@ -66,7 +69,7 @@ pub struct Tally {
     pub lost_otherwise: u32,
     /// Cookies that lead to a session after its logout, when all has come to rest.
     pub revived: u32,
-    /// Requests that met a new session although nobody had logged out.
+    /// Runs at whose end the visitor has no session, although nobody logged out.
     pub logged_out: u32,
 }
 
@@ -107,7 +110,7 @@ struct Isolate {
     used: Cell<u64>,
 }
 
-/// A request that wrote: in which isolate, and when: until its browser learned of it.
+/// A request that wrote, or may have: in which isolate, and when: until its browser learned of it.
 struct Span {
     write: u32,
     isolate: u32,
@@ -127,6 +130,9 @@ pub struct World {
     spans: RefCell<Vec<Span>>,
     /// Whether an isolate died with work behind its replies, or a request was given up, or a call failed.
     is_disturbed: Cell<bool>,
+    /// Logins that are under way, and whether two ever were.
+    logins: Cell<u32>,
+    logged_in_twice: Cell<bool>,
     tally: Cell<Tally>,
     pub story: RefCell<Vec<String>>,
 }
@@ -147,6 +153,8 @@ impl World {
             acknowledged: RefCell::default(),
             spans: RefCell::default(),
             is_disturbed: Cell::default(),
+            logins: Cell::default(),
+            logged_in_twice: Cell::default(),
             tally: Cell::default(),
             story: RefCell::default(),
         }
@@ -192,8 +200,8 @@ impl World {
                 place = self.random.below(PLACES);
             }
             let act = match self.random.below(12) {
-                0 if self.conditions.logs_in_and_out => Act::LogIn,
-                1 if self.conditions.logs_in_and_out && number > 5 => Act::LogOut,
+                0 if self.conditions.logs_in => Act::LogIn,
+                1 if self.conditions.logs_out && number > 5 => Act::LogOut,
                 0..6 => Act::Write,
                 _ => Act::Look,
             };
@@ -242,6 +250,8 @@ impl World {
         let header = self.browser.borrow().header(sent);
         let shown = self.browser.borrow().shown.clone();
         self.order_faults();
+        self.logins.set(self.logins.get() + u32::from(act == Act::LogIn));
+        self.logged_in_twice.set(self.logged_in_twice.get() | (self.logins.get() > 1));
         let isolate = self.isolate(place);
         self.tell(format!("request {number}: {act:?} in isolate {} at place {place}", isolate.number));
         isolate.busy.set(isolate.busy.get() + 1);
@@ -253,7 +263,7 @@ impl World {
             self.is_disturbed.set(true);
             (0, State::new(), Vec::new())
         });
-        if act == Act::Write {
+        if act == Act::Write || self.may_store_once_more(sent) {
             let span = Span { write: number, isolate: isolate.number, sent, learned: u64::MAX };
             self.spans.borrow_mut().push(span);
         }
@@ -272,10 +282,10 @@ impl World {
             tally.late += u32::from(status == 200 && lacks.is_empty() && !old.is_empty());
         });
         self.clock.pause(self.random.below(if self.random.one_in(10) { 3_000 } else { 100 })).await;
-        if status == 0 || self.one_in(self.conditions.lost_replies) {
-            return;
+        if status != 0 && !self.one_in(self.conditions.lost_replies) {
+            self.arrives(number, act, status, state, &set_cookie);
         }
-        self.arrives(number, act, status, state, &set_cookie);
+        self.logins.set(self.logins.get() - u32::from(act == Act::LogIn));
     }
 
     fn arrives(&self, number: u32, act: Act, status: u16, state: State, set_cookie: &[String]) {
@@ -293,7 +303,9 @@ impl World {
             self.acknowledged.borrow_mut().clear();
             return;
         }
-        for span in self.spans.borrow_mut().iter_mut().filter(|span| state.contains(&span.write)) {
+        for span in
+            self.spans.borrow_mut().iter_mut().filter(|span| span.write == number || state.contains(&span.write))
+        {
             span.learned = span.learned.min(self.now());
         }
         browser.shown.extend(state);
@@ -301,6 +313,13 @@ impl World {
             self.acknowledged.borrow_mut().insert(number);
             self.count(|tally| tally.acknowledged += 1);
         }
+    }
+
+    /// Whether a request that is sent now may bring a write that KV is late to show, and which it stores once more. So it counts
+    /// as one that writes.
+    fn may_store_once_more(&self, sent: u64) -> bool {
+        let spans = self.spans.borrow();
+        spans.iter().any(|span| (LATE..CARRIED_FOR).contains(&(sent - span.sent.min(sent))))
     }
 
     fn made_at(&self, write: u32) -> u64 {
@@ -399,7 +418,7 @@ impl World {
     /// Ten minutes after the last request, what the id alone leads to; and an hour after a logout, too.
     async fn come_to_rest(&self) {
         self.clock.pause(600_000).await;
-        if std::env::var("KVDEBUG").is_ok() {
+        if std::env::var("SIMULATION_SEED").is_ok() {
             println!("{:#?}", self.kv);
         }
         self.kv.come_to_rest();
@@ -415,12 +434,16 @@ impl World {
         if !lost.is_empty() {
             self.count(|tally| *(if is_excused { &mut tally.lost_otherwise } else { &mut tally.lost }) += 1);
         }
-        if !self.conditions.logs_in_and_out {
+        // A login that is sent twice begins a session of its own; so does one whom KV has shown none.
+        if !self.conditions.logs_out && state.is_empty() && !self.logged_in_twice.get() && self.tally.get().late == 0 {
+            self.count(|tally| tally.logged_out += 1);
+        }
+        if !self.conditions.logs_in {
             return;
         }
         let (status, ..) = self.ask(&isolate, &cookie, Act::LogOut, 0).await;
         self.clock.pause(3_600_000).await;
-        if std::env::var("KVDEBUG").is_ok() {
+        if std::env::var("SIMULATION_SEED").is_ok() {
             println!("{:#?}", self.kv);
         }
         self.kv.come_to_rest();

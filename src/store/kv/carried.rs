@@ -3,12 +3,8 @@
 
 use std::rc::Rc;
 
-use super::write::{Write, Written};
+use super::write::{CARRIED_FOR, Write, Written};
 use crate::{Error, Jar, Platform, Record, RecordKey};
-
-/// For how long a browser carries a write, in milliseconds. KV needs 60 seconds "or more"; after this its record counts,
-/// whatever it shows.
-pub(super) const CARRIED_FOR: u64 = 90_000;
 
 /// By how many milliseconds the clock that a write was made by may be ahead of ours.
 const AHEAD: u64 = 10_000;
@@ -93,23 +89,42 @@ pub(super) fn brought(jar: &Jar, key: &RecordKey, now: u64) -> Vec<Carried> {
     names.iter().filter_map(|name| Carried::of(key, name, jar, now)).collect()
 }
 
-/// Gives the browser this write to carry, unless it brought it, and takes away those that it is built on.
+/// Whether the browser has the write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// Perhaps: it is given where the request did not bring it.
+    Unless,
+    /// Not as it is now.
+    Changed,
+}
+
+/// Gives the browser this write to carry for as long as it is believed, and takes away those that it is built on.
 ///
 /// # Errors
 ///
 /// `Unavailable` when there are no random bytes.
-pub(super) fn give(jar: &Jar, platform: &impl Platform, key: &RecordKey, written: &Written) -> Result<(), Error> {
+pub(super) fn give(
+    jar: &Jar,
+    platform: &impl Platform,
+    key: &RecordKey,
+    written: &Written,
+    news: News,
+) -> Result<(), Error> {
     let Written { write, record } = written;
+    let left = CARRIED_FOR.saturating_sub(write.age(platform.milliseconds()));
+    if left == 0 {
+        return Ok(());
+    }
     jar.take_away_if(&|name| Name::parse(key, name).is_some_and(|name| write.is_built_on(name.nonce)));
     let name = Name::of(key, write);
-    if jar.names().any(|brought| brought == name) {
+    if news == News::Unless && jar.names().any(|brought| brought == name) {
         return Ok(());
     }
     let whole = [WHOLE, &write.noted_in(record).to_text()].concat();
     let fits = jar.length(&name, &whole) <= LARGEST;
     let text = if fits { whole } else { [STUB, &write.to_text()].concat() };
     let sealed = jar.seal(platform, &name, key.as_str(), &text)?;
-    jar.give(&name, sealed, u32::try_from(CARRIED_FOR / 1000).unwrap_or(u32::MAX));
+    jar.give(&name, sealed, u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX));
     Ok(())
 }
 

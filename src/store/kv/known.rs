@@ -1,10 +1,10 @@
 //! What an isolate knows of sessions beside KV: what it has stored or met, and what it has still to store. Plain data: the
 //! requests of an isolate share nothing else, for none may wait for another's promise or timer.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::carried::CARRIED_FOR;
-use super::write::{Write, Written};
+use super::write::{CARRIED_FOR, Write, Written};
 use crate::{KvFailure, Record, RecordKey};
 
 /// How many bytes of records it keeps.
@@ -24,6 +24,9 @@ const ONE_SECOND: u64 = 1_000;
 
 /// How often it is looked whether another request has stored a write, in milliseconds.
 const LOOK_AGAIN: u64 = 50;
+
+/// How many writes of a session are known to be built in: as many as may be made while a request is on its way.
+const MOST_PAST: usize = 1_000;
 
 /// A put that has not answered for so many milliseconds may belong to a request that is no more.
 const ABANDONED: u64 = 5_000;
@@ -98,6 +101,8 @@ struct Entry {
     users: u32,
     /// The nonce of the last write that was made here.
     own: Option<u32>,
+    /// The nonces of what the head is built on, as far as this isolate has seen it: more than a record names.
+    past: VecDeque<u32>,
     /// Since when its id is being changed.
     moving: Option<u64>,
     puts: Puts,
@@ -215,7 +220,13 @@ impl Known {
         let is_known = self.head(key, now).and_then(Head::write).is_some_and(|known| known.is(&written.write));
         let is_whole = matches!(self.head(key, now), Some(Head::Whole(_) | Head::Large(_)));
         if !(is_known && is_whole) {
-            self.set(key, Some(Head::of(written)), now);
+            let before = self.set(key, Some(Head::of(written)), now);
+            let before = before.as_ref().and_then(Head::write);
+            let entry = self.entry_mut(key);
+            match before {
+                Some(before) if written.write.has(before) => entry.passed(before.nonce),
+                _ => entry.past.clear(),
+            }
         }
     }
 
@@ -276,7 +287,10 @@ impl Known {
         write.again_at = again_at.filter(|_| !(base.is_some_and(is_own) && beside.is_empty())).max(due);
         let written = Rc::new(Written { write, record: record.clone() });
         let before = self.set(key, Some(Head::of(&written)), now);
-        self.entry_mut(key).own = Some(record.nonce);
+        let base = base.or(before.as_ref().and_then(Head::write)).map(|base| base.nonce);
+        let entry = self.entry_mut(key);
+        entry.own = Some(record.nonce);
+        base.into_iter().chain(beside.iter().map(|write| write.nonce)).for_each(|nonce| entry.passed(nonce));
         let number = self.wait_for(key, &written, now);
         Entered::Made { written, number, before }
     }
@@ -298,6 +312,15 @@ impl Known {
             is_unsure: false,
         });
         puts.last
+    }
+
+    /// Whether a write is another one, or is built on it. The isolate knows more of its newest one than a record says.
+    pub(super) fn has(&self, key: &RecordKey, write: &Write, other: &Write) -> bool {
+        let is_past = |entry: &Entry| {
+            let is_head = entry.head.as_ref().and_then(Head::write).is_some_and(|head| head.is(write));
+            is_head && entry.past.contains(&other.nonce)
+        };
+        write.has(other) || self.entry(key).is_some_and(is_past)
     }
 
     /// Whether this isolate has seen KV accept this write.
@@ -388,6 +411,14 @@ impl Known {
 }
 
 impl Entry {
+    /// The head is built on the write of this nonce.
+    fn passed(&mut self, nonce: u32) {
+        self.past.push_back(nonce);
+        if self.past.len() > MOST_PAST {
+            self.past.pop_front();
+        }
+    }
+
     fn is_needed(&self, now: u64) -> bool {
         self.users > 0 || self.puts.is_under_way(now) || self.puts.waiting.is_some()
     }

@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::carried::{self, CARRIED_FOR, Carried};
+use super::carried::{self, Carried, News};
 use super::known::{Entered, Head, Step, Trust};
 use super::marks::{self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, killed, name, predecessors, session};
-use super::write::{Write, Written};
+use super::write::{CARRIED_FOR, SHOWN_AFTER, Write, Written};
 use super::{Kv, KvFailure, KvNamespace};
 use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Jar, Platform, Record, RecordKey, Store, Successor, Updated};
@@ -29,15 +29,6 @@ struct Base {
     settles_at: u64,
 }
 
-/// Where the newest of what is known of a session was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Kv,
-    Isolate,
-    /// Only the browser brought it: it may be on its way to KV yet.
-    Browser,
-}
-
 /// What is known of a session altogether.
 enum Newest {
     Nothing,
@@ -48,11 +39,11 @@ enum Newest {
 
 struct Live {
     written: Rc<Written>,
-    source: Source,
     /// Whether KV shows it, or what is built on it.
     is_in_kv: bool,
     /// As in [`Base`].
     beside: Vec<Write>,
+    settles_at: u64,
 }
 
 /// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
@@ -68,9 +59,6 @@ const REPETITIONS: u32 = 3;
 /// For how many milliseconds a load looks again whether KV shows what the browser was shown, and how often.
 const LOOKS_FOR: u64 = 4_000;
 const LOOKS_EVERY: u32 = 500;
-
-/// What a browser carries and KV does not show after so many milliseconds is stored once more.
-const SHOWN_AFTER: u64 = 35_000;
 
 /// Who brings more than so many carried writes waits for the next one.
 const MOST_CARRIED: usize = 8;
@@ -138,14 +126,17 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         };
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
         let head = known.head(key, now).cloned();
-        let due = due(&brought, head.as_ref());
-        if let Some((written, source)) = newest_of(stored.as_ref(), &brought, head, due.as_ref()) {
-            known.meet(key, &written, now);
+        let due = due(&brought, head.as_ref(), &|write, other| known.has(key, write, other));
+        let has = |write: &Write, other: &Write| known.has(key, write, other);
+        if let Some(written) = newest_of(stored.as_ref(), &brought, head, due.as_ref(), &has) {
             let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
-            let beside = brought.iter().map(Carried::write).filter(|write| !written.write.has(write));
-            let beside = beside.filter(|write| !is_in_kv(write)).cloned().collect();
+            let beside = brought.iter().map(Carried::write).filter(|write| !has(&written.write, write));
+            let beside: Vec<_> = beside.cloned().collect();
+            let all = beside.iter().chain([&written.write]);
+            let settles_at = all.map(|write| write.settles_at(is_in_kv(write), now)).max().unwrap_or_default();
             let is_in_kv = is_in_kv(&written.write);
-            return Ok(Some(Newest::Live(Live { written, source, is_in_kv, beside })));
+            known.meet(key, &written, now);
+            return Ok(Some(Newest::Live(Live { written, is_in_kv, beside, settles_at })));
         }
         match unreadable {
             Some(error) => Err(error),
@@ -155,10 +146,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     }
 
     /// Notes what a request is made from, and gives the browser what it is shown.
-    fn shows(&self, key: &RecordKey, live: Live) -> Result<(), Error> {
-        let Live { written, is_in_kv, beside, .. } = live;
-        let settles_at = beside.iter().map(|write| write.settles_at(false)).max().unwrap_or_default();
-        let settles_at = settles_at.max(written.write.settles_at(is_in_kv));
+    fn shows(&self, key: &RecordKey, live: Live, news: News) -> Result<(), Error> {
+        let Live { written, beside, settles_at, .. } = live;
         let base = Base { write: written.write.clone(), beside, settles_at };
         let mut bases = self.bases.borrow_mut();
         match bases.iter_mut().find(|(its, _)| its == key) {
@@ -168,7 +157,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
                 self.kv.known.borrow_mut().hold(key);
             }
         }
-        self.carry(key, &written)
+        self.carry(key, &written, news)
     }
 
     /// The session has ended: its visitor's browser is given nothing of it any more.
@@ -178,12 +167,10 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         }
     }
 
-    fn carry(&self, key: &RecordKey, written: &Written) -> Result<(), Error> {
+    fn carry(&self, key: &RecordKey, written: &Written, news: News) -> Result<(), Error> {
         match &self.jar {
-            Some(jar) if written.write.age(self.now()) < CARRIED_FOR => {
-                carried::give(jar, &self.kv.platform, key, written)
-            }
-            _ => Ok(()),
+            Some(jar) => carried::give(jar, &self.kv.platform, key, written, news),
+            None => Ok(()),
         }
     }
 
@@ -227,7 +214,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             self.kv.known.borrow_mut().give_up(key, &written.write, before, is_unsure, self.now());
             return Err(error);
         }
-        self.shows(key, Live { written, source: Source::Isolate, is_in_kv: false, beside: Vec::new() })?;
+        let settles_at = written.write.settles_at(false, now);
+        self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at }, News::Unless)?;
         Ok(Updated::Done)
     }
 
@@ -325,7 +313,7 @@ enum Asked {
 }
 
 /// The write that a load must have: the newest that the browser brought, or that the isolate knows as too large.
-fn due(brought: &[Carried], known: Option<&Head>) -> Option<Write> {
+fn due(brought: &[Carried], known: Option<&Head>, has: &dyn Fn(&Write, &Write) -> bool) -> Option<Write> {
     let brought = brought.iter().map(Carried::write).max_by_key(|write| write.rank());
     let large = match known {
         Some(Head::Large(write)) => Some(write),
@@ -333,7 +321,7 @@ fn due(brought: &[Carried], known: Option<&Head>) -> Option<Write> {
     };
     // What the browser brought was shown to it; what the isolate knows counts where that is built on it.
     match (brought, large) {
-        (Some(brought), Some(large)) if large.has(brought) => Some(large.clone()),
+        (Some(brought), Some(large)) if has(large, brought) => Some(large.clone()),
         (Some(brought), _) => Some(brought.clone()),
         (None, large) => large.cloned(),
     }
@@ -345,20 +333,20 @@ fn newest_of(
     brought: &[Carried],
     known: Option<Head>,
     due: Option<&Write>,
-) -> Option<(Rc<Written>, Source)> {
+    has: &dyn Fn(&Write, &Write) -> bool,
+) -> Option<Rc<Written>> {
     let brought = brought.iter().filter_map(|carried| match carried {
-        Carried::Whole(written) => Some((written, Source::Browser)),
+        Carried::Whole(written) => Some(written),
         Carried::Stub(_) => None,
     });
     let known = match &known {
-        Some(Head::Whole(written)) => Some((written, Source::Isolate)),
+        Some(Head::Whole(written)) => Some(written),
         _ => None,
     };
-    let all = brought.chain(known).chain(stored.map(|written| (written, Source::Kv)));
-    // Of what is the same write, the last: KV's may have a later note of use, and the isolate's proves more than the browser's.
-    all.filter(|(written, _)| due.is_none_or(|due| written.write.has(due)))
-        .max_by_key(|(written, _)| written.write.rank())
-        .map(|(written, source)| (Rc::clone(written), source))
+    // Of what is the same write the last: KV's may have a later note of use.
+    let all = brought.chain(known).chain(stored);
+    let all = all.filter(|written| due.is_none_or(|due| has(&written.write, due)));
+    all.max_by_key(|written| written.write.rank()).cloned()
 }
 
 impl<N, P> Kv<N, P>
@@ -459,14 +447,20 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             self.withdraw(key);
             return Ok(None);
         }
-        let Live { written, source, is_in_kv, .. } = &live;
         let now = self.now();
-        let is_late = *source == Source::Browser && !is_in_kv && written.write.age(now) >= SHOWN_AFTER;
-        if is_late && !self.kv.known.borrow().has_accepted(key, &written.write) {
-            let number = self.kv.known.borrow_mut().wait_for(key, written, now);
-            self.behind(key, number, false).await;
+        let is_late = !live.is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&live.written.write.age(now));
+        if !is_late || self.kv.known.borrow().has_accepted(key, &live.written.write) {
+            self.shows(key, live, News::Unless)?;
+            return Ok(Some(record));
         }
-        self.shows(key, live)?;
+        // KV has had its time: it is stored once more, which the browser is told, for what is made from it meanwhile.
+        let mut write = live.written.write.clone();
+        write.again_at = Some(now);
+        let settles_at = write.settles_at(false, now);
+        let written = Rc::new(Written { write, record: live.written.record.clone() });
+        let number = self.kv.known.borrow_mut().wait_for(key, &written, now);
+        self.behind(key, number, false).await;
+        self.shows(key, Live { written, settles_at, ..live }, News::Changed)?;
         Ok(Some(record))
     }
 

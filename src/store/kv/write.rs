@@ -35,6 +35,13 @@ const MOST_BUILT_ON: usize = 16;
 /// `+<milliseconds>` after the time where it is stored once more.
 const WORD: &str = "writes";
 
+/// For how long a browser carries a write, in milliseconds. KV needs 60 seconds "or more"; after this its record counts,
+/// whatever it shows.
+pub(super) const CARRIED_FOR: u64 = 90_000;
+
+/// What a browser carries and KV does not show after so many milliseconds is stored once more.
+pub(super) const SHOWN_AFTER: u64 = 35_000;
+
 /// For how many milliseconds after it was made, or after the time for once more, a write may arrive in KV: it is tried for
 /// 4.5 seconds, and a put takes two.
 const ARRIVES_WITHIN: u64 = 7_000;
@@ -120,12 +127,16 @@ impl Write {
 
     /// Until when it, or what it is built on, may arrive in KV, and take the place of what is built on it. `is_in_kv`: KV
     /// shows it.
-    pub(super) fn settles_at(&self, is_in_kv: bool) -> u64 {
-        match self.again_at {
-            Some(again_at) => again_at.saturating_add(ARRIVES_WITHIN),
-            None if is_in_kv => self.time,
-            None => self.time.saturating_add(ARRIVES_WITHIN),
-        }
+    pub(super) fn settles_at(&self, is_in_kv: bool, now: u64) -> u64 {
+        let last = match self.again_at {
+            Some(again_at) => again_at,
+            None if is_in_kv => return self.time,
+            None => self.time,
+        };
+        let is_late = !is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&self.age(now));
+        // Another isolate that is brought it may store it just now.
+        let last = if is_late { now } else { last };
+        last.saturating_add(ARRIVES_WITHIN)
     }
 
     /// For how many milliseconds it has been there. A clock that was a little ahead of ours counts as ours.

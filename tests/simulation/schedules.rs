@@ -1,0 +1,463 @@
+//! For each rule of sessions on KV the schedule that needs it, told step by step.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use edge_session::store::simulated_kv::{Ordered, SimulatedKv};
+use edge_session::{
+    Error, Incoming, KvFailure, KvNamespace, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::browser::Browser;
+use crate::clock::{Clock, IsolateClock};
+
+const COOKIE: &str = "webpy_session_id";
+
+#[derive(Default, Serialize, Deserialize)]
+struct Visit {
+    count: u64,
+    /// Makes it larger than a cookie.
+    #[serde(default)]
+    pad: String,
+}
+
+/// KV with three places, and a visitor's browser.
+struct Stage {
+    clock: Clock,
+    kv: SimulatedKv<Clock>,
+    browser: RefCell<Browser>,
+}
+
+/// What a request came to: what its handler left, or the status of an error, and the cookies that its reply sets.
+struct Reply {
+    count: Result<u64, u16>,
+    set_cookie: Vec<String>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let clock = Clock::new(1);
+        let kv = SimulatedKv::new(clock.clone(), 1);
+        kv.take(10, 100);
+        // So that a write arrives elsewhere when a test says so.
+        kv.travel(10_000_000);
+        Self { clock, kv, browser: RefCell::default() }
+    }
+
+    fn isolate(&self, number: u32, place: usize) -> Sessions {
+        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead: 0 };
+        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
+        let store = KvStore::new(self.kv.at(place), clock.clone());
+        Sessions::new(store, clock, signer, SessionParameters::default()).unwrap()
+    }
+
+    fn wait(&self, milliseconds: u64) {
+        self.clock.run(vec![Box::pin(self.clock.pause(milliseconds))]);
+    }
+
+    /// A request with this `Cookie` header, whose reply does not arrive yet.
+    fn send(&self, isolate: &Sessions, cookie: &str, change: impl Fn(&mut Session<Visit>)) -> Reply {
+        let answer = RefCell::new(None);
+        self.clock.run(vec![Box::pin(async {
+            *answer.borrow_mut() = Some(self.ask(isolate, cookie, &change).await);
+        })]);
+        answer.into_inner().unwrap()
+    }
+
+    async fn ask(&self, isolate: &Sessions, cookie: &str, change: &impl Fn(&mut Session<Visit>)) -> Reply {
+        let incoming = Incoming::new().cookie(cookie).with_reply();
+        let handler = async |session: &mut Session<Visit>| {
+            change(session);
+            Ok::<_, Error>(session.count)
+        };
+        match isolate.run(&incoming, handler).await {
+            Ok(Outcome::Replied { reply, set_cookie, .. }) => Reply { count: Ok(reply), set_cookie },
+            Ok(_) => panic!("not expected"),
+            Err(error) => Reply { count: Err(error.status()), set_cookie: Vec::new() },
+        }
+    }
+
+    fn header(&self) -> String {
+        self.browser.borrow().header(self.clock.milliseconds())
+    }
+
+    fn arrives(&self, reply: &Reply) {
+        for line in &reply.set_cookie {
+            self.browser.borrow_mut().set(line, self.clock.milliseconds());
+        }
+    }
+
+    /// A request of the browser, and its reply.
+    fn visit(&self, isolate: &Sessions, change: impl Fn(&mut Session<Visit>)) -> Result<u64, u16> {
+        let reply = self.send(isolate, &self.header(), change);
+        self.arrives(&reply);
+        reply.count
+    }
+
+    fn count(&self, isolate: &Sessions) -> Result<u64, u16> {
+        self.visit(isolate, count)
+    }
+
+    fn look(&self, isolate: &Sessions) -> Result<u64, u16> {
+        self.visit(isolate, |_| {})
+    }
+
+    /// What a client that keeps the id alone sees, at a place.
+    fn id_alone(&self, place: usize) -> Result<u64, u16> {
+        self.send(&self.isolate(99, place), &self.browser.borrow().id_alone(COOKIE), |_| {}).count
+    }
+}
+
+fn count(session: &mut Session<Visit>) {
+    session.count += 1;
+}
+
+#[test]
+fn a_reload_elsewhere_shows_what_was_written_here() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    assert_eq!((stage.count(&here), stage.count(&here)), (Ok(1), Ok(2)));
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    assert_eq!(stage.look(&here), Ok(3), "and back again");
+}
+
+#[test]
+fn ten_counts_in_two_seconds_are_one_to_ten_and_two_or_three_writes() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    let before = stage.kv.written();
+    for expected in 2..=11 {
+        assert_eq!(stage.count(&here), Ok(expected));
+        stage.wait(180);
+    }
+    stage.wait(10_000);
+    let written = stage.kv.written() - before;
+    assert!((2..=4).contains(&written), "{written}");
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(2), Ok(11));
+}
+
+/// One name for each write: a cookie that stands for all is what the reply that arrives last says.
+#[test]
+fn a_reply_that_arrives_late_takes_nothing_back() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    let slow = stage.send(&here, &stage.header(), count);
+    let fast = stage.send(&here, &stage.header(), count);
+    assert_eq!((&slow.count, &fast.count), (&Ok(2), &Ok(3)));
+    stage.arrives(&fast);
+    stage.arrives(&slow);
+    assert_eq!(stage.look(&elsewhere), Ok(3));
+}
+
+/// What is only read is carried as well: the reply that wrote it may be lost.
+#[test]
+fn what_was_only_shown_is_shown_elsewhere_too() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    let lost = stage.send(&here, &stage.header(), count);
+    assert_eq!(lost.count, Ok(2));
+    assert_eq!(stage.look(&here), Ok(2));
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+}
+
+/// Two writes that met: the later one counts, although the other one's branch is longer. What comes after is built on it.
+#[test]
+fn of_two_branches_the_later_one_counts_and_the_longer_one_does_not_come_back() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    let before = stage.header();
+    for _ in 0..3 {
+        stage.count(&here).unwrap();
+    }
+    stage.wait(50);
+    let other = stage.send(&elsewhere, &before, |session| session.count = 100);
+    stage.arrives(&other);
+    assert_eq!(stage.look(&elsewhere), Ok(100));
+    assert_eq!(stage.count(&stage.isolate(2, 2)), Ok(101));
+    assert_eq!(stage.look(&here), Ok(101));
+    stage.wait(60_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(0), Ok(101));
+}
+
+#[test]
+fn what_is_too_large_for_a_cookie_is_waited_for_and_then_refused_but_never_older() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.visit(&here, |session| session.pad = "x".repeat(5_000)).unwrap();
+    stage.count(&here).unwrap();
+    assert_eq!(stage.look(&here), Ok(1), "this isolate knows it");
+    stage.wait(2_000);
+    assert_eq!(stage.look(&elsewhere), Err(503));
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&elsewhere), Ok(1));
+}
+
+/// A client that keeps cookies for longer than it is told, and another one without them.
+#[test]
+fn after_ninety_seconds_no_carried_write_is_believed() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.kv.come_to_rest();
+    stage.count(&here).unwrap();
+    let kept = stage.header();
+    stage.wait(5_000);
+    let id = stage.browser.borrow().id_alone(COOKIE);
+    assert_eq!(stage.send(&elsewhere, &id, |session| session.count = 50).count, Ok(50), "made from 1");
+    stage.wait(2_000);
+    stage.kv.come_to_rest();
+    let with_all = |isolate: &Sessions| stage.send(isolate, &kept, |_| {}).count;
+    assert_eq!(with_all(&stage.isolate(2, 2)), Ok(2), "it is what this browser has seen");
+    stage.wait(83_500);
+    assert_eq!(with_all(&stage.isolate(3, 2)), Ok(50));
+}
+
+/// The put of the write that it is built on is slow, and lands after its own: KV keeps what arrives last.
+#[test]
+fn what_is_built_on_a_write_that_is_under_way_is_stored_once_more() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    assert_eq!(stage.count(&here), Ok(2));
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    stage.wait(20_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+#[test]
+fn a_write_whose_isolate_died_is_stored_by_the_next_one_that_is_brought_it() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    drop(here);
+    stage.wait(30_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(2), Ok(1), "KV has it not");
+    assert_eq!(stage.look(&elsewhere), Ok(2), "and is given it only when it has had its time");
+    stage.wait(2_000);
+    assert_eq!(stage.kv.written(), 1);
+    stage.wait(10_000);
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(2_000);
+    assert_eq!(stage.kv.written(), 2);
+    stage.kv.come_to_rest();
+    stage.wait(31_000);
+    assert_eq!(stage.id_alone(2), Ok(2));
+}
+
+#[test]
+fn who_brings_more_than_eight_carried_writes_waits_for_the_next_one() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    // Replies that take nothing away, as if they had crossed.
+    let before = stage.header();
+    let replies: Vec<_> = (0..9).map(|_| stage.send(&here, &before, count)).collect();
+    replies.iter().for_each(|reply| stage.arrives(reply));
+    let waits = |header: &str| {
+        stage.wait(5_000);
+        stage.kv.order("put session:", Ordered::Takes(1_000));
+        let began = stage.clock.milliseconds();
+        let reply = stage.send(&here, header, count);
+        stage.arrives(&reply);
+        stage.clock.milliseconds() - began > 500
+    };
+    assert!(waits(&stage.header()));
+    assert!(!waits(&stage.header()), "its reply took away what it is built on");
+}
+
+/// Only what the layer saves by itself is behind the reply.
+#[test]
+fn what_a_handler_asks_for_is_in_kv_when_it_is_told_so() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    let header = stage.header();
+    for is_asked_for in [true, false] {
+        let before = stage.kv.written();
+        let told = RefCell::new(0);
+        stage.clock.run(vec![Box::pin(async {
+            let incoming = Incoming::new().cookie(&*header).with_reply();
+            let handler = async |session: &mut Session<Visit>| {
+                session.count += 1;
+                if is_asked_for {
+                    session.save().await?;
+                }
+                Ok::<_, Error>(())
+            };
+            here.run(&incoming, handler).await.unwrap();
+            *told.borrow_mut() = stage.kv.written();
+        })]);
+        assert_eq!(told.into_inner() > before, is_asked_for);
+        stage.wait(5_000);
+    }
+}
+
+#[test]
+fn without_a_reply_each_commit_waits() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    let header = stage.header();
+    let before = stage.kv.written();
+    stage.clock.run(vec![Box::pin(async {
+        let message = Incoming::new().cookie(&*header);
+        let handler = async |session: &mut Session<Visit>| {
+            session.count += 1;
+            Ok::<_, Error>(())
+        };
+        here.run(&message, handler).await.unwrap();
+        assert_eq!(stage.kv.written(), before + 1);
+    })]);
+}
+
+#[test]
+fn a_hundred_counts_at_once_in_one_isolate_are_all_counted() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    let header = stage.header();
+    let numbers = RefCell::new(BTreeSet::new());
+    let one = async || {
+        let reply = stage.ask(&here, &header, &count).await;
+        numbers.borrow_mut().insert(reply.count.unwrap());
+    };
+    stage.clock.run((0..100).map(|_| -> std::pin::Pin<Box<dyn Future<Output = ()>>> { Box::pin(one()) }).collect());
+    assert_eq!(numbers.into_inner().len(), 100);
+    assert_eq!(stage.send(&here, &header, |_| {}).count, Ok(101));
+}
+
+/// A logout takes the carried writes away, and a client that keeps them all the same brings nothing back.
+#[test]
+fn carried_writes_bring_no_ended_session_back() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.count(&here).unwrap();
+    let kept = stage.header();
+    assert!(kept.contains("webpy_session_id."), "{kept}");
+    stage.visit(&here, |session| session.kill()).unwrap();
+    assert_eq!(stage.header(), "");
+    assert_eq!(stage.send(&here, &kept, |_| {}).count, Ok(0), "this isolate knows");
+    stage.kv.come_to_rest();
+    assert_eq!(stage.send(&elsewhere, &kept, |_| {}).count, Ok(0));
+
+    // The id from before a login.
+    stage.count(&here).unwrap();
+    let old = stage.header();
+    stage
+        .visit(&here, |session| {
+            session.cycle_id();
+            session.count = 1000;
+        })
+        .unwrap();
+    assert_eq!(stage.look(&elsewhere), Ok(1000), "although KV shows nothing of it there");
+    for isolate in [&here, &elsewhere] {
+        stage.kv.come_to_rest();
+        assert_eq!(stage.send(isolate, &old, |_| {}).count, Ok(0));
+    }
+}
+
+/// Forged, replayed, of another session, cut short, or a thousand of them.
+#[test]
+fn what_a_client_makes_up_is_ignored() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    let mine = stage.header();
+    let (name, value) = mine
+        .split("; ")
+        .find_map(|pair| pair.starts_with("webpy_session_id.").then(|| pair.split_once('=').unwrap()))
+        .unwrap();
+    let id = stage.browser.borrow().id_alone(COOKIE);
+    let other = Stage::new();
+    other.count(&other.isolate(5, 0)).unwrap();
+    let (prefix, _) = name.rsplit_once('.').unwrap();
+    let made_up = [
+        format!("{name}="),
+        format!("{name}={}", &value[..value.len() - 2]),
+        format!("{name}=A{}", &value[1..]),
+        format!("{prefix}.9-00000001={value}"),
+        format!("{prefix}.18446744073709551616-00000001={value}"),
+        format!("{prefix}.-={value}"),
+        format!("{prefix}.+1-1={value}"),
+        other.header(),
+        (0..1000).map(|number| format!("{prefix}.{number}-{number:08x}={value}")).collect::<Vec<_>>().join("; "),
+    ];
+    for cookies in made_up {
+        let header = format!("{id}; {cookies}");
+        assert_eq!(stage.send(&stage.isolate(7, 0), &header, |_| {}).count, Ok(1), "{cookies:.60}");
+    }
+}
+
+#[test]
+fn a_key_that_is_being_retired_still_opens_what_it_sealed() {
+    let stage = Stage::new();
+    let (here, clock) = (stage.isolate(0, 0), stage.clock.clone());
+    stage.count(&here).unwrap();
+    stage.count(&here).unwrap();
+    let signer = "second-key-123456789abcdef012345,first-key-0123456789abcdef012345";
+    let clock = IsolateClock { clock, isolate: 1, ahead: 0 };
+    let store = KvStore::new(stage.kv.at(1), clock.clone());
+    let rotated = Signer::from_secret(signer).unwrap();
+    let elsewhere = Sessions::new(store, clock, rotated, SessionParameters::default()).unwrap();
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+}
+
+/// A release that does not know what a record notes of its write makes its own from it, and keeps the note.
+#[test]
+fn a_write_of_another_release_counts_as_built_on_what_it_was_made_from() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.clock.run(vec![Box::pin(async {
+        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
+        let id = stage.browser.borrow().id_alone(COOKIE);
+        let key = edge_session::cookie::read(&id, COOKIE, &signer).ids()[0].key.clone();
+        let name = format!("session:{}", key.as_str());
+        let place = stage.kv.at(0);
+        let text = place.get(&[name.clone()]).await.unwrap()[0].clone().unwrap();
+        let record = edge_session::Record::from_text(&text).unwrap();
+        let next = record.clone().with(|next| {
+            next.version += 1;
+            next.nonce = 77;
+            next.data = r#"{"count":40}"#.to_owned();
+        });
+        assert!(next.extensions.get("writes").is_some());
+        place.put(&name, &next.to_text(), next.expires_at).await.unwrap();
+    })]);
+    assert_eq!(stage.look(&stage.isolate(1, 0)), Ok(40), "although the browser brings what it was made from");
+    assert_eq!(stage.count(&stage.isolate(2, 0)), Ok(41));
+}
+
+#[test]
+fn an_error_that_names_what_is_wrong_is_all_that_a_visitor_of_a_kv_that_is_down_gets() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.kv.order("get", Ordered::Fails(KvFailure::Other("KV GET failed: 500".to_owned())));
+    assert_eq!(stage.look(&here), Err(503));
+    assert_eq!(stage.look(&here), Ok(1));
+}

@@ -27,16 +27,13 @@ pub(crate) struct Given {
     pub(crate) max_age: u32,
 }
 
-/// How many cookies of a browser are looked at: it may have collected more, or somebody may have made them up.
-const MOST_BROUGHT: usize = 64;
-
 impl Jar {
     /// What a `Cookie` header brings for stores. `has_reply`: whether a reply can set cookies.
     pub(crate) fn of(header: Option<&str>, cookie_name: &str, signer: &Rc<Signer>, has_reply: bool) -> Self {
         let prefix = [cookie_name, "."].concat();
         let brought = header.filter(|header| header.contains(&prefix)).map(|header| {
             let pairs = cookie::pairs(header).filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
-            pairs.take(MOST_BROUGHT).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         });
         Self {
             prefix,
@@ -74,10 +71,10 @@ impl Jar {
         self.signer.seal(platform, &self.bound(name, bound_to), text)
     }
 
-    /// The length of the cookie that holds a text of this length, name and value together, in bytes.
+    /// The length of the cookie that holds a text of so many bytes, name and value together, in bytes.
     #[must_use]
-    pub fn length(&self, name: &str, text: &str) -> usize {
-        let sealed = Signer::sealed_length(text.len());
+    pub fn length(&self, name: &str, text: usize) -> usize {
+        let sealed = Signer::sealed_length(text);
         self.prefix.len().saturating_add(name.len()).saturating_add(sealed)
     }
 
@@ -124,5 +121,48 @@ impl Jar {
 impl fmt::Debug for Jar {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Jar({} brought)", self.brought.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TestPlatform;
+
+    fn signer() -> Rc<Signer> {
+        Rc::new(Signer::from_secret("first-key-0123456789abcdef012345").unwrap())
+    }
+
+    fn jar(header: &str) -> Jar {
+        Jar::of(Some(header), "sid", &signer(), true)
+    }
+
+    #[test]
+    fn what_was_given_comes_back_under_its_name_and_to_whom_it_is_bound() {
+        let platform = TestPlatform::at(0);
+        let sealed = jar("").seal(&platform, "a.1", "bound", "text").unwrap();
+        let length = jar("").length("a.1", 4);
+        assert_eq!("sid.a.1".len() + sealed.len(), length);
+        let back = jar(&format!("sid=x; sid.a.1={sealed}; sid.a.2={sealed}; other.a.1={sealed}"));
+        assert_eq!(back.names().collect::<Vec<_>>(), ["a.1", "a.2"]);
+        assert_eq!(back.get("a.1", "bound").as_deref(), Some("text"));
+        assert_eq!(back.get("a.1", "another"), None);
+        assert_eq!(back.get("a.2", "bound"), None, "a name is worth nothing under another");
+        let other = Jar::of(Some(&format!("tid.a.1={sealed}")), "tid", &signer(), true);
+        assert_eq!(other.get("a.1", "bound"), None);
+    }
+
+    #[test]
+    fn what_is_taken_away_is_no_more_given_and_what_was_not_brought_needs_no_line() {
+        let jar = jar("sid.a=1; sid.b=2");
+        jar.give("a", "new".to_owned(), 90);
+        jar.give("c", "new".to_owned(), 90);
+        jar.take_away_if(&|name| name != "b");
+        let given =
+            |name: &str, value: &str, max_age| Given { name: name.to_owned(), value: value.to_owned(), max_age };
+        assert_eq!(jar.given(), [given("sid.a", "", 0)]);
+        jar.give("c", "newer".to_owned(), 90);
+        jar.withdraw_if(&|name| name == "a");
+        assert_eq!(jar.given(), [given("sid.c", "newer", 90)]);
     }
 }

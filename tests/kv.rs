@@ -206,13 +206,13 @@ fn a_logout_is_done_with_its_marks_and_what_follows_them_may_fail() {
 }
 
 #[test]
-fn a_write_that_kv_does_not_take_is_tried_again_once_a_second_for_less_than_five() {
+fn a_write_that_kv_does_not_take_is_tried_again_for_less_than_five_seconds() {
     let (store, kv, platform) = rig();
     let key = key();
     block_on(async {
         store.create(&key, &record(1, 1)).await.unwrap();
         for failure in [KvFailure::TooManyWrites, KvFailure::Other("500".to_owned())] {
-            for (failures, is_stored) in [(1, true), (3, true), (9, false)] {
+            for (failures, is_stored) in [(1, true), (3, true), (60, false)] {
                 for _ in 0..failures {
                     kv.fail("put session", failure.clone());
                 }
@@ -221,7 +221,7 @@ fn a_write_that_kv_does_not_take_is_tried_again_once_a_second_for_less_than_five
                 let updated = store.update(&key, &record(2, failures)).await;
                 assert_eq!(updated.is_ok(), is_stored, "{failures}");
                 let slept = platform.slept()[before..].to_vec();
-                assert!(slept.iter().all(|pause| (1000..1300).contains(pause)), "{slept:?}");
+                assert!(slept.iter().all(|pause| (100..1300).contains(pause)), "{slept:?}");
                 assert!(slept.iter().sum::<u32>() < 5_000 && slept.len() >= 3.min(failures as usize), "{slept:?}");
                 kv.heal();
             }

@@ -1,5 +1,6 @@
 //! Sessions in Workers KV. Start at [`Visit`], which is what a request does; `write` has the order of writes, `carried` what
-//! browsers carry, `known` what an isolate knows and has still to store, `marks` what is left of a session that has ended.
+//! browsers carry, `known` what an isolate
+//! knows, `puts` what it has still to store, `marks` what is left of a session that has ended.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,9 +10,11 @@ use crate::store::RequestStore;
 use crate::{Error, Jar, Platform, Record, RecordKey, Store, Successor, Updated};
 
 mod carried;
+mod drive;
 mod known;
 mod marks;
 mod namespace;
+mod puts;
 mod visit;
 mod write;
 

@@ -73,6 +73,7 @@ struct Shared<P> {
     /// How long a write usually takes to other places.
     travels: Cell<u64>,
     written: Cell<u32>,
+    refused: Cell<u32>,
 }
 
 /// A write, or a delete.
@@ -136,6 +137,7 @@ impl<P: Platform> SimulatedKv<P> {
                 usual: Cell::default(),
                 travels: Cell::new(5_000),
                 written: Cell::default(),
+                refused: Cell::default(),
             }),
         }
     }
@@ -161,6 +163,12 @@ impl<P: Platform> SimulatedKv<P> {
     #[must_use]
     pub fn written(&self) -> u32 {
         self.shared.written.get()
+    }
+
+    /// How many were answered 429.
+    #[must_use]
+    pub fn refused(&self) -> u32 {
+        self.shared.refused.get()
     }
 
     /// What becomes of the next call that begins like this, as `put session:`.
@@ -277,6 +285,7 @@ impl<P: Platform> SimulatedKv<P> {
         let mut all = self.shared.writes.borrow_mut();
         let writes = all.entry(name.to_owned()).or_default();
         if writes.last().is_some_and(|last| now < last.arrived.saturating_add(ONE_SECOND)) {
+            self.shared.refused.set(self.shared.refused.get().saturating_add(1));
             return Err(KvFailure::TooManyWrites);
         }
         if write.is_seen_at_home {

@@ -3,11 +3,12 @@
 //!
 //! `SIMULATION_SEEDS=100000` simulates for longer (`make soak`), `SIMULATION_SEED=7` tells the story of one run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-#![allow(clippy::arithmetic_side_effects, reason = "likewise")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 #![allow(unreachable_pub, clippy::print_stdout, reason = "its modules are its own; it says what it counted")]
 
 mod browser;
 mod clock;
+mod isolates;
 mod schedules;
 mod world;
 

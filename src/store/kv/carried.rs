@@ -15,40 +15,55 @@ const MOST_OPENED: usize = 16;
 /// The longest cookie, name and value together, in bytes. A browser takes 4 096 and sends back all that it has.
 const LARGEST: usize = 3 * 1024;
 
-/// What a cookie holds.
-pub(super) enum Carried {
-    /// A write with its record.
-    Whole(Rc<Written>),
-    /// A write whose record is too large for a cookie: what is loaded must have it.
-    Stub(Write),
+/// A write that the browser carries.
+pub(super) struct Carried {
+    pub(super) write: Write,
+    /// Its record, unless that is too large for a cookie: then what is loaded must have the write.
+    pub(super) whole: Option<Rc<Written>>,
+    pub(super) fate: Fate,
+}
+
+/// Where a write was when the browser was given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// In KV.
+    Stored,
+    /// On its way there, behind the reply.
+    Sent,
+}
+
+impl Fate {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Sent => "sent",
+        }
+    }
 }
 
 impl Carried {
-    pub(super) fn write(&self) -> &Write {
-        match self {
-            Self::Whole(written) => &written.write,
-            Self::Stub(write) => write,
-        }
-    }
-
+    /// `<whole or stub> <stored or sent> <the time from which it counts> <the record, or the write>`.
     fn of(key: &RecordKey, name: &Name, jar: &Jar, now: u64) -> Option<Self> {
         let text = jar.get(&name.text, key.as_str())?;
-        let carried = match text.strip_prefix(WHOLE) {
-            Some(record) => {
-                let (write, record) = Write::of(Record::from_text(record).ok()?);
-                Self::Whole(Rc::new(Written { write, record }))
-            }
-            None => Self::Stub(Write::from_text(name.version, name.nonce, text.strip_prefix(STUB)?)?),
-        };
-        let time = carried.write().time;
-        let is_young = now.saturating_sub(time) < CARRIED_FOR && time <= now.saturating_add(AHEAD);
-        is_young.then_some(carried)
+        let mut words = text.splitn(4, ' ');
+        let (kind, fate, time, content) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let time: u64 = time.parse().ok()?;
+        if now.saturating_sub(time) >= CARRIED_FOR || time > now.saturating_add(AHEAD) {
+            return None;
+        }
+        let fate = if fate == Fate::Stored.as_str() { Fate::Stored } else { Fate::Sent };
+        if kind == STUB {
+            let write = Write::from_text(name.version, name.nonce, content)?;
+            return Some(Self { write, whole: None, fate });
+        }
+        let (write, record) = Write::of(Record::from_text(content).ok()?);
+        Some(Self { write: write.clone(), whole: Some(Rc::new(Written { write, record })), fate })
     }
 }
 
 /// How the text in a cookie begins.
-const WHOLE: &str = "whole ";
-const STUB: &str = "stub ";
+const WHOLE: &str = "whole";
+const STUB: &str = "stub";
 
 /// The name of a carried write, without the session cookie's: the record key's first eight digits, and the write.
 struct Name {
@@ -98,6 +113,14 @@ pub(super) enum News {
     Changed,
 }
 
+/// Whether a write fits into a cookie with its record.
+pub(super) fn fits(jar: &Jar, key: &RecordKey, written: &Written) -> bool {
+    // The longest that stands before the record: its fate and time.
+    let before = 32;
+    let text = written.write.noted_in(&written.record).to_text();
+    jar.length(&Name::of(key, &written.write), text.len().saturating_add(before)) <= LARGEST
+}
+
 /// Gives the browser this write to carry for as long as it is believed, and takes away those that it is built on.
 ///
 /// # Errors
@@ -108,10 +131,12 @@ pub(super) fn give(
     platform: &impl Platform,
     key: &RecordKey,
     written: &Written,
+    fate: Fate,
     news: News,
 ) -> Result<(), Error> {
     let Written { write, record } = written;
-    let left = CARRIED_FOR.saturating_sub(write.age(platform.milliseconds()));
+    let now = platform.milliseconds();
+    let left = CARRIED_FOR.saturating_sub(write.age(now));
     if left == 0 {
         return Ok(());
     }
@@ -120,9 +145,10 @@ pub(super) fn give(
     if news == News::Unless && jar.names().any(|brought| brought == name) {
         return Ok(());
     }
-    let whole = [WHOLE, &write.noted_in(record).to_text()].concat();
-    let fits = jar.length(&name, &whole) <= LARGEST;
-    let text = if fits { whole } else { [STUB, &write.to_text()].concat() };
+    let (kind, content) =
+        if fits(jar, key, written) { (WHOLE, write.noted_in(record).to_text()) } else { (STUB, write.to_text()) };
+    // A write may have been made by a clock that is ahead of ours, and counts from now on.
+    let text = format!("{kind} {} {} {content}", fate.as_str(), write.time.min(now));
     let sealed = jar.seal(platform, &name, key.as_str(), &text)?;
     jar.give(&name, sealed, u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX));
     Ok(())

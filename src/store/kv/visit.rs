@@ -1,11 +1,9 @@
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
-use super::carried::{self, Carried, News};
-use super::known::{Entered, Head, Step, Trust};
+use super::carried::{self, Fate, News};
+use super::drive::NotStored;
+use super::known::{Entered, Head, Known, Trust};
 use super::marks::{self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, killed, name, predecessors, session};
 use super::write::{CARRIED_FOR, SHOWN_AFTER, Write, Written};
 use super::{Kv, KvFailure, KvNamespace};
@@ -41,13 +39,12 @@ struct Live {
     written: Rc<Written>,
     /// Whether KV shows it, or what is built on it.
     is_in_kv: bool,
+    /// Whether it is known to be only on its way there.
+    fate: Fate,
     /// As in [`Base`].
     beside: Vec<Write>,
     settles_at: u64,
 }
-
-/// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
-const LEAST_LIFE: u64 = 120;
 
 /// Marks are kept for at least so many seconds, 90 days, and for twice as long as the record would have lived: longer
 /// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
@@ -68,9 +65,6 @@ const BEHIND_FOR: u64 = 25_000;
 
 /// The latest that something is stored once more, after so many milliseconds.
 const ONCE_MORE_WITHIN: u64 = 18_000;
-
-/// A put that takes longer, in milliseconds, has failed.
-const PUT_TAKES: u32 = 5_000;
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     pub(super) fn new(kv: &Rc<Kv<N, P>>, jar: Option<&Rc<Jar>>) -> Self {
@@ -125,52 +119,59 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Err(error) => (None, Some(error)),
         };
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
-        let head = known.head(key, now).cloned();
-        let due = due(&brought, head.as_ref(), &|write, other| known.has(key, write, other));
-        let has = |write: &Write, other: &Write| known.has(key, write, other);
-        if let Some(written) = newest_of(stored.as_ref(), &brought, head, due.as_ref(), &has) {
-            let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
-            let beside = brought.iter().map(Carried::write).filter(|write| !has(&written.write, write));
-            let beside: Vec<_> = beside.cloned().collect();
-            let all = beside.iter().chain([&written.write]);
-            let settles_at = all.map(|write| write.settles_at(is_in_kv(write), now)).max().unwrap_or_default();
-            let is_in_kv = is_in_kv(&written.write);
-            known.meet(key, &written, now);
-            return Ok(Some(Newest::Live(Live { written, is_in_kv, beside, settles_at })));
-        }
-        match unreadable {
-            Some(error) => Err(error),
-            None if due.is_none() => Ok(Some(Newest::Nothing)),
-            None => Ok(None),
-        }
+        let head = match known.head(key, now) {
+            Some(Head::Whole(written)) => Some(written),
+            _ => None,
+        };
+        // Of what is the same write the last counts: KV's may have a later note of use.
+        let all = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(head).chain(&stored);
+        let newest = all.max_by_key(|written| written.write.rank()).cloned();
+        let due: Vec<_> = brought.iter().map(|carried| &carried.write).chain(known.large(key, now)).collect();
+        let Some(written) = newest.filter(|newest| has_what_is_due(&newest.write, &due)) else {
+            return match unreadable {
+                Some(error) => Err(error),
+                None if due.is_empty() => Ok(Some(Newest::Nothing)),
+                None => Ok(None),
+            };
+        };
+        let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
+        let rivals = brought.iter().map(|carried| &carried.write).chain(stored.iter().map(|stored| &stored.write));
+        let beside: Vec<_> = rivals.filter(|rival| !known.has(key, &written.write, rival)).cloned().collect();
+        let settles_at =
+            beside.iter().chain([&written.write]).map(|write| write.settles_at(is_in_kv(write), now)).max();
+        let sent = brought.iter().any(|carried| carried.fate == Fate::Sent && carried.write.is(&written.write));
+        let is_own = known.has_accepted(key, &written.write);
+        let live = Live {
+            is_in_kv: is_in_kv(&written.write),
+            fate: if sent && !is_own { Fate::Sent } else { Fate::Stored },
+            settles_at: settles_at.unwrap_or_default(),
+            beside,
+            written,
+        };
+        known.meet(key, &live.written, now);
+        Ok(Some(Newest::Live(live)))
     }
 
     /// Notes what a request is made from, and gives the browser what it is shown.
     fn shows(&self, key: &RecordKey, live: Live, news: News) -> Result<(), Error> {
-        let Live { written, beside, settles_at, .. } = live;
+        let Live { written, beside, settles_at, fate, .. } = live;
         let base = Base { write: written.write.clone(), beside, settles_at };
         let mut bases = self.bases.borrow_mut();
         match bases.iter_mut().find(|(its, _)| its == key) {
             Some((_, its)) => *its = base,
-            None => {
-                bases.push((key.clone(), base));
-                self.kv.known.borrow_mut().hold(key);
-            }
+            None => bases.push((key.clone(), base)),
         }
-        self.carry(key, &written, news)
+        self.kv.known.borrow_mut().hold(key, self.now());
+        match &self.jar {
+            Some(jar) => carried::give(jar, &self.kv.platform, key, &written, fate, news),
+            None => Ok(()),
+        }
     }
 
     /// The session has ended: its visitor's browser is given nothing of it any more.
     fn withdraw(&self, key: &RecordKey) {
         if let Some(jar) = &self.jar {
             carried::withdraw(jar, key);
-        }
-    }
-
-    fn carry(&self, key: &RecordKey, written: &Written, news: News) -> Result<(), Error> {
-        match &self.jar {
-            Some(jar) => carried::give(jar, &self.kv.platform, key, written, news),
-            None => Ok(()),
         }
     }
 
@@ -194,35 +195,44 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
                 return Ok(Updated::Gone);
             }
         };
-        let once_more = written.write.again_at;
-        let stored = match asked {
-            Asked::AtTheEnd if self.may_leave_before(key) => {
-                self.behind(key, number, once_more.is_some()).await;
-                // Where the platform has no behind, it is known by now what came of it.
-                let has_given_up = self.kv.known.borrow().has_given_up(key, number);
-                if has_given_up { Err(GivenUp::unknown()) } else { Ok(()) }
+        let once_more = written.write.again_at.is_some();
+        let leaves_before = asked == Asked::AtTheEnd && self.may_leave_before(key, &written);
+        let stored = if leaves_before {
+            self.behind(key, number, once_more).await;
+            // Where the platform has no behind, it is known by now what came of it.
+            let has_given_up = self.kv.known.borrow().has_given_up(key, number);
+            if has_given_up { Err(NotStored::unknown()) } else { Ok(()) }
+        } else {
+            let stored = self.kv.stored(key, number, false, None).await;
+            if stored.is_ok() && once_more {
+                self.behind(key, number, true).await;
             }
-            _ => {
-                let stored = self.kv.stored(key, number, false, None).await;
-                if stored.is_ok() && once_more.is_some() {
-                    self.behind(key, number, true).await;
-                }
-                stored
-            }
+            stored
         };
-        if let Err(GivenUp { error, is_unsure }) = stored {
-            self.kv.known.borrow_mut().give_up(key, &written.write, before, is_unsure, self.now());
-            return Err(error);
+        match stored {
+            Ok(()) => {}
+            // It moved, and took this along.
+            Err(NotStored::Ended(Some(version))) if version > record.version => return Ok(Updated::Done),
+            Err(NotStored::Ended(_)) => {
+                self.withdraw(key);
+                return Ok(Updated::Gone);
+            }
+            Err(NotStored::GivenUp { error, is_unsure }) => {
+                self.kv.known.borrow_mut().give_up(key, &written.write, before, is_unsure, self.now());
+                return Err(error);
+            }
         }
         let settles_at = written.write.settles_at(false, now);
-        self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at }, News::Unless)?;
+        let fate = if leaves_before { Fate::Sent } else { Fate::Stored };
+        self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
     }
 
-    /// Whether the reply may leave before its write is stored.
-    fn may_leave_before(&self, key: &RecordKey) -> bool {
+    /// Whether the reply may leave before its write is stored: the browser has all of it.
+    fn may_leave_before(&self, key: &RecordKey, written: &Written) -> bool {
         let jar = self.jar.as_ref().filter(|jar| jar.has_reply());
-        jar.is_some_and(|jar| carried::count(jar, key) <= MOST_CARRIED) && self.kv.known.borrow().trust() == Trust::InKv
+        jar.is_some_and(|jar| carried::count(jar, key) <= MOST_CARRIED && carried::fits(jar, key, written))
+            && self.kv.known.borrow().trust() == Trust::InKv
     }
 
     /// Has a write stored behind the reply, or now, where the platform has no behind.
@@ -291,19 +301,6 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     }
 }
 
-/// A write that was tried and given up.
-struct GivenUp {
-    error: Error,
-    /// Whether it may be stored all the same.
-    is_unsure: bool,
-}
-
-impl GivenUp {
-    fn unknown() -> Self {
-        Self { error: Error::new(ErrorKind::Unavailable, "KV has not taken a write"), is_unsure: true }
-    }
-}
-
 /// Who asks for a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -312,124 +309,12 @@ enum Asked {
     ByTheHandler,
 }
 
-/// The write that a load must have: the newest that the browser brought, or that the isolate knows as too large.
-fn due(brought: &[Carried], known: Option<&Head>, has: &dyn Fn(&Write, &Write) -> bool) -> Option<Write> {
-    let brought = brought.iter().map(Carried::write).max_by_key(|write| write.rank());
-    let large = match known {
-        Some(Head::Large(write)) => Some(write),
-        _ => None,
-    };
-    // What the browser brought was shown to it; what the isolate knows counts where that is built on it.
-    match (brought, large) {
-        (Some(brought), Some(large)) if has(large, brought) => Some(large.clone()),
-        (Some(brought), _) => Some(brought.clone()),
-        (None, large) => large.cloned(),
-    }
-}
-
-/// The newest of these that has the write which is due.
-fn newest_of(
-    stored: Option<&Rc<Written>>,
-    brought: &[Carried],
-    known: Option<Head>,
-    due: Option<&Write>,
-    has: &dyn Fn(&Write, &Write) -> bool,
-) -> Option<Rc<Written>> {
-    let brought = brought.iter().filter_map(|carried| match carried {
-        Carried::Whole(written) => Some(written),
-        Carried::Stub(_) => None,
-    });
-    let known = match &known {
-        Some(Head::Whole(written)) => Some(written),
-        _ => None,
-    };
-    // Of what is the same write the last: KV's may have a later note of use.
-    let all = brought.chain(known).chain(stored);
-    let all = all.filter(|written| due.is_none_or(|due| has(&written.write, due)));
-    all.max_by_key(|written| written.write.rank()).cloned()
-}
-
-impl<N, P> Kv<N, P>
-where
-    N: KvNamespace,
-    P: Platform,
-{
-    /// When KV may forget what expires then. A request may have taken so long that its session's time is over.
-    fn expiration(&self, expires_at: u64) -> u64 {
-        expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE)
-    }
-
-    /// Waits until a write, or a newer one of the session, is stored: whoever waits stores the newest, when its time has come.
-    /// `limit`: for how many milliseconds at the most, where nobody waits for this.
-    ///
-    /// # Errors
-    ///
-    /// When it was given up.
-    async fn stored(&self, key: &RecordKey, number: u64, and_again: bool, limit: Option<u64>) -> Result<(), GivenUp> {
-        // A platform whose sleep takes no time has a clock that stands.
-        let mut now = self.platform.milliseconds();
-        let end = limit.map(|limit| now.saturating_add(limit));
-        loop {
-            let step = self.known.borrow_mut().step(key, number, and_again, now);
-            match step {
-                Step::Done => return Ok(()),
-                Step::GaveUp { failure, is_unsure } => {
-                    // Only the first who is told knows why, and says it.
-                    let Some(failure) = failure else { return Err(GivenUp { is_unsure, ..GivenUp::unknown() }) };
-                    if limit.is_some() {
-                        self.platform.log(format_args!("{key:?}: a write behind a reply is given up: {failure}"));
-                        if and_again {
-                            continue;
-                        }
-                    }
-                    return Err(GivenUp { error: failure.into(), is_unsure });
-                }
-                Step::Wait(milliseconds) => {
-                    let then = now.saturating_add(milliseconds);
-                    if end.is_some_and(|end| then > end) {
-                        return Ok(());
-                    }
-                    self.platform.sleep(u32::try_from(milliseconds).unwrap_or(u32::MAX)).await;
-                    now = then;
-                }
-                Step::Put { text, expires_at, number } => {
-                    let (name, expiration) = (session(key), self.expiration(expires_at));
-                    let put = self.namespace.put(&name, &text, expiration);
-                    let answer = match limit {
-                        // Its visitor's request has a deadline.
-                        None => put.await,
-                        Some(_) => within(&self.platform, put).await,
-                    };
-                    now = now.max(self.platform.milliseconds());
-                    self.known.borrow_mut().answered(key, number, answer, now);
-                }
-            }
-            now = now.max(self.platform.milliseconds());
-        }
-    }
-}
-
-/// The answer to a put, or that there is none.
-async fn within(platform: &impl Platform, put: impl Future<Output = Result<(), KvFailure>>) -> Result<(), KvFailure> {
-    let mut put = pin!(put);
-    let mut timer = None;
-    poll_fn(|context| {
-        if let Poll::Ready(answer) = put.as_mut().poll(context) {
-            return Poll::Ready(answer);
-        }
-        let timer = timer.get_or_insert_with(|| platform.sleep(PUT_TAKES));
-        timer.as_mut().poll(context).map(|()| Err(KvFailure::Other("no answer to a put".to_owned())))
-    })
-    .await
-}
-
-impl<N, P> Drop for Visit<N, P> {
-    fn drop(&mut self) {
-        let mut known = self.kv.known.borrow_mut();
-        for (key, _) in self.bases.borrow().iter() {
-            known.release(key);
-        }
-    }
+/// Whether a write is as new as what is due, the newest that the browser brought above all. Of two of these that were made at the
+/// same time in two isolates one may be lost: it is enough to have either.
+fn has_what_is_due(write: &Write, due: &[&Write]) -> bool {
+    let Some(newest) = due.iter().map(|due| due.rank()).max() else { return true };
+    let is_outrun = |one: &Write| due.iter().any(|other| !other.is(one) && other.has(one));
+    write.rank() >= newest || due.iter().any(|due| write.has(due) && !is_outrun(due))
 }
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
@@ -448,8 +333,14 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             return Ok(None);
         }
         let now = self.now();
-        let is_late = !live.is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&live.written.write.age(now));
-        if !is_late || self.kv.known.borrow().has_accepted(key, &live.written.write) {
+        let has_reply = self.jar.as_ref().is_some_and(|jar| jar.has_reply());
+        // Whoever looks after a write that waits may be gone.
+        let waiting = self.kv.known.borrow().waiting(key, now).filter(|_| has_reply);
+        if let Some(number) = waiting {
+            self.behind(key, number, true).await;
+        }
+        let is_late = (SHOWN_AFTER..CARRIED_FOR).contains(&live.written.write.age(now));
+        if !(has_reply && is_late && live.fate == Fate::Sent && !live.is_in_kv) {
             self.shows(key, live, News::Unless)?;
             return Ok(Some(record));
         }
@@ -458,7 +349,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         write.again_at = Some(now);
         let settles_at = write.settles_at(false, now);
         let written = Rc::new(Written { write, record: live.written.record.clone() });
-        let number = self.kv.known.borrow_mut().wait_for(key, &written, now);
+        let number = self.kv.known.borrow_mut().store_late(key, &written, now);
+        let Some(number) = number else {
+            self.shows(key, live, News::Unless)?;
+            return Ok(Some(record));
+        };
         self.behind(key, number, false).await;
         self.shows(key, Live { written, settles_at, ..live }, News::Changed)?;
         Ok(Some(record))
@@ -499,9 +394,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             Err(KvFailure::TooManyWrites) => Ok(Updated::Stale),
             Err(failure) => Err(failure.into()),
             Ok(()) => {
-                if known.head(key, now).and_then(Head::write).is_some_and(|newest| newest.is(&touched.write)) {
-                    known.touched(key, &touched, now);
-                }
+                known.touched(key, &touched, now);
                 Ok(Updated::Done)
             }
         }
@@ -511,13 +404,19 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
     /// session that moved stays, and says where it went.
     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         let [stored, mark] = self.pair([session(key), ended(key)]).await?;
-        let known = match self.kv.known.borrow().head(key, self.now()) {
-            Some(Head::Ended(retired)) => retired.clone(),
-            _ => None,
+        let now = self.now();
+        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
+        let (known, moved) = match self.kv.known.borrow().head(key, now) {
+            Some(Head::Whole(written)) => (Some(Rc::clone(written)), None),
+            Some(Head::Ended(retired)) => (None, retired.clone()),
+            _ => (None, None),
         };
-        let mark = mark.and_then(|mark| Record::from_text(&mark).ok()).or(known);
-        let until = self.end_of_mark(mark.as_ref().or(stored.and_then(|text| Record::from_text(&text).ok()).as_ref()));
-        let successor = mark.and_then(|record| record.successor);
+        let moved = mark.and_then(|mark| Record::from_text(&mark).ok()).or(moved);
+        let stored = stored.and_then(|text| Record::from_text(&text).ok());
+        let carried = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(&known);
+        let all = carried.map(|written| &written.record).chain(&moved).chain(&stored);
+        let until = all.map(|record| self.end_of_mark(Some(record))).max().unwrap_or_else(|| self.end_of_mark(None));
+        let successor = moved.and_then(|record| record.successor);
         // In this order, for one that is under the second mark alone would live, and die with its next change of id.
         if successor.is_none() {
             self.mark(ended(key), until).await?;
@@ -560,8 +459,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         }
         marks::name(&mut moved.extensions, before.into_iter())?;
         self.kv.known.borrow_mut().moves(from, Some(self.now()));
+        let moving = Moving { known: &self.kv.known, key: from };
         let done = self.moved(from, retired, to, moved).await;
-        self.kv.known.borrow_mut().moves(from, None);
+        drop(moving);
         done?;
         self.kv.known.borrow_mut().end(from, Some(retired.clone()), self.now());
         if let Some(jar) = &self.jar {
@@ -577,5 +477,17 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;
         drop(self.kv.namespace.delete(&session(from)).await);
         Ok(())
+    }
+}
+
+/// While it lives, the session's id is being changed.
+struct Moving<'a> {
+    known: &'a RefCell<Known>,
+    key: &'a RecordKey,
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.known.borrow_mut().moves(self.key, None);
     }
 }

@@ -120,9 +120,10 @@ impl Write {
         self.built_on.contains(&nonce)
     }
 
-    /// Of two writes of which none is built on the other the one with the higher rank is the newer one.
-    pub(super) fn rank(&self) -> (u64, u32) {
-        (self.time, self.nonce)
+    /// The newer one has the higher rank: it is built on the other, or was made later without it. (By the version where a
+    /// release that notes no times has made both.)
+    pub(super) fn rank(&self) -> (u64, u64, u32) {
+        (self.time, self.version, self.nonce)
     }
 
     /// Until when it, or what it is built on, may arrive in KV, and take the place of what is built on it. `is_in_kv`: KV

@@ -1,0 +1,132 @@
+//! Puts what waits to be stored: done by whoever waits for it, in their own request.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use super::known::Awaited;
+use super::marks::session;
+use super::puts::{Step, Turn};
+use super::write::Write;
+use super::{Kv, KvFailure, KvNamespace};
+use crate::{Error, ErrorKind, Platform, Record, RecordKey};
+
+/// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
+const LEAST_LIFE: u64 = 120;
+
+/// A put that takes longer, in milliseconds, has failed.
+const PUT_TAKES: u32 = 5_000;
+
+/// Why a write is not stored.
+pub(super) enum NotStored {
+    /// It was tried.
+    GivenUp {
+        error: Error,
+        /// Whether it may be stored all the same.
+        is_unsure: bool,
+    },
+    /// Its session has ended meanwhile: killed, or moved, with the version of the retired record.
+    Ended(Option<u64>),
+}
+
+impl NotStored {
+    pub(super) fn unknown() -> Self {
+        Self::GivenUp { error: Error::new(ErrorKind::Unavailable, "KV has not taken a write"), is_unsure: true }
+    }
+}
+
+impl<N: KvNamespace, P: Platform> Kv<N, P> {
+    /// When KV may forget what expires then. A request may have taken so long that its session's time is over.
+    pub(super) fn expiration(&self, expires_at: u64) -> u64 {
+        expires_at.max(self.platform.now()).saturating_add(LEAST_LIFE)
+    }
+
+    /// Waits until a write, or a newer one of the session, is stored: whoever waits stores the newest, when its time has come.
+    /// `limit`: for how many milliseconds at the most, where nobody waits for this.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub(super) async fn stored(
+        &self,
+        key: &RecordKey,
+        number: u64,
+        and_again: bool,
+        limit: Option<u64>,
+    ) -> Result<(), NotStored> {
+        // A platform whose sleep takes no time has a clock that stands.
+        let mut now = self.platform.milliseconds();
+        let end = limit.map(|limit| now.saturating_add(limit));
+        loop {
+            let awaited = self.known.borrow_mut().step(key, number, and_again, now);
+            match awaited {
+                Awaited::Ended(moved) => return Err(NotStored::Ended(moved)),
+                Awaited::Step(Step::Done) => return Ok(()),
+                Awaited::Step(Step::GaveUp { failure: None, is_unsure }) => {
+                    let error = Error::new(ErrorKind::Unavailable, "KV has not taken a write");
+                    return Err(NotStored::GivenUp { error, is_unsure });
+                }
+                // Only the first who is told knows why, and says it.
+                Awaited::Step(Step::GaveUp { failure: Some(failure), is_unsure }) => {
+                    if limit.is_some() {
+                        self.platform.log(format_args!("{key:?}: a write behind a reply is given up: {failure}"));
+                    }
+                    if !(limit.is_some() && and_again) {
+                        return Err(NotStored::GivenUp { error: failure.into(), is_unsure });
+                    }
+                }
+                Awaited::Step(Step::Wait(milliseconds)) => {
+                    let then = now.saturating_add(milliseconds);
+                    if end.is_some_and(|end| then > end) {
+                        return Ok(());
+                    }
+                    self.platform.sleep(u32::try_from(milliseconds).unwrap_or(u32::MAX)).await;
+                    now = then;
+                }
+                Awaited::Step(Step::Put { turn: Turn::OnceMore, number, text, .. })
+                    if self.is_outrun(key, &text).await =>
+                {
+                    self.known.borrow_mut().is_outrun(key, number);
+                }
+                Awaited::Step(Step::Put { text, expires_at, number, .. }) => {
+                    let (name, expiration) = (session(key), self.expiration(expires_at));
+                    let put = self.namespace.put(&name, &text, expiration);
+                    let answer = match limit {
+                        // Its visitor's request has a deadline.
+                        None => put.await,
+                        Some(_) => within(&self.platform, put).await,
+                    };
+                    now = now.max(self.platform.milliseconds());
+                    self.known.borrow_mut().answered(key, number, answer, now);
+                }
+            }
+            now = now.max(self.platform.milliseconds());
+        }
+    }
+
+    /// Whether KV shows what is built on this already: to store it once more would take that back.
+    async fn is_outrun(&self, key: &RecordKey, text: &str) -> bool {
+        let names = [session(key)];
+        let Ok(shown) = self.namespace.get(&names).await else { return false };
+        let write = |text: &str| Record::from_text(text).ok().map(|record| Write::of(record).0);
+        let shown = shown.into_iter().next().flatten().and_then(|shown| write(&shown));
+        match (shown, write(text)) {
+            (Some(shown), Some(own)) => !shown.is(&own) && shown.has(&own),
+            _ => false,
+        }
+    }
+}
+
+/// The answer to a put, or that there is none.
+async fn within(platform: &impl Platform, put: impl Future<Output = Result<(), KvFailure>>) -> Result<(), KvFailure> {
+    let mut put = pin!(put);
+    let mut timer = None;
+    poll_fn(|context| {
+        if let Poll::Ready(answer) = put.as_mut().poll(context) {
+            return Poll::Ready(answer);
+        }
+        let timer = timer.get_or_insert_with(|| platform.sleep(PUT_TAKES));
+        timer.as_mut().poll(context).map(|()| Err(KvFailure::Other("no answer to a put".to_owned())))
+    })
+    .await
+}

@@ -1,0 +1,274 @@
+//! The writes of one session that are on their way to KV: one put a second, the newest at a time, whoever waits for it. Plain
+//! data, by a clock that is handed in.
+
+use super::write::Written;
+use crate::KvFailure;
+
+/// For how many milliseconds a write is tried before it is given up, and at the least, when others before it have failed.
+const TRIED_FOR: u64 = 4_500;
+const TRIED_AT_LEAST: u64 = 1_500;
+
+/// KV takes one write a second under a name. After that the way is left to another isolate for a random part of a while.
+const ONE_SECOND: u64 = 1_000;
+const WAY_FOR_OTHERS: u64 = 300;
+
+/// Who met 429 has met another isolate, and tries again after this and a random part of as much again: more often than the
+/// other, which writes again after its second.
+const ASIDE: u64 = 100;
+
+/// How often it is looked whether another request has stored a write, in milliseconds.
+const LOOK_AGAIN: u64 = 50;
+
+/// A put without an answer for so many milliseconds belongs to a request that is no more: the runtime does not say so.
+const ABANDONED: u64 = 6_000;
+
+/// Who waits for a write looks after it more often than this, in milliseconds.
+const FORGOTTEN: u64 = 2_000;
+
+/// And after so many it is given up as well.
+const KEPT_FOR: u64 = 60_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Puts {
+    /// The number of the last write, in this isolate's order.
+    last: u64,
+    /// The newest, while it is not stored, or is to be stored once more.
+    waiting: Option<Waiting>,
+    under_way: Option<UnderWay>,
+    /// When the last answer came, in milliseconds since 1970 UTC, as are all times here.
+    answered: u64,
+    accepted: u64,
+    /// The nonce of what was accepted.
+    accepted_nonce: Option<u32>,
+    given_up: u64,
+    /// Whether what was given up may be stored all the same.
+    is_unsure: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    nonce: u32,
+    text: String,
+    expires_at: u64,
+    /// Since when it is tried.
+    since: u64,
+    /// When it is to be stored once more, for a write that it is built on may arrive after it.
+    again_at: Option<u64>,
+    /// The last failure, if there was one, and how many there were.
+    failure: Option<KvFailure>,
+    failures: u32,
+    /// Whether a failed attempt may have been stored.
+    is_unsure: bool,
+    /// When somebody looked after it.
+    looked_after: u64,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    number: u64,
+    since: u64,
+}
+
+/// What is to be done for a write, by whoever waits for it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// It, or a newer one, is stored.
+    Done,
+    /// It is not stored, unless one of the attempts was without our knowing. The last failure, for the first who is told.
+    GaveUp {
+        failure: Option<KvFailure>,
+        is_unsure: bool,
+    },
+    /// Nothing for so many milliseconds.
+    Wait(u64),
+    Put {
+        text: String,
+        expires_at: u64,
+        number: u64,
+        turn: Turn,
+    },
+}
+
+/// Which of its times a put is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    OnceMore,
+}
+
+impl Puts {
+    /// Has a write stored, in place of an older one that waits, and gives its number.
+    pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
+        self.last = self.last.saturating_add(1);
+        let unanswered = self.waiting.as_ref().filter(|before| before.number > self.accepted.max(self.given_up));
+        let latest = now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST));
+        self.waiting = Some(Waiting {
+            number: self.last,
+            nonce: written.write.nonce,
+            text: written.write.noted_in(&written.record).to_text(),
+            expires_at: written.record.expires_at,
+            since: unanswered.map_or(now, |before| before.since.max(latest)),
+            again_at: written.write.again_at.filter(|at| *at > now),
+            failure: None,
+            failures: 0,
+            is_unsure: false,
+            looked_after: now,
+        });
+        self.last
+    }
+
+    pub(super) fn again_at(&self) -> Option<u64> {
+        self.waiting.as_ref().and_then(|waiting| waiting.again_at)
+    }
+
+    /// Nothing has to be stored any more.
+    pub(super) fn forget(&mut self) {
+        self.waiting = None;
+    }
+
+    /// A put that nobody else waits for begins.
+    pub(super) fn begin(&mut self, now: u64) {
+        self.under_way = Some(UnderWay { number: 0, since: now });
+    }
+
+    pub(super) fn has_accepted(&self, nonce: u32) -> bool {
+        self.accepted_nonce == Some(nonce)
+    }
+
+    /// Whether the write of this number was given up.
+    pub(super) fn has_given_up(&self, number: u64) -> bool {
+        self.accepted < number && self.given_up >= number
+    }
+
+    /// Whether one is under way, or somebody is about to make one.
+    pub(super) fn is_busy(&self, now: u64) -> bool {
+        let is_looked_after = |waiting: &Waiting| now < waiting.looked_after.saturating_add(FORGOTTEN);
+        self.is_under_way(now) || self.waiting.as_ref().is_some_and(is_looked_after)
+    }
+
+    /// The write that waits: one that is not stored yet, or that is to be stored once more and that nobody looks after.
+    pub(super) fn waiting(&self, now: u64) -> Option<u64> {
+        let waiting = self.waiting.as_ref()?;
+        let is_first = waiting.number > self.accepted.max(self.given_up);
+        let is_due = waiting.again_at.is_some_and(|at| at <= now) && !self.is_busy(now);
+        (is_first || is_due).then_some(waiting.number)
+    }
+
+    /// Whether it is to be kept in memory.
+    pub(super) fn is_needed(&self, now: u64) -> bool {
+        let is_young = |waiting: &Waiting| now < waiting.looked_after.saturating_add(KEPT_FOR);
+        self.is_under_way(now) || self.waiting.as_ref().is_some_and(is_young)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.text.len())
+    }
+
+    fn is_under_way(&self, now: u64) -> bool {
+        // A clock may have been put back meanwhile.
+        let is_young = |put: &UnderWay| (put.since..put.since.saturating_add(ABANDONED)).contains(&now);
+        self.under_way.as_ref().is_some_and(is_young)
+    }
+
+    /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
+    pub(super) fn step(&mut self, number: u64, and_again: bool, now: u64) -> Step {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.looked_after = now;
+        }
+        let is_done = self.accepted >= number;
+        let is_over = is_done || self.given_up >= number;
+        if is_over && !(and_again && self.again_at().is_some()) {
+            return if is_done { Step::Done } else { Step::GaveUp { failure: None, is_unsure: self.is_unsure } };
+        }
+        if self.is_under_way(now) {
+            return Step::Wait(LOOK_AGAIN);
+        }
+        let was_abandoned = self.under_way.take().is_some();
+        let Some(waiting) = &mut self.waiting else { return Step::GaveUp { failure: None, is_unsure: true } };
+        if was_abandoned {
+            // Its time begins when the way is free.
+            waiting.since = now;
+            waiting.is_unsure = true;
+        }
+        let turn = if waiting.number > self.accepted.max(self.given_up) { Turn::First } else { Turn::OnceMore };
+        let due = match turn {
+            Turn::First => waiting.since.min(now),
+            Turn::OnceMore => waiting.again_at.unwrap_or(now),
+        };
+        let pause = match &waiting.failure {
+            Some(KvFailure::TooManyWrites) => ASIDE.saturating_add(waiting.random_below(ASIDE)),
+            _ => ONE_SECOND.saturating_add(waiting.random_below(WAY_FOR_OTHERS)),
+        };
+        let next = due.max(self.answered.min(now).saturating_add(pause));
+        if now.max(next) >= due.saturating_add(TRIED_FOR) {
+            return self.give_up(turn);
+        }
+        if now < next {
+            return Step::Wait(next.saturating_sub(now));
+        }
+        self.under_way = Some(UnderWay { number: waiting.number, since: now });
+        let Waiting { text, expires_at, number, .. } = waiting;
+        Step::Put { text: text.clone(), expires_at: *expires_at, number: *number, turn }
+    }
+
+    /// Gives the newest up. It is still stored once more, if that is to come.
+    fn give_up(&mut self, turn: Turn) -> Step {
+        let Some(waiting) = &mut self.waiting else { return Step::Done };
+        self.given_up = self.given_up.max(waiting.number);
+        self.is_unsure = waiting.is_unsure;
+        let failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
+        let given_up = Step::GaveUp { failure, is_unsure: waiting.is_unsure };
+        if turn == Turn::OnceMore || waiting.again_at.is_none() {
+            self.waiting = None;
+        }
+        given_up
+    }
+
+    /// What came of a put.
+    pub(super) fn note(&mut self, number: u64, answer: Result<(), KvFailure>, now: u64) {
+        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
+            self.under_way = None;
+        }
+        self.answered = now;
+        let Some(waiting) = &mut self.waiting else { return };
+        match answer {
+            Ok(()) if waiting.number == number => {
+                if self.accepted.max(self.given_up) >= number {
+                    waiting.again_at = None;
+                }
+                self.accepted = self.accepted.max(number);
+                self.accepted_nonce = Some(waiting.nonce);
+                waiting.failure = None;
+                if waiting.again_at.is_none() {
+                    self.waiting = None;
+                }
+            }
+            Ok(()) => {
+                self.accepted = self.accepted.max(number);
+                waiting.since = now;
+            }
+            Err(failure) => {
+                waiting.is_unsure |= failure != KvFailure::TooManyWrites;
+                waiting.failures = waiting.failures.saturating_add(1);
+                waiting.failure = Some(failure);
+            }
+        }
+    }
+
+    /// What was to be stored once more need not be: a newer write is there.
+    pub(super) fn is_outrun(&mut self, number: u64) {
+        self.under_way = None;
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.number == number) {
+            self.waiting = None;
+        }
+    }
+}
+
+impl Waiting {
+    /// Another number after each failure.
+    fn random_below(&self, end: u64) -> u64 {
+        let mixed = self.nonce.wrapping_add(self.failures).wrapping_mul(0x9E37_79B9);
+        u64::from(mixed >> 16).checked_rem(end).unwrap_or_default()
+    }
+}

@@ -10,11 +10,12 @@ const PARAMETERS: &str = include_str!("../docs/parameters.md");
 const PARAMETERS_ZH: &str = include_str!("../docs/parameters.zh-CN.md");
 
 /// Each document, and its translation.
-const TRANSLATED: [(&str, &str); 6] = [
+const TRANSLATED: [(&str, &str); 7] = [
     (include_str!("../README.md"), include_str!("../README.zh-CN.md")),
     (include_str!("../docs/cookbook.md"), include_str!("../docs/cookbook.zh-CN.md")),
     (include_str!("../docs/deploy.md"), include_str!("../docs/deploy.zh-CN.md")),
     (include_str!("../docs/guarantees.md"), include_str!("../docs/guarantees.zh-CN.md")),
+    (include_str!("../docs/kv.md"), include_str!("../docs/kv.zh-CN.md")),
     (include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")),
     (PARAMETERS, PARAMETERS_ZH),
 ];
@@ -38,6 +39,8 @@ fn every_snippet_is_part_of_what_compiles_or_runs() {
             "sql" => assert!(migration.contains(text), "not in the migration:\n{text}"),
             "toml" => check_toml(text),
             "sh" => check_commands(text),
+            // A picture.
+            "text" => {}
             // tests/worker/readme.rs runs it.
             "console" => assert!(text.starts_with("$ curl "), "{text}"),
             other => panic!("who checks a block of {other:?}?\n{text}"),

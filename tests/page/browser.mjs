@@ -2,11 +2,12 @@
 import { chromium } from "playwright-core";
 import { createTestHarness } from "wrangler";
 
-export async function start({ config = "wrangler.toml", dist = "dist", vars } = {}) {
+export async function start({ config = "wrangler.toml", dist = "dist", vars, faulty = false } = {}) {
   const secrets = { SECRET_KEY: "first-key-0123456789abcdef012345" };
-  const harness = createTestHarness({ workers: [{ configPath: config, prebuiltWorkerDir: dist, vars, secrets }] });
+  const stores = faulty ? [{ configPath: "tests/worker/faulty.toml" }] : [];
+  const harness = createTestHarness({ workers: [{ configPath: config, prebuiltWorkerDir: dist, vars, secrets }, ...stores] });
   const { url } = await harness.listen();
-  await harness.getWorker().applyD1Migrations("DB");
+  await harness.getWorker(faulty ? "faulty" : undefined).applyD1Migrations("DB");
   // Chromium's own sandbox needs what containers and root do not have; the only page it opens is ours.
   const browser = await chromium.launch({ executablePath: process.env.CHROME, args: ["--no-sandbox"] });
   const stop = async () => {

@@ -1,9 +1,16 @@
 // Stores that fail on order, for the tests of what the Worker makes of it: between the Worker and its real KV, D1 and
-// objects, by service bindings. POST / gives the faults of the next calls, one word each; GET / the calls that were made.
+// objects, by service bindings. POST / gives the faults of the next calls, one word each, or how KV behaves; GET / the calls
+// that were made.
 import { RpcTarget, WorkerEntrypoint } from "cloudflare:workers";
 
 let faults = [];
 let calls = [];
+
+// How KV behaves from now on: `limited` to one write a second and name, `frozen` at what was read first, as in a place that
+// sees no newer value, and how many milliseconds a put takes.
+let kv = {};
+let written = new Map();
+let read = new Map();
 
 const thrown = (message, flags = {}) => Object.assign(new Error(message), flags);
 
@@ -44,14 +51,25 @@ async function made(store, name, call, rival) {
 }
 
 export class Kv extends WorkerEntrypoint {
-  get(key, options) {
-    return made("kv", "get", () => this.env.SESSIONS.get(key, options));
+  get(keys, options) {
+    return made("kv", "get", async () => {
+      const found = await this.env.SESSIONS.get(keys, options);
+      if (!kv.frozen || !Array.isArray(keys)) return found;
+      for (const key of keys) if (!read.has(key)) read.set(key, found.get(key));
+      return new Map(keys.map((key) => [key, read.get(key)]));
+    });
+  }
+  async #write(key, write) {
+    if (kv.limited && Date.now() - (written.get(key) ?? 0) < 1000) throw errors.kv.overloaded();
+    if (kv.limited) written.set(key, Date.now());
+    if (kv.putTakes) await new Promise((resolve) => setTimeout(resolve, kv.putTakes));
+    return write();
   }
   put(key, value, options) {
-    return made("kv", "put", () => this.env.SESSIONS.put(key, value, options));
+    return made("kv", "put", () => this.#write(key, () => this.env.SESSIONS.put(key, value, options)));
   }
   delete(key) {
-    return made("kv", "delete", () => this.env.SESSIONS.delete(key));
+    return made("kv", "delete", () => this.#write(key, () => this.env.SESSIONS.delete(key)));
   }
 }
 
@@ -123,7 +141,9 @@ export class Objects extends WorkerEntrypoint {
 export default {
   async fetch(request) {
     if (request.method !== "POST") return Response.json(calls);
-    faults = await request.json();
+    const order = await request.json();
+    if (Array.isArray(order)) faults = order;
+    else [kv, written, read] = [order, new Map(), new Map()];
     calls = [];
     return new Response();
   },

@@ -226,6 +226,11 @@ impl Worker {
         self.command(json!({ "command": "order", "faults": faults }));
     }
 
+    /// How a faulty KV behaves from now on (`faulty.mjs` has the words).
+    pub fn kv_behaves(&self, how: Value) {
+        self.command(json!({ "command": "order", "faults": how }));
+    }
+
     /// The calls that faulty stores got since the last order.
     pub fn calls(&self) -> Vec<String> {
         serde_json::from_value(self.command(json!({ "command": "calls" }))).unwrap()

@@ -57,5 +57,6 @@ mod faults;
 mod login;
 mod objects;
 mod parameters;
+mod places;
 mod readme;
 mod seed;

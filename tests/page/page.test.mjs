@@ -6,10 +6,10 @@ import { start } from "./browser.mjs";
 
 const axe = readFileSync("node_modules/axe-core/axe.min.js", "utf8");
 
-let harness, browser, origin, stop;
+let browser, origin, stop;
 
 before(async () => {
-  ({ harness, browser, origin, stop } = await start());
+  ({ browser, origin, stop } = await start());
 });
 
 after(() => stop?.());
@@ -261,20 +261,13 @@ describe("the stores side by side", () => {
     const { page } = await visit();
     const place = store(page, "/kv");
     await click(place, "Count");
-    // As where KV has not converged: between the race and the look at what came of it the records are back, and the
-    // logouts' marks are not there yet.
-    const { SESSIONS } = await harness.getWorker().getEnv();
-    const names = (await SESSIONS.list()).keys.map(({ name }) => name);
-    const records = await Promise.all(names.map(async (name) => [name, await SESSIONS.get(name)]));
-    let looks = 0;
+    // As in a place that the logout has not reached: the second look finds what the first one found. (This isolate knows.)
+    let first;
     await page.route("**/kv/session", async (route) => {
-      looks += 1;
-      if (looks === 2) {
-        await Promise.all(records.map(([name, text]) => SESSIONS.put(name, text)));
-        const marks = (await SESSIONS.list({ prefix: "ended:" })).keys;
-        await Promise.all(marks.map(({ name }) => SESSIONS.delete(name)));
-      }
-      await route.continue();
+      if (first) return route.fulfill(first);
+      const response = await route.fetch();
+      first = { status: response.status(), headers: response.headers(), body: await response.body() };
+      return route.fulfill(first);
     });
     await click(place, "Log out amid counts");
     assert.match(await place.locator("[data-outcome]").innerText(), /^The old cookie came back to life, at number \d+/m);

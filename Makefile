@@ -179,12 +179,13 @@ lint: $(WASM_TARGET)
 	cargo clippy --workspace --all-features --target wasm32-unknown-unknown -- -D warnings
 
 # All but those that drive a Worker.
-CORE_TESTS := explorer simulation $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
+CORE_TESTS := $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
 test-core:
 	@echo '==> the core'
 	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --no-default-features --features conformance --test explorer --test simulation
 	@echo '==> sessions for axum, natively'
 	cargo test --features axum --test axum
 

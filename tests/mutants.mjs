@@ -188,7 +188,7 @@ const env = { ...process.env, CARGO_TARGET_DIR: "built", CARGO_PROFILE_DEV_DEBUG
 
 // Optimised only where the tests take longer than the build.
 function optimised(test) {
-  return /from_anywhere|clocks_differ/.test(test) ? {} : { CARGO_PROFILE_DEV_OPT_LEVEL: "0" };
+  return /from_anywhere|clocks_differ/.test(test) ? { CARGO_PROFILE_DEV_OPT_LEVEL: "1" } : {};
 }
 
 function cargo(folder, testFile, test) {

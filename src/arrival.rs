@@ -74,7 +74,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Rc<Signer>) -> Self {
+    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Signer, jar: Rc<Jar>) -> Self {
         let name = &parameters.cookie_name;
         let presented = incoming.cookie.map(|header| cookie::read(header, name, signer));
         let has_cookie = presented.as_ref().is_some_and(|presented| *presented != cookie::Presented::Nothing);
@@ -85,7 +85,7 @@ impl Arrival {
                 && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),
-            jar: Rc::new(Jar::of(incoming.cookie, name, signer, incoming.has_reply)),
+            jar,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::{Sleep, random_pause};
 use crate::store::{Answer, AnyStore, RequestStore};
-use crate::{Error, ErrorKind, Platform, Record, RecordKey, SessionParameters, Signer, Updated};
+use crate::{Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionParameters, Signer, Updated};
 
 /// What sessions stand on, shared by all requests.
 pub(crate) struct Shared {
@@ -20,9 +20,20 @@ pub(crate) struct Shared {
     pub(crate) said: Said,
     pub(crate) nesting: Nesting,
     pub(crate) signer: Rc<Signer>,
+    /// Whether the store keeps something with the visitors' browsers; other ones cost a request nothing for it.
+    pub(crate) keeps_with_browsers: bool,
+    pub(crate) no_jar: Rc<Jar>,
 }
 
 impl Shared {
+    /// What a request's browser keeps for the store.
+    pub(crate) fn jar(&self, incoming: &Incoming<'_>) -> Rc<Jar> {
+        if !self.keeps_with_browsers {
+            return Rc::clone(&self.no_jar);
+        }
+        Rc::new(Jar::of(incoming.cookie, &self.parameters.cookie_name, &self.signer, incoming.has_reply))
+    }
+
     pub(crate) fn log(&self, event: Event, sentence: fmt::Arguments<'_>) {
         log::log(&*self.platform, event, sentence);
     }

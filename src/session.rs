@@ -176,7 +176,7 @@ impl<T> Session<T> {
 
 impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Commits at once, for handlers with effects outside the session: what follows a successful `save`
-    /// runs once. (On KV, which cannot tell who was first, once for each request that met.)
+    /// runs once. (On KV within one isolate: of requests that met in two, each may run it.)
     ///
     /// What was saved stays, also if the handler fails after it; but an `Err` carries no cookie. After
     /// the `save` of a new session, or of a new id, answer with a reply that says what went wrong. Otherwise

@@ -12,7 +12,8 @@ use crate::nesting::Nesting;
 use crate::session::{CookieChange, Origin, unsure};
 use crate::timing::Stopwatch;
 use crate::{
-    Error, ErrorKind, Incoming, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept, Timing,
+    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept,
+    Timing,
 };
 
 /// All sessions of a Worker: a store, a signer and the parameters, and what happens in a request.
@@ -93,14 +94,18 @@ impl Sessions {
                 parameters.max_data
             )));
         }
+        let signer = Rc::new(signer);
+        let no_jar = Rc::new(Jar::of(None, &parameters.cookie_name, &signer, false));
         Ok(Self {
             shared: Rc::new(Shared {
+                keeps_with_browsers: store.for_request(&no_jar).is_some(),
+                no_jar,
                 store: Box::new(store),
                 platform: Box::new(platform),
                 parameters,
                 said: Said::default(),
                 nesting: Nesting::default(),
-                signer: Rc::new(signer),
+                signer,
             }),
         })
     }
@@ -304,7 +309,7 @@ impl Sessions {
 
     /// A request that has come in, if no handler makes it that answers it.
     pub(crate) fn arrival(&self, incoming: &Incoming<'_>) -> Result<Rc<Arrival>, Error> {
-        let arrival = Arrival::of(incoming, self.parameters(), &self.shared.signer);
+        let arrival = Arrival::of(incoming, self.parameters(), &self.shared.signer, self.shared.jar(incoming));
         self.shared.nesting.check(&arrival)?;
         Ok(Rc::new(arrival))
     }

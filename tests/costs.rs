@@ -1,5 +1,6 @@
 //! What a thousand requests cost on each store: counted here, and told in docs/operations.md.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, reason = "likewise")]
 
 mod support;
 

@@ -186,11 +186,6 @@ function prepare(folder) {
 // Quick to build, and quick to fail.
 const env = { ...process.env, CARGO_TARGET_DIR: "built", CARGO_PROFILE_DEV_DEBUG: "0", RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000" };
 
-// Optimised only where the tests take longer than the build.
-function optimised(test) {
-  return /from_anywhere|clocks_differ/.test(test) ? { CARGO_PROFILE_DEV_OPT_LEVEL: "1" } : {};
-}
-
 function cargo(folder, testFile, test) {
   const isExplorer = testFile === "explorer";
   const features = testFile === "axum" ? ["--features", "conformance,axum"] : ["--no-default-features", "--features", "conformance"];
@@ -200,7 +195,7 @@ function cargo(folder, testFile, test) {
   const only = isExplorer ? { EXPLORER_ONLY: test } : {};
   return new Promise((resolve) => {
     // What is taken out may be the end of a loop.
-    const child = spawn("timeout", ["-k", "5", "400", "cargo", ...command], { cwd: folder, env: { ...env, ...optimised(test), ...only }, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn("timeout", ["-k", "5", "400", "cargo", ...command], { cwd: folder, env: { ...env, ...only }, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     child.stdout.on("data", (data) => (output += data));
     child.stderr.on("data", (data) => (output += data));

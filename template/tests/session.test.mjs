@@ -18,15 +18,18 @@ before(async () => {
 });
 after(() => harness.close());
 
-/** Keeps its cookie, as a browser does. */
+/** Keeps its cookies, as a browser does: the session's, and on KV also the writes that it carries. */
 class Visitor {
-  cookie = "";
+  cookies = new Map();
 
   /** The body of the reply. */
   async get(path) {
-    const reply = await harness.fetch(path, { headers: this.cookie ? { cookie: this.cookie } : {} });
+    const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join("; ");
+    const reply = await harness.fetch(path, { headers: cookie ? { cookie } : {} });
     for (const set of reply.headers.getSetCookie()) {
-      this.cookie = set.includes("Max-Age=0") ? "" : set.split(";")[0];
+      const [, name, value] = set.match(/^([^=]+)=([^;]*)/);
+      if (set.includes("Max-Age=0")) this.cookies.delete(name);
+      else this.cookies.set(name, value);
     }
     // A Worker says in its log what is wrong, and not to its visitors.
     assert.equal(reply.status, 200, harness.getLogs().map((log) => log.message).join("\n"));

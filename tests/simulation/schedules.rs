@@ -272,6 +272,26 @@ fn a_write_whose_isolate_died_is_stored_by_the_next_one_that_is_brought_it() {
     assert_eq!(stage.id_alone(2), Ok(2));
 }
 
+/// Its own reply was lost, and the isolate died when another one had shown it.
+#[test]
+fn also_where_another_reply_has_shown_it() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
+    let lost = stage.send(&here, &stage.header(), count);
+    assert_eq!((lost.count, stage.look(&here)), (Ok(2), Ok(2)));
+    stage.clock.kill(0);
+    drop(here);
+    stage.wait(40_000);
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(2_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(2), Ok(2));
+}
+
 #[test]
 fn who_brings_more_than_eight_carried_writes_waits_for_the_next_one() {
     let stage = Stage::new();

@@ -139,11 +139,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let beside: Vec<_> = rivals.filter(|rival| !known.has(key, &written.write, rival)).cloned().collect();
         let settles_at =
             beside.iter().chain([&written.write]).map(|write| write.settles_at(is_in_kv(write), now)).max();
-        let sent = brought.iter().any(|carried| carried.fate == Fate::Sent && carried.write.is(&written.write));
-        let is_own = known.has_accepted(key, &written.write);
+        let is_stored = is_in_kv(&written.write) || known.has_accepted(key, &written.write);
+        let said = brought.iter().find(|carried| carried.write.is(&written.write)).map(|carried| carried.fate);
         let live = Live {
             is_in_kv: is_in_kv(&written.write),
-            fate: if sent && !is_own { Fate::Sent } else { Fate::Stored },
+            fate: if is_stored { Fate::Stored } else { said.unwrap_or(Fate::Sent) },
             settles_at: settles_at.unwrap_or_default(),
             beside,
             written,

@@ -165,16 +165,10 @@ new: | need-npm
 # Test.
 
 .PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-new test-page
-test: test-begins test-core test-mutants test-docs test-package build test-size test-worker
+test: lint test-core test-mutants test-docs test-package build test-size test-worker
 	@# Each of these two keeps one core busy. What one prints stays together, where make can do that.
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) test-new test-page
 	@echo 'All tests passed.'
-
-# The tools are built while the lints run: neither keeps two cores busy.
-.PHONY: test-begins tools
-test-begins: need-rust need-npm
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) lint tools
-tools: $(TOOLS)
 
 lint: $(WASM_TARGET)
 	@echo '==> format and lints'

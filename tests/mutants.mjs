@@ -184,7 +184,7 @@ function prepare(folder) {
 }
 
 // Quick to build, and quick to fail.
-const env = { ...process.env, CARGO_TARGET_DIR: "built", CARGO_PROFILE_DEV_DEBUG: "0", RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000" };
+const env = { ...process.env, CARGO_TARGET_DIR: "built", RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000" };
 
 function cargo(folder, testFile, test) {
   const isExplorer = testFile === "explorer";
@@ -219,9 +219,14 @@ const queue = mutants.filter(([rule]) => !only || rule.includes(only));
 let passed = 0;
 const failures = [];
 folders.forEach(prepare);
-// What the mutants have in common is built once.
+// What the mutants have in common is built once: mostly by the tests that ran before.
 const [first, ...others] = folders;
 const isBuilt = existsSync(`${first}/built`);
+if (!isBuilt && existsSync("target/debug/deps")) {
+  for (const name of [".fingerprint", "build", "deps"]) {
+    cpSync(`target/debug/${name}`, `${first}/built/debug/${name}`, { recursive: true, preserveTimestamps: true });
+  }
+}
 for (const testFile of new Set(queue.map(([, , , , testFile]) => (testFile === "axum" ? "axum" : "saves")))) {
   const { code, output } = isBuilt ? { code: 0 } : await cargo(first, testFile, "nothing of this name");
   if (code !== 0) console.log(output);

@@ -97,9 +97,12 @@ impl Jar {
         self.given.borrow_mut().retain(|given| !given.name.strip_prefix(&self.prefix).is_some_and(passes));
     }
 
-    /// What the reply does to cookies.
+    /// What the reply does to cookies. What it takes away comes last: curl, with one file to read and to write, heeds only the
+    /// last line of a reply that does.
     pub(crate) fn given(&self) -> Vec<Given> {
-        self.given.borrow().clone()
+        let mut given = self.given.borrow().clone();
+        given.sort_by_key(|given| given.max_age == 0);
+        given
     }
 
     fn set(&self, new: Given) {

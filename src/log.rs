@@ -29,6 +29,8 @@ pub(crate) enum Event {
     SeveralSessions,
     /// A cookie was set that the visitor's client drops.
     CookieRefused,
+    /// A write whose reply has gone out was not taken by KV.
+    WriteGivenUp,
 }
 
 impl Event {
@@ -43,6 +45,7 @@ impl Event {
             Self::TouchFailed => "touch_failed",
             Self::SeveralSessions => "several_sessions",
             Self::CookieRefused => "cookie_refused",
+            Self::WriteGivenUp => "write_given_up",
         }
     }
 }

@@ -930,3 +930,296 @@ fn nothing_is_given_up_behind_a_reply_for_429() {
     println!("{logged} of {lost} gave a write up");
     assert_eq!(logged, 0);
 }
+
+// ---- review 16 ----
+
+#[test]
+fn an_orphan_that_is_shown_after_five_seconds_is_stored() {
+    for wait in [100, 3_000, 5_000, 20_000] {
+        let clock = Clock::new(1);
+        let kv = Kv::new(&clock);
+        let here = isolate(&kv, 0, 0);
+        let mut browser = begin(&clock, &here, 0);
+        let answer = run(&clock, ask(&here, &header(&browser, &clock), add));
+        arrive(&mut browser, &clock, &answer);
+        run(&clock, clock.pause(300));
+        assert!(run(&clock, in_time(&clock, 100, ask(&here, &header(&browser, &clock), save))).is_none());
+        run(&clock, clock.pause(wait));
+        let shown = run(&clock, ask(&here, &header(&browser, &clock), look));
+        arrive(&mut browser, &clock, &shown);
+        run(&clock, clock.pause(600_000));
+        let last = run(&clock, ask(&here, &browser.id_alone(COOKIE), look)).unwrap().0;
+        println!("{wait}: shown {}, last {last}, log {:?}", shown.as_ref().unwrap().0, clock.log.borrow());
+        assert_eq!(last, shown.unwrap().0, "what was shown, {wait} ms later");
+    }
+}
+
+#[derive(Clone)]
+struct Failing {
+    kv: Kv,
+    fails: Rc<Cell<bool>>,
+}
+
+impl KvNamespace for Failing {
+    async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
+        self.kv.get(names).await
+    }
+    async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
+        if self.fails.get() {
+            self.kv.clock.pause(50).await;
+            return Err(KvFailure::Other("KV PUT failed: 500".to_owned()));
+        }
+        self.kv.put(name, value, expiration).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), KvFailure> {
+        self.kv.delete(name).await
+    }
+}
+
+fn unsure(fails: bool) -> (Vec<Result<u64, ErrorKind>>, u64) {
+    let clock = Clock::new(1);
+    let kv = Kv::new(&clock);
+    let failing = Failing { kv: kv.clone(), fails: Rc::default() };
+    let platform = IsolateClock { clock: clock.clone(), isolate: 0, ahead: 0 };
+    let store = KvStore::new(failing.clone(), platform.clone());
+    let here = Sessions::new(store, platform, Signer::from_secret(KEY).unwrap(), SessionParameters::default()).unwrap();
+    let browser = begin(&clock, &here, 0);
+    run(&clock, clock.pause(100_000));
+    kv.freeze(0);
+    let id = browser.id_alone(COOKIE);
+    let message = Incoming::new().cookie(id.as_str());
+    let mut all = Vec::new();
+    all.push(run(&clock, ask_by(&here, &message, save)).map(|a| a.0));
+    run(&clock, clock.pause(2_000));
+    if fails {
+        failing.fails.set(true);
+        all.push(run(&clock, ask_by(&here, &message, save)).map(|a| a.0));
+        failing.fails.set(false);
+        run(&clock, clock.pause(2_000));
+    }
+    all.push(run(&clock, ask_by(&here, &message, save)).map(|a| a.0));
+    run(&clock, clock.pause(600_000));
+    kv.thaw(0);
+    let last = run(&clock, ask(&isolate(&kv, 1, 1), &id, look)).unwrap().0;
+    (all, last)
+}
+
+#[test]
+fn a_failed_save_does_not_make_its_isolate_forget_the_save_before() {
+    println!("control {:?}", unsure(false));
+    let (all, last) = unsure(true);
+    println!("{all:?} {last}");
+    assert!(last >= 3, "two saves said so: {all:?}, and {last} is there");
+}
+
+fn pressure(pad: usize, others: usize) -> u64 {
+    let clock = Clock::new(1);
+    let kv = Kv::new(&clock);
+    let here = isolate_with(&kv, 0, 0, r#"{"max_data": 10000000}"#);
+    let browser = begin(&clock, &here, 0);
+    run(&clock, clock.pause(100_000));
+    let sent = header(&browser, &clock);
+    let create = async |pad: usize| {
+        ask(&here, "", async |session| {
+            session.count = 1;
+            session.pad = "x".repeat(pad);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    };
+    clock.run(vec![
+        Box::pin(async {
+            // It is slow.
+            ask(&here, &sent, async |session| {
+                session.count += 1;
+                clock.pause(4_000).await;
+                Ok(())
+            })
+            .await
+            .unwrap();
+        }),
+        Box::pin(async {
+            clock.pause(100).await;
+            assert_eq!(ask(&here, &sent, save).await.unwrap().0, 2);
+        }),
+        Box::pin(async {
+            clock.pause(1_500).await;
+            for _ in 0..others {
+                create(pad).await;
+            }
+        }),
+        Box::pin(async {
+            clock.pause(1_550).await;
+            if pad > 0 {
+                create(10).await;
+            }
+        }),
+    ]);
+    run(&clock, clock.pause(600_000));
+    run(&clock, ask(&here, &browser.id_alone(COOKIE), look)).unwrap().0
+}
+
+#[test]
+fn memory_pressure_control() {
+    assert_eq!(pressure(0, 0), 3);
+}
+
+#[test]
+fn one_large_session_of_another_visitor_makes_nobody_lose_an_update() {
+    assert_eq!(pressure(5_000_000, 1), 3);
+}
+
+#[test]
+fn nor_do_seventeen_of_the_largest_by_default() {
+    assert_eq!(pressure(250_000, 17), 3);
+}
+
+#[test]
+fn a_change_of_id_by_a_longer_branch_takes_no_update_along_in_one_isolate() {
+    let clock = Clock::new(1);
+    let kv = Kv::new(&clock);
+    let (a, b, c) = (isolate(&kv, 0, 0), isolate(&kv, 1, 1), isolate(&kv, 2, 2));
+    let browser = begin(&clock, &a, 0);
+    let first = header(&browser, &clock);
+    let mut long = Browser::default();
+    for line in first.split("; ") {
+        long.set(&format!("{line}; Max-Age=90"), clock.milliseconds());
+    }
+    kv.freeze(0);
+    kv.freeze(1);
+    kv.freeze(2);
+    for _ in 0..4 {
+        let answer = run(&clock, ask(&b, &header(&long, &clock), add));
+        arrive(&mut long, &clock, &answer);
+    }
+    let long = header(&long, &clock);
+    let mut short = Browser::default();
+    for line in first.split("; ") {
+        short.set(&format!("{line}; Max-Age=90"), clock.milliseconds());
+    }
+    let answer = run(
+        &clock,
+        ask(&c, &first, async |session| {
+            session.count = 100;
+            Ok(())
+        }),
+    );
+    arrive(&mut short, &clock, &answer);
+    let short = header(&short, &clock);
+    let (moved, added) = (RefCell::new(None), RefCell::new(None));
+    clock.run(vec![
+        Box::pin(async {
+            let answer = ask(&a, &long, async |session| {
+                clock.pause(500).await;
+                session.cycle_id();
+                Ok(())
+            })
+            .await;
+            *moved.borrow_mut() = Some(answer);
+        }),
+        Box::pin(async {
+            clock.pause(100).await;
+            let answer = ask(&a, &short, save).await;
+            *added.borrow_mut() = Some(answer);
+        }),
+    ]);
+    println!("added {:?}", added.borrow().as_ref().unwrap().as_ref().map(|a| a.0));
+    let mut browser = Browser::default();
+    arrive(&mut browser, &clock, &moved.into_inner().unwrap());
+    let seen = run(&clock, ask(&a, &header(&browser, &clock), look)).unwrap().0;
+    assert_eq!(seen, 101);
+}
+
+/// The read before the second put hangs for eight seconds.
+#[test]
+fn a_slow_look_before_the_second_put_takes_nothing_back() {
+    for back in [20, 8_000] {
+        let clock = Clock::new(1);
+        let kv = Kv::new(&clock);
+        let (a, b) = (isolate(&kv, 0, 0), isolate(&kv, 1, 1));
+        let mut browser = begin(&clock, &a, 0);
+        kv.slow(0, "put session", 2_000, 75);
+        let answer = run(&clock, ask(&a, &header(&browser, &clock), add));
+        arrive(&mut browser, &clock, &answer);
+        let began = clock.milliseconds();
+        let answer = run(&clock, ask(&b, &header(&browser, &clock), add));
+        arrive(&mut browser, &clock, &answer);
+        run(&clock, clock.pause(6_500));
+        kv.slow(1, "get session", 10, back);
+        run(&clock, clock.pause(began + 7_600 - clock.milliseconds()));
+        let asked = clock.milliseconds();
+        let answer = run(&clock, ask(&b, &header(&browser, &clock), save));
+        println!("{back}: {:?} after {} ms", answer.as_ref().map(|a| a.0), clock.milliseconds() - asked);
+        arrive(&mut browser, &clock, &answer);
+        run(&clock, clock.pause(600_000));
+        println!("{}", kv.calls.borrow().join("\n"));
+        let last = run(&clock, ask(&a, &browser.id_alone(COOKIE), look)).unwrap().0;
+        assert_eq!(last, answer.unwrap().0, "{back}");
+    }
+}
+
+#[test]
+fn a_use_that_was_noted_here_is_not_forgotten_here() {
+    let clock = Clock::new(1);
+    let kv = Kv::new(&clock);
+    let here = isolate_with(&kv, 0, 0, r#"{"timeout": 3600}"#);
+    let mut browser = begin(&clock, &here, 0);
+    run(&clock, clock.pause(3_580_000));
+    kv.freeze(0);
+    let seen = run(&clock, ask(&here, &header(&browser, &clock), look));
+    arrive(&mut browser, &clock, &seen);
+    assert_eq!(seen.unwrap().0, 1);
+    run(&clock, clock.pause(30_000));
+    let seen = run(&clock, ask(&here, &header(&browser, &clock), look));
+    println!("{}", kv.calls.borrow().join("\n"));
+    assert_eq!(seen.map(|a| a.0), Ok(1), "its use was noted half a minute ago, in this isolate");
+}
+
+/// One put hangs; what waits behind it is given up without having been tried.
+#[test]
+fn what_waits_behind_a_put_that_hangs_is_tried() {
+    for act in ["save", "add"] {
+        let clock = Clock::new(1);
+        let kv = Kv::new(&clock);
+        let here = isolate(&kv, 0, 0);
+        let mut browser = begin(&clock, &here, 0);
+        kv.slow(0, "put session", 10_000, 0);
+        let answer = run(&clock, ask(&here, &header(&browser, &clock), add));
+        arrive(&mut browser, &clock, &answer);
+        run(&clock, clock.pause(100));
+        let sent = header(&browser, &clock);
+        let answer = match act {
+            "save" => run(&clock, ask(&here, &sent, save)),
+            _ => run(&clock, ask(&here, &sent, add)),
+        };
+        let told = answer.as_ref().map(|a| a.0).map_err(|e| *e);
+        run(&clock, clock.pause(600_000));
+        let puts = kv.calls.borrow().iter().filter(|c| c.contains("put session")).count();
+        let last = run(&clock, ask(&here, &browser.id_alone(COOKIE), look)).unwrap().0;
+        println!("{act}: {told:?}, {puts} puts, last {last}, {:?}", clock.log.borrow());
+        assert_eq!((told, last), (Ok(3), 3), "{act}");
+    }
+}
+
+fn renewed(parameters: &str) -> u64 {
+    let clock = Clock::new(1);
+    let kv = Kv::new(&clock);
+    let (here, elsewhere) = (isolate_with(&kv, 0, 0, parameters), isolate_with(&kv, 1, 1, parameters));
+    let mut browser = begin(&clock, &here, 0);
+    run(&clock, clock.pause(1_800_000));
+    kv.slow(0, "put session", 3_000, 75);
+    let answer = run(&clock, ask(&here, &header(&browser, &clock), add));
+    arrive(&mut browser, &clock, &answer);
+    assert!(clock.kill(0));
+    run(&clock, clock.pause(40_000));
+    assert_eq!(run(&clock, ask(&elsewhere, &header(&browser, &clock), look)).unwrap().0, 2);
+    run(&clock, clock.pause(600_000));
+    run(&clock, ask(&elsewhere, &browser.id_alone(COOKIE), look)).unwrap().0
+}
+
+#[test]
+fn a_cookie_that_is_renewed_does_not_say_that_the_write_is_stored() {
+    assert_eq!(renewed(r#"{"timeout": 3600}"#), 2, "control");
+    assert_eq!(renewed(r#"{"timeout": 3600, "persistent": true}"#), 2);
+}

@@ -554,3 +554,94 @@ fn an_error_that_names_what_is_wrong_is_all_that_a_visitor_of_a_kv_that_is_down_
     assert_eq!(stage.look(&here), Err(503));
     assert_eq!(stage.look(&here), Ok(1));
 }
+
+// ---- review 16 ----
+
+fn fate_run(look_arrives: bool) -> u32 {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    let before = stage.header();
+    let wrote = stage.send(&here, &before, count);
+    let looked = stage.send(&here, &before, |_| {});
+    assert_eq!((wrote.count, looked.count), (Ok(2), Ok(2)));
+    stage.arrives(&wrote);
+    if look_arrives {
+        stage.arrives(&looked);
+    }
+    assert!(stage.clock.kill(0));
+    drop(here);
+    stage.wait(40_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(5_000);
+    stage.kv.written()
+}
+
+#[test]
+fn parallel_look_marks_a_pending_write_as_stored() {
+    assert_eq!(fate_run(false), 2, "control");
+    assert_eq!(fate_run(true), 2);
+}
+
+fn told_again(own: bool) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    stage.kv.order("put session:", Ordered::Takes(3_000));
+    assert_eq!(stage.look(&elsewhere), Ok(2), "stores it late, slowly");
+    assert_eq!(stage.count(if own { &here } else { &other_home }), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    println!("{:#?}", stage.kv.written());
+    stage.wait(40_000);
+    stage.id_alone(2)
+}
+
+#[test]
+fn what_is_told_of_a_late_store_is_heeded_own() {
+    assert_eq!(told_again(true), Ok(3));
+}
+
+#[test]
+fn what_is_told_of_a_late_store_is_heeded_in_kv() {
+    assert_eq!(told_again(false), Ok(3));
+}
+
+#[test]
+fn a_late_store_leaves_a_write_whole() {
+    let mut tried = 0;
+    for pad in 1_850..2_300 {
+        let stage = Stage::new();
+        let (here, elsewhere, third) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+        stage.visit(&here, |session| session.pad = "x".repeat(pad)).unwrap();
+        stage.wait(5_000);
+        stage.kv.come_to_rest();
+        stage.kv.order("put session:", Ordered::Takes(4_000));
+        let reply = stage.send(&here, &stage.header(), count);
+        let line =
+            reply.set_cookie.iter().find(|line| line.len() > 200).map(|l| l.split(';').next().unwrap().len() - 1);
+        let Some(length) = line else { continue };
+        if !(3_040..=3_072).contains(&length) {
+            continue;
+        }
+        tried += 1;
+        stage.arrives(&reply);
+        assert!(stage.clock.kill(0));
+        stage.wait(40_000);
+        for _ in 0..8 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
+        }
+        let seen = stage.look(&elsewhere);
+        stage.wait(8_000);
+        let then = stage.look(&third);
+        println!("pad {pad}, {length} bytes: {seen:?} then {then:?}");
+        assert_eq!((seen, then), (Ok(2 - 1), Ok(2 - 1)), "pad {pad}, {length} bytes");
+    }
+    assert!(tried > 0);
+}

@@ -201,7 +201,7 @@ fn where_kv_takes_no_writes_one_reply_leaves_before_that_is_known_and_the_next_a
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     assert_eq!(visitor.count(&worker), 2);
     std::thread::sleep(std::time::Duration::from_millis(5500));
-    assert!(worker.log().contains("a write behind a reply is given up: KV: "), "{}", worker.log());
+    assert!(worker.log().contains("write_given_up: a write of RecordKey("), "{}", worker.log());
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     visitor.get(&worker, "count").is_unavailable();
     worker.order(&[]);

@@ -187,6 +187,9 @@ impl Worker {
                     for time in [&mut record.created_at, &mut record.touched_at, &mut record.expires_at] {
                         *time -= seconds;
                     }
+                    // Another's write, or the Worker would go by its own.
+                    record.version += 1;
+                    record.nonce = record.nonce.wrapping_add(1);
                     self.kv_put(&key, record.to_text().into());
                 }
             }

@@ -117,7 +117,10 @@ pub(super) enum News {
 pub(super) fn fits(jar: &Jar, key: &RecordKey, written: &Written) -> bool {
     // The longest that stands before the record: its fate and time.
     let before = 32;
-    let text = written.write.noted_in(&written.record).to_text();
+    // As it is when it is to be stored once more, which a later reply may say.
+    let mut write = written.write.clone();
+    write.again_at = Some(write.time.saturating_add(99_999));
+    let text = write.noted_in(&written.record).to_text();
     jar.length(&Name::of(key, &written.write), text.len().saturating_add(before)) <= LARGEST
 }
 

@@ -9,6 +9,7 @@ use super::marks::session;
 use super::puts::{Step, Turn};
 use super::write::Write;
 use super::{Kv, KvFailure, KvNamespace};
+use crate::log::{self, Event};
 use crate::{Error, ErrorKind, Platform, Record, RecordKey};
 
 /// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
@@ -69,7 +70,8 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                 // Only the first who is told knows why, and says it.
                 Awaited::Step(Step::GaveUp { failure: Some(failure), is_unsure }) => {
                     if limit.is_some() {
-                        self.platform.log(format_args!("{key:?}: a write behind a reply is given up: {failure}"));
+                        let sentence = format_args!("a write of {key:?} behind a reply is given up: {failure}");
+                        log::log(&self.platform, Event::WriteGivenUp, sentence);
                     }
                     if !(limit.is_some() && and_again) {
                         return Err(NotStored::GivenUp { error: failure.into(), is_unsure });
@@ -84,7 +86,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                     now = then;
                 }
                 Awaited::Step(Step::Put { turn: Turn::OnceMore, number, text, .. })
-                    if self.is_outrun(key, &text).await =>
+                    if self.is_outrun(key, &text).await || !self.known.borrow().waits(key, number) =>
                 {
                     self.known.borrow_mut().is_outrun(key, number);
                 }

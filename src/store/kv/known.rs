@@ -24,6 +24,9 @@ const HELD_FOR: u64 = 5 * 60 * 1000;
 /// How many writes of a session are known to be built in: as many as may be made while KV shows an older one.
 const MOST_PAST: usize = 256;
 
+/// A request that loaded something less than so many milliseconds ago may be about to change it.
+const IN_FLIGHT: u64 = 30_000;
+
 /// A change of id that is not done after so many milliseconds has failed by its deadline.
 const MOVES_WITHIN: u64 = 10_000;
 
@@ -34,8 +37,9 @@ pub(super) enum Head {
     Whole(Rc<Written>),
     /// Its newest write, whose record is large.
     Large(Write),
-    /// A write that failed and may have been stored: nothing is made from what was loaded before it.
-    Unsure(Write),
+    /// A write that failed and may have been stored, or one whose record there is no room for: nothing is made from what was
+    /// loaded before it. With what was known before it.
+    Unsure(Write, Option<Rc<Written>>),
     /// It was killed, or has moved: then its retired record.
     Ended(Option<Record>),
 }
@@ -51,7 +55,7 @@ impl Head {
     pub(super) fn write(&self) -> Option<&Write> {
         match self {
             Self::Whole(written) => Some(&written.write),
-            Self::Large(write) | Self::Unsure(write) => Some(write),
+            Self::Large(write) | Self::Unsure(write, _) => Some(write),
             Self::Ended(_) => None,
         }
     }
@@ -168,7 +172,7 @@ impl Known {
     pub(super) fn meet(&mut self, key: &RecordKey, written: &Rc<Written>, now: u64) {
         let is_known = match self.head(key, now) {
             Some(Head::Ended(_)) => true,
-            Some(Head::Unsure(_)) | None => false,
+            Some(Head::Unsure(..)) | None => false,
             Some(head) => head.write().is_some_and(|known| known.is(&written.write)),
         };
         if !is_known {
@@ -278,6 +282,16 @@ impl Known {
         self.entry(key)?.puts.waiting(now)
     }
 
+    /// Whether it is the last write that was made here.
+    pub(super) fn is_own(&self, key: &RecordKey, write: &Write) -> bool {
+        self.entry(key).is_some_and(|entry| entry.own == Some(write.nonce))
+    }
+
+    /// Whether the write of this number is still the one that waits.
+    pub(super) fn waits(&self, key: &RecordKey, number: u64) -> bool {
+        self.entry(key).is_some_and(|entry| entry.puts.waits(number))
+    }
+
     /// Whether this isolate has seen KV accept this write.
     pub(super) fn has_accepted(&self, key: &RecordKey, write: &Write) -> bool {
         self.entry(key).is_some_and(|entry| entry.puts.has_accepted(write.nonce))
@@ -340,7 +354,12 @@ impl Known {
     pub(super) fn give_up(&mut self, key: &RecordKey, write: &Write, before: Option<Head>, is_unsure: bool, now: u64) {
         let is_newest = self.entry(key).and_then(|entry| entry.head.as_ref()).and_then(Head::write);
         if is_newest.is_some_and(|newest| newest.is(write)) {
-            self.set(key, if is_unsure { Some(Head::Unsure(write.clone())) } else { before }, now);
+            let known = match &before {
+                Some(Head::Whole(before) | Head::Unsure(_, Some(before))) => Some(Rc::clone(before)),
+                _ => None,
+            };
+            let head = if is_unsure { Some(Head::Unsure(write.clone(), known)) } else { before };
+            self.set(key, head, now);
         }
     }
 
@@ -366,7 +385,17 @@ impl Known {
         let mut age = CARRIED_FOR;
         while is_full && self.bytes > MOST_BYTES / 2 && age > 0 {
             age /= 2;
-            self.retain(|entry| entry.puts.is_needed(now) || now < entry.met.saturating_add(age));
+            let is_old = |entry: &Entry| !entry.puts.is_needed(now) && now >= entry.met.saturating_add(age);
+            let is_held = |entry: &Entry| now < entry.loaded.saturating_add(IN_FLIGHT);
+            for (_, entry) in &mut self.entries {
+                if is_old(entry)
+                    && is_held(entry)
+                    && let Some(Head::Whole(written)) = &entry.head
+                {
+                    entry.head = Some(Head::Unsure(written.write.clone(), None));
+                }
+            }
+            self.retain(|entry| !is_old(entry) || is_held(entry));
         }
     }
 

@@ -118,6 +118,10 @@ impl Puts {
         self.last
     }
 
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.number == number)
+    }
+
     pub(super) fn again_at(&self) -> Option<u64> {
         self.waiting.as_ref().and_then(|waiting| waiting.again_at)
     }
@@ -174,6 +178,10 @@ impl Puts {
     /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, number: u64, and_again: bool, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
+            if now >= waiting.looked_after.saturating_add(FORGOTTEN) {
+                waiting.since = now;
+                waiting.again_at = waiting.again_at.map(|at| at.max(now));
+            }
             waiting.looked_after = now;
         }
         let is_done = self.accepted >= number;
@@ -249,7 +257,11 @@ impl Puts {
                 waiting.since = now;
             }
             Err(failure) => {
-                waiting.is_unsure |= failure != KvFailure::TooManyWrites;
+                if waiting.number == number {
+                    waiting.is_unsure |= failure != KvFailure::TooManyWrites;
+                } else {
+                    waiting.since = waiting.since.max(now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST)));
+                }
                 waiting.failures = waiting.failures.saturating_add(1);
                 waiting.failure = Some(failure);
             }
@@ -258,7 +270,9 @@ impl Puts {
 
     /// What was to be stored once more need not be: a newer write is there.
     pub(super) fn is_outrun(&mut self, number: u64) {
-        self.under_way = None;
+        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
+            self.under_way = None;
+        }
         if self.waiting.as_ref().is_some_and(|waiting| waiting.number == number) {
             self.waiting = None;
         }

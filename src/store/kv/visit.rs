@@ -120,12 +120,12 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         };
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
         let head = match known.head(key, now) {
-            Some(Head::Whole(written)) => Some(written),
+            Some(Head::Whole(written) | Head::Unsure(_, Some(written))) => Some(written),
             _ => None,
         };
-        // Of what is the same write the last counts: KV's may have a later note of use.
+        // Of what is the same write the one with the later note of use counts.
         let all = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(head).chain(&stored);
-        let newest = all.max_by_key(|written| written.write.rank()).cloned();
+        let newest = all.max_by_key(|written| (written.write.rank(), written.record.touched_at)).cloned();
         let due: Vec<_> = brought.iter().map(|carried| &carried.write).chain(known.large(key, now)).collect();
         let Some(written) = newest.filter(|newest| has_what_is_due(&newest.write, &due)) else {
             return match unreadable {
@@ -136,11 +136,15 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         };
         let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
         let rivals = brought.iter().map(|carried| &carried.write).chain(stored.iter().map(|stored| &stored.write));
-        let beside: Vec<_> = rivals.filter(|rival| !known.has(key, &written.write, rival)).cloned().collect();
+        // A copy of the newest one may say that it is stored once more.
+        let tells_more = |rival: &Write| rival.is(&written.write) && rival.again_at > written.write.again_at;
+        let is_rival = |rival: &&Write| !known.has(key, &written.write, rival) || tells_more(rival);
+        let beside: Vec<_> = rivals.filter(is_rival).cloned().collect();
         let settles_at =
             beside.iter().chain([&written.write]).map(|write| write.settles_at(is_in_kv(write), now)).max();
         let is_stored = is_in_kv(&written.write) || known.has_accepted(key, &written.write);
         let said = brought.iter().find(|carried| carried.write.is(&written.write)).map(|carried| carried.fate);
+        let said = said.filter(|_| !known.is_own(key, &written.write));
         let live = Live {
             is_in_kv: is_in_kv(&written.write),
             fate: if is_stored { Fate::Stored } else { said.unwrap_or(Fate::Sent) },
@@ -444,6 +448,12 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             Newest::Ended(Some(_)) => return Ok(Updated::Stale),
             // KV may still show a version before the one that was loaded, but not a later one that is not there.
             Newest::Live(Live { written, .. }) if written.record.version >= retired.version => {
+                return Ok(Updated::Stale);
+            }
+            // Another request has stored its own meanwhile.
+            Newest::Live(Live { written, .. })
+                if self.bases.borrow().iter().any(|(its, base)| its == from && !base.write.is(&written.write)) =>
+            {
                 return Ok(Updated::Stale);
             }
             Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale),

@@ -106,7 +106,7 @@ const mutants = [
   ["what is built on a write that is under way is stored once more", "src/store/kv/puts.rs", "            again_at: written.write.again_at.filter(|at| *at > now),", "            again_at: None,", "simulation", "stored_once_more"],
   ["what browsers carry and KV does not show is stored", "src/store/kv/visit.rs", "if !(has_reply && is_late &&", "if !(false && is_late &&", "simulation", "whose_isolate_died"],
   ["an isolate loses no update", "src/store/kv/known.rs", "            Some(known) if !is_made_from(known) => return Entered::Stale,\n", "", "simulation", "meet_in_one_isolate"],
-  ["also where more are made than a record names", "src/store/kv/known.rs", "            is_head && entry.past.contains(&other.nonce)", "            is_head && entry.past.len() > 9999", "simulation", "no_more_than_a_write_a_second"],
+  ["also where more are made than a record names", "src/store/kv/known.rs", "entry.is_at(write) && entry.past.contains(&other.nonce)", "entry.is_at(write) && entry.past.len() > 9999", "simulation", "no_more_than_a_write_a_second"],
   ["who was brought two branches builds on both", "src/store/kv/visit.rs", "let beside: Vec<_> = rivals.filter(", "let beside: Vec<Write> = rivals.take(0).filter(", "simulation", "from_anywhere|clocks_differ"],
   ["a save is told of when KV has it", "src/store/kv/visit.rs", "asked == Asked::AtTheEnd && self.may_leave_before", "self.may_leave_before", "simulation", "a_handler_asks_for"],
   ["without a reply nothing is behind it", "src/store/kv/visit.rs", "self.jar.as_ref().filter(|jar| jar.has_reply())", "self.jar.as_ref()", "simulation", "without_a_reply"],
@@ -122,7 +122,7 @@ const mutants = [
   ["the way is left to another isolate", "src/store/kv/puts.rs", "ONE_SECOND.saturating_add(waiting.random_below(WAY_FOR_OTHERS))", "ONE_SECOND", "simulation", "beside_an_isolate_that_writes"],
   ["a clock that is ahead makes no write unbelieved", "src/store/kv/carried.rs", "write.time.min(now))", "write.time)", "simulation", "an_hour_ahead"],
   ["a mark lives as long as what a browser carries", "src/store/kv/visit.rs", "let all = carried.map(|written| &written.record).chain(&moved).chain(&stored);", "let all = carried.map(|written| &written.record).take(0).chain(&moved).chain(&stored);", "simulation", "the_mark_of_a_record"],
-  ["a late write takes no newer one's place", "src/store/kv/known.rs", "(is_head && !is_done).then(||", "(true).then(||", "simulation", "takes_no_newer_writes_place"],
+  ["a late write takes no newer one's place", "src/store/kv/known.rs", "(entry.is_at(&written.write) && !is_done).then(||", "(true).then(||", "simulation", "takes_no_newer_writes_place"],
   ["a save whose session moved is done", "src/store/kv/visit.rs", "            Err(NotStored::Ended(Some(version))) if version > record.version => return Ok(Updated::Done),\n", "", "simulation", "while_the_id_is_changed_is_done"],
   // The layer for axum.
   ["a route that uses no session loads none", "src/tower/layer.rs", "let this: &dyn Layered = &*slot;", "let this: &dyn Layered = &*slot;\n    if let Ok(super::slot::Taken::Session(session)) = slot.take(0).await {\n        slot.put(session);\n    }", "axum", "costs_no_store_call"],

@@ -115,13 +115,19 @@ pub(super) enum News {
 
 /// Whether a write fits into a cookie with its record.
 pub(super) fn fits(jar: &Jar, key: &RecordKey, written: &Written) -> bool {
+    let record = written.write.noted_in(&written.record).to_text();
+    has_room_for(jar, &Name::of(key, &written.write), &written.write, &record)
+}
+
+/// Whether a cookie of this name has room for a record, in which `write` is noted.
+fn has_room_for(jar: &Jar, name: &str, write: &Write, record: &str) -> bool {
     // The longest that stands before the record: its fate and time.
     let before = 32;
     // As it is when it is to be stored once more, which a later reply may say.
-    let mut write = written.write.clone();
-    write.again_at = Some(write.time.saturating_add(99_999));
-    let text = write.noted_in(&written.record).to_text();
-    jar.length(&Name::of(key, &written.write), text.len().saturating_add(before)) <= LARGEST
+    let mut once_more = write.clone();
+    once_more.again_at = Some(write.time.saturating_add(99_999));
+    let record = record.len().saturating_sub(write.to_text().len()).saturating_add(once_more.to_text().len());
+    jar.length(name, record.saturating_add(before)) <= LARGEST
 }
 
 /// Gives the browser this write to carry for as long as it is believed, and takes away those that it is built on.
@@ -148,8 +154,9 @@ pub(super) fn give(
     if news == News::Unless && jar.names().any(|brought| brought == name) {
         return Ok(());
     }
+    let whole = write.noted_in(record).to_text();
     let (kind, content) =
-        if fits(jar, key, written) { (WHOLE, write.noted_in(record).to_text()) } else { (STUB, write.to_text()) };
+        if has_room_for(jar, &name, write, &whole) { (WHOLE, whole) } else { (STUB, write.to_text()) };
     // A write may have been made by a clock that is ahead of ours, and counts from now on.
     let text = format!("{kind} {} {} {content}", fate.as_str(), write.time.min(now));
     let sealed = jar.seal(platform, &name, key.as_str(), &text)?;

@@ -125,13 +125,17 @@ pub(super) enum Awaited {
 }
 
 impl Known {
+    /// Where its entry is, or would be.
+    fn place(&self, key: &RecordKey) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(its, _)| its.cmp(key))
+    }
+
     fn entry(&self, key: &RecordKey) -> Option<&Entry> {
-        let place = self.entries.binary_search_by(|(its, _)| its.cmp(key)).ok()?;
-        self.entries.get(place).map(|(_, entry)| &**entry)
+        self.entries.get(self.place(key).ok()?).map(|(_, entry)| &**entry)
     }
 
     fn entry_mut(&mut self, key: &RecordKey) -> &mut Entry {
-        let place = match self.entries.binary_search_by(|(its, _)| its.cmp(key)) {
+        let place = match self.place(key) {
             Ok(place) => place,
             Err(place) => {
                 self.bytes = self.bytes.saturating_add(OVERHEAD);
@@ -188,10 +192,7 @@ impl Known {
 
     /// Whether a write, if it is the newest one, is built on another. The isolate knows more of it than a record says.
     pub(super) fn has(&self, key: &RecordKey, write: &Write, other: &Write) -> bool {
-        let is_past = |entry: &Entry| {
-            let is_head = entry.head.as_ref().and_then(Head::write).is_some_and(|head| head.is(write));
-            is_head && entry.past.contains(&other.nonce)
-        };
+        let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&other.nonce);
         write.has(other) || self.entry(key).is_some_and(is_past)
     }
 
@@ -272,9 +273,8 @@ impl Known {
     /// Has the newest stored once more, unless it is another by now, or is on its way.
     pub(super) fn store_late(&mut self, key: &RecordKey, written: &Written, now: u64) -> Option<u64> {
         let entry = self.entry(key)?;
-        let is_head = entry.head.as_ref().and_then(Head::write).is_some_and(|head| head.is(&written.write));
         let is_done = entry.puts.has_accepted(written.write.nonce) || entry.puts.is_busy(now);
-        (is_head && !is_done).then(|| self.wait_for(key, written, now))
+        (entry.is_at(&written.write) && !is_done).then(|| self.wait_for(key, written, now))
     }
 
     /// The write that waits to be stored: whoever looked after it may be gone.
@@ -309,10 +309,10 @@ impl Known {
 
     /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, key: &RecordKey, number: u64, and_again: bool, now: u64) -> Awaited {
-        let Ok(place) = self.entries.binary_search_by(|(its, _)| its.cmp(key)) else {
+        let place = self.place(key).ok();
+        let Some((_, entry)) = place.and_then(|place| self.entries.get_mut(place)) else {
             return Awaited::Step(Step::Done);
         };
-        let Some((_, entry)) = self.entries.get_mut(place) else { return Awaited::Step(Step::Done) };
         if let Some(Head::Ended(retired)) = &entry.head {
             return Awaited::Ended(retired.as_ref().map(|retired| retired.version));
         }
@@ -352,8 +352,7 @@ impl Known {
 
     /// A write was given up for whose reply its visitor waited: `before` was known before it.
     pub(super) fn give_up(&mut self, key: &RecordKey, write: &Write, before: Option<Head>, is_unsure: bool, now: u64) {
-        let is_newest = self.entry(key).and_then(|entry| entry.head.as_ref()).and_then(Head::write);
-        if is_newest.is_some_and(|newest| newest.is(write)) {
+        if self.entry(key).is_some_and(|entry| entry.is_at(write)) {
             let known = match &before {
                 Some(Head::Whole(before) | Head::Unsure(_, Some(before))) => Some(Rc::clone(before)),
                 _ => None,
@@ -406,6 +405,11 @@ impl Known {
 }
 
 impl Entry {
+    /// Whether this write is the newest that is known.
+    fn is_at(&self, write: &Write) -> bool {
+        self.head.as_ref().and_then(Head::write).is_some_and(|newest| newest.is(write))
+    }
+
     /// The head is built on the write of this nonce.
     fn passed(&mut self, nonce: u32) {
         self.past.push_back(nonce);

@@ -101,14 +101,13 @@ impl Puts {
     /// Has a write stored, in place of an older one that waits, and gives its number.
     pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
         self.last = self.last.saturating_add(1);
-        let unanswered = self.waiting.as_ref().filter(|before| before.number > self.accepted.max(self.given_up));
-        let latest = now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST));
+        let unanswered = self.waiting.as_ref().filter(|before| before.number > self.settled());
         self.waiting = Some(Waiting {
             number: self.last,
             nonce: written.write.nonce,
             text: written.write.noted_in(&written.record).to_text(),
             expires_at: written.record.expires_at,
-            since: unanswered.map_or(now, |before| before.since.max(latest)),
+            since: unanswered.map_or(now, |before| before.with_a_chance(now)),
             again_at: written.write.again_at.filter(|at| *at > now),
             failure: None,
             failures: 0,
@@ -154,7 +153,7 @@ impl Puts {
     /// The write that waits: one that is not stored yet, or that is to be stored once more and that nobody looks after.
     pub(super) fn waiting(&self, now: u64) -> Option<u64> {
         let waiting = self.waiting.as_ref()?;
-        let is_first = waiting.number > self.accepted.max(self.given_up);
+        let is_first = waiting.number > self.settled();
         let is_due = waiting.again_at.is_some_and(|at| at <= now) && !self.is_busy(now);
         (is_first || is_due).then_some(waiting.number)
     }
@@ -184,9 +183,8 @@ impl Puts {
             }
             waiting.looked_after = now;
         }
-        let is_done = self.accepted >= number;
-        let is_over = is_done || self.given_up >= number;
-        if is_over && !(and_again && self.again_at().is_some()) {
+        let (is_done, settled) = (self.accepted >= number, self.settled());
+        if settled >= number && !(and_again && self.again_at().is_some()) {
             return if is_done { Step::Done } else { Step::GaveUp { failure: None, is_unsure: self.is_unsure } };
         }
         if self.is_under_way(now) {
@@ -199,7 +197,7 @@ impl Puts {
             waiting.since = now;
             waiting.is_unsure = true;
         }
-        let turn = if waiting.number > self.accepted.max(self.given_up) { Turn::First } else { Turn::OnceMore };
+        let turn = if waiting.number > settled { Turn::First } else { Turn::OnceMore };
         let due = match turn {
             Turn::First => waiting.since.min(now),
             Turn::OnceMore => waiting.again_at.unwrap_or(now),
@@ -235,14 +233,13 @@ impl Puts {
 
     /// What came of a put.
     pub(super) fn note(&mut self, number: u64, answer: Result<(), KvFailure>, now: u64) {
-        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
-            self.under_way = None;
-        }
+        self.is_back(number);
         self.answered = now;
+        let settled = self.settled();
         let Some(waiting) = &mut self.waiting else { return };
         match answer {
             Ok(()) if waiting.number == number => {
-                if self.accepted.max(self.given_up) >= number {
+                if settled >= number {
                     waiting.again_at = None;
                 }
                 self.accepted = self.accepted.max(number);
@@ -260,7 +257,7 @@ impl Puts {
                 if waiting.number == number {
                     waiting.is_unsure |= failure != KvFailure::TooManyWrites;
                 } else {
-                    waiting.since = waiting.since.max(now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST)));
+                    waiting.since = waiting.with_a_chance(now);
                 }
                 waiting.failures = waiting.failures.saturating_add(1);
                 waiting.failure = Some(failure);
@@ -270,16 +267,31 @@ impl Puts {
 
     /// What was to be stored once more need not be: a newer write is there.
     pub(super) fn is_outrun(&mut self, number: u64) {
+        self.is_back(number);
+        if self.waits(number) {
+            self.waiting = None;
+        }
+    }
+
+    /// The put of this number is under way no more.
+    fn is_back(&mut self, number: u64) {
         if self.under_way.as_ref().is_some_and(|put| put.number == number) {
             self.under_way = None;
         }
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.number == number) {
-            self.waiting = None;
-        }
+    }
+
+    /// The number of the last write of which it is known what came of it.
+    fn settled(&self) -> u64 {
+        self.accepted.max(self.given_up)
     }
 }
 
 impl Waiting {
+    /// Since when it counts as tried, where others before it have failed: not for so long that nothing is left for it.
+    fn with_a_chance(&self, now: u64) -> u64 {
+        self.since.max(now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST)))
+    }
+
     /// Another number after each failure.
     fn random_below(&self, end: u64) -> u64 {
         let mixed = self.nonce.wrapping_add(self.failures).wrapping_mul(0x9E37_79B9);

@@ -129,14 +129,12 @@ impl Write {
     /// Until when it, or what it is built on, may arrive in KV, and take the place of what is built on it. `is_in_kv`: KV
     /// shows it.
     pub(super) fn settles_at(&self, is_in_kv: bool, now: u64) -> u64 {
-        let last = match self.again_at {
-            Some(again_at) => again_at,
-            None if is_in_kv => return self.time,
-            None => self.time,
-        };
+        if self.again_at.is_none() && is_in_kv {
+            return self.time;
+        }
         let is_late = !is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&self.age(now));
         // Another isolate that is brought it may store it just now.
-        let last = if is_late { now } else { last };
+        let last = if is_late { now } else { self.again_at.unwrap_or(self.time) };
         last.saturating_add(ARRIVES_WITHIN)
     }
 

@@ -58,7 +58,8 @@ on_each_store! {
 }
 
 on_each_store! {
-    /// Neither what was waited for nor the deadlines that were not.
+    /// Neither what was waited for nor the deadlines that were not. Memory is what was needed at once at most, and on KV
+    /// that depends on how many writes are under way behind their replies. So it may grow, but not with each thousand.
     fn requests_leave_nothing_behind(store: Store) {
         let worker = Worker::with_routes(store);
         let mut visitor = Visitor::default();
@@ -67,8 +68,15 @@ on_each_store! {
             assert_eq!(last, visitor.get(&worker, "whoami").body.parse().ok());
             visitor.get(&worker, "memory").body.parse::<u64>().unwrap()
         };
-        let before = memory_after(1000);
-        assert_eq!(memory_after(1000), before, "in bytes");
+        let mut sizes = vec![memory_after(1000)];
+        while sizes.len() < 5 {
+            let size = memory_after(1000);
+            if sizes.last() == Some(&size) {
+                return;
+            }
+            sizes.push(size);
+        }
+        panic!("each thousand counts takes more memory, in bytes: {sizes:?}");
     }
 }
 

@@ -645,3 +645,62 @@ fn a_late_store_leaves_a_write_whole() {
     }
     assert!(tried > 0);
 }
+
+/// The news of it would not reach what is built on it meanwhile.
+#[test]
+fn what_is_not_carried_for_long_any_more_is_not_stored_once_more() {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(87_000);
+    stage.kv.order("put session:", Ordered::Takes(9_400));
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(3_000);
+    stage.kv.order("put session:", Ordered::Takes(100));
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(40_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+/// Work behind a reply may end before it is done: the isolate goes on without it.
+#[test]
+fn what_nobody_stores_is_not_stored_once_a_newer_write_is_brought() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(8_000);
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    stage.wait(20_000);
+    assert_eq!(stage.look(&here), Ok(3));
+    stage.wait(10_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+#[test]
+fn what_nobody_stores_is_stored_by_the_next_look_and_what_is_built_on_it_knows() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(15_000);
+    stage.kv.order("put session:", Ordered::Takes(9_000));
+    assert_eq!(stage.look(&here), Ok(2));
+    stage.wait(1_000);
+    stage.kv.order("put session:", Ordered::Takes(100));
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    stage.wait(40_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}

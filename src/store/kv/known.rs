@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::puts::{Puts, Step};
+use super::puts::{Care, Puts, Step};
 use super::write::{CARRIED_FOR, Write, Written};
 use crate::{KvFailure, Record, RecordKey};
 
@@ -270,16 +270,18 @@ impl Known {
         number
     }
 
-    /// Has the newest stored once more, unless it is another by now, or is on its way.
+    /// Has the newest stored late, or once more, unless it is another by now, or is on its way.
     pub(super) fn store_late(&mut self, key: &RecordKey, written: &Written, now: u64) -> Option<u64> {
         let entry = self.entry(key)?;
+        let is_forgotten = entry.puts.care(written.write.nonce, now) == Care::Forgotten;
         let is_done = entry.puts.has_accepted(written.write.nonce) || entry.puts.is_busy(now);
-        (entry.is_at(&written.write) && !is_done).then(|| self.wait_for(key, written, now))
+        let is_due = is_forgotten || !is_done;
+        (entry.is_at(&written.write) && is_due).then(|| self.wait_for(key, written, now))
     }
 
-    /// The write that waits to be stored: whoever looked after it may be gone.
-    pub(super) fn waiting(&self, key: &RecordKey, now: u64) -> Option<u64> {
-        self.entry(key)?.puts.waiting(now)
+    /// Whether a write waits to be stored, and for whom.
+    pub(super) fn care(&self, key: &RecordKey, write: &Write, now: u64) -> Care {
+        self.entry(key).map_or(Care::NotDue, |entry| entry.puts.care(write.nonce, now))
     }
 
     /// Whether it is the last write that was made here.

@@ -90,6 +90,17 @@ pub(super) enum Step {
     },
 }
 
+/// Whether a write is still to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// It is, or not by this isolate, or not yet once more.
+    NotDue,
+    /// It waits by this number, and somebody looks after it, who may be gone at any moment.
+    Waits(u64),
+    /// It waits, and nobody looks after it any more.
+    Forgotten,
+}
+
 /// Which of its times a put is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -150,12 +161,15 @@ impl Puts {
         self.is_under_way(now) || self.waiting.as_ref().is_some_and(is_looked_after)
     }
 
-    /// The write that waits: one that is not stored yet, or that is to be stored once more and that nobody looks after.
-    pub(super) fn waiting(&self, now: u64) -> Option<u64> {
-        let waiting = self.waiting.as_ref()?;
+    /// Whether the write of this nonce waits to be stored, and for whom.
+    pub(super) fn care(&self, nonce: u32, now: u64) -> Care {
+        let Some(waiting) = self.waiting.as_ref().filter(|waiting| waiting.nonce == nonce) else { return Care::NotDue };
         let is_first = waiting.number > self.settled();
-        let is_due = waiting.again_at.is_some_and(|at| at <= now) && !self.is_busy(now);
-        (is_first || is_due).then_some(waiting.number)
+        match self.is_busy(now) {
+            true if is_first => Care::Waits(waiting.number),
+            false if is_first || waiting.again_at.is_some_and(|at| at <= now) => Care::Forgotten,
+            _ => Care::NotDue,
+        }
     }
 
     /// Whether it is to be kept in memory.

@@ -5,7 +5,8 @@ use super::carried::{self, Fate, News};
 use super::drive::NotStored;
 use super::known::{Entered, Head, Known, Trust};
 use super::marks::{self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, killed, name, predecessors, session};
-use super::write::{CARRIED_FOR, SHOWN_AFTER, Write, Written};
+use super::puts::Care;
+use super::write::{Write, Written};
 use super::{Kv, KvFailure, KvNamespace};
 use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Jar, Platform, Record, RecordKey, Store, Successor, Updated};
@@ -232,6 +233,37 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         Ok(Updated::Done)
     }
 
+    /// Has what a load found stored, where that is due and nobody looks after it.
+    async fn stored_late(&self, key: &RecordKey, live: Live) -> (Live, News) {
+        let now = self.now();
+        if !self.jar.as_ref().is_some_and(|jar| jar.has_reply()) {
+            return (live, News::Unless);
+        }
+        let found = &live.written.write;
+        let care = self.kv.known.borrow().care(key, found, now);
+        let is_due = match care {
+            Care::Waits(number) => {
+                self.behind(key, number, true).await;
+                false
+            }
+            Care::Forgotten => found.may_be_stored_late(now),
+            // KV has had its time.
+            Care::NotDue => found.is_late(now) && live.fate == Fate::Sent && !live.is_in_kv,
+        };
+        if !is_due {
+            return (live, News::Unless);
+        }
+        // The browser is told, for what is made from it meanwhile.
+        let mut write = found.clone();
+        write.again_at = Some(now);
+        let settles_at = write.settles_at(false, now);
+        let written = Rc::new(Written { write, record: live.written.record.clone() });
+        let number = self.kv.known.borrow_mut().store_late(key, &written, now);
+        let Some(number) = number else { return (live, News::Unless) };
+        self.behind(key, number, false).await;
+        (Live { written, settles_at, ..live }, News::Changed)
+    }
+
     /// Whether the reply may leave before its write is stored: the browser has all of it.
     fn may_leave_before(&self, key: &RecordKey, written: &Written) -> bool {
         let jar = self.jar.as_ref().filter(|jar| jar.has_reply());
@@ -336,30 +368,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             self.withdraw(key);
             return Ok(None);
         }
-        let now = self.now();
-        let has_reply = self.jar.as_ref().is_some_and(|jar| jar.has_reply());
-        // Whoever looks after a write that waits may be gone.
-        let waiting = self.kv.known.borrow().waiting(key, now).filter(|_| has_reply);
-        if let Some(number) = waiting {
-            self.behind(key, number, true).await;
-        }
-        let is_late = (SHOWN_AFTER..CARRIED_FOR).contains(&live.written.write.age(now));
-        if !(has_reply && is_late && live.fate == Fate::Sent && !live.is_in_kv) {
-            self.shows(key, live, News::Unless)?;
-            return Ok(Some(record));
-        }
-        // KV has had its time: it is stored once more, which the browser is told, for what is made from it meanwhile.
-        let mut write = live.written.write.clone();
-        write.again_at = Some(now);
-        let settles_at = write.settles_at(false, now);
-        let written = Rc::new(Written { write, record: live.written.record.clone() });
-        let number = self.kv.known.borrow_mut().store_late(key, &written, now);
-        let Some(number) = number else {
-            self.shows(key, live, News::Unless)?;
-            return Ok(Some(record));
-        };
-        self.behind(key, number, false).await;
-        self.shows(key, Live { written, settles_at, ..live }, News::Changed)?;
+        let (live, news) = self.stored_late(key, live).await;
+        self.shows(key, live, news)?;
         Ok(Some(record))
     }
 

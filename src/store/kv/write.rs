@@ -40,7 +40,11 @@ const WORD: &str = "writes";
 pub(super) const CARRIED_FOR: u64 = 90_000;
 
 /// What a browser carries and KV does not show after so many milliseconds is stored once more.
-pub(super) const SHOWN_AFTER: u64 = 35_000;
+const SHOWN_AFTER: u64 = 35_000;
+
+/// After so many milliseconds it is not stored any more. What is built on it while that is under way has to know of it, so the
+/// browser must carry the news for long enough: until it has arrived, by clocks that differ.
+const STORED_UNTIL: u64 = 70_000;
 
 /// For how many milliseconds after it was made, or after the time for once more, a write may arrive in KV: it is tried for
 /// 4.5 seconds, and a put takes two.
@@ -132,10 +136,20 @@ impl Write {
         if self.again_at.is_none() && is_in_kv {
             return self.time;
         }
-        let is_late = !is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&self.age(now));
+        let may_be_late = !is_in_kv && (SHOWN_AFTER..CARRIED_FOR).contains(&self.age(now));
         // Another isolate that is brought it may store it just now.
-        let last = if is_late { now } else { self.again_at.unwrap_or(self.time) };
+        let last = if may_be_late { now } else { self.again_at.unwrap_or(self.time) };
         last.saturating_add(ARRIVES_WITHIN)
+    }
+
+    /// Whether KV has had its time to show it, so that who is brought it and does not find it there stores it once more.
+    pub(super) fn is_late(&self, now: u64) -> bool {
+        self.age(now) >= SHOWN_AFTER && self.may_be_stored_late(now)
+    }
+
+    /// Whether what is built on it meanwhile would learn of it.
+    pub(super) fn may_be_stored_late(&self, now: u64) -> bool {
+        self.age(now) < STORED_UNTIL
     }
 
     /// For how many milliseconds it has been there. A clock that was a little ahead of ours counts as ours.

@@ -254,6 +254,11 @@ impl World {
         self.logged_in_twice.set(self.logged_in_twice.get() | (self.logins.get() > 1));
         let isolate = self.isolate(place);
         self.tell(format!("request {number}: {act:?} in isolate {} at place {place}", isolate.number));
+        // Others meet it from now on, whenever it is answered.
+        if act == Act::Write || self.may_store_once_more(sent) {
+            let span = Span { write: number, isolate: isolate.number, sent, learned: u64::MAX };
+            self.spans.borrow_mut().push(span);
+        }
         isolate.busy.set(isolate.busy.get() + 1);
         isolate.used.set(sent);
         let patience = if self.one_in(self.conditions.aborts) { self.random.below(400) } else { 60_000 };
@@ -263,10 +268,6 @@ impl World {
             self.is_disturbed.set(true);
             (0, State::new(), Vec::new())
         });
-        if act == Act::Write || self.may_store_once_more(sent) {
-            let span = Span { write: number, isolate: isolate.number, sent, learned: u64::MAX };
-            self.spans.borrow_mut().push(span);
-        }
         self.tell(format!("request {number}: {status}, saw {state:?}"));
         let is_late = self.tally.get().late > 0;
         let (young, old): (State, State) =

@@ -223,7 +223,7 @@ test-worker: build $(ROUTES) $(EXAMPLES) .dev.vars
 	@echo '==> the Worker, in workerd'
 	cargo test --all-features --lib
 	@# Most of them wait: for a second to pass, or for a fault.
-	cargo test --no-default-features --test worker -- --test-threads=5
+	cargo test --no-default-features --test worker -- --test-threads=7
 
 # `make new` for each store, and the test of each Worker that it makes.
 test-new: $(TOOLS)

@@ -106,7 +106,7 @@ const mutants = [
   ["what is built on a write that is under way is stored once more", "src/store/kv/puts.rs", "            again_at: written.write.again_at.filter(|at| *at > now),", "            again_at: None,", "simulation", "stored_once_more"],
   ["what browsers carry and KV does not show is stored", "src/store/kv/visit.rs", "Care::NotDue => found.is_late(now) &&", "Care::NotDue => false && found.is_late(now) &&", "simulation", "whose_isolate_died"],
   ["not where the news of it would come too late", "src/store/kv/write.rs", "self.age(now) < STORED_UNTIL", "self.age(now) < CARRIED_FOR", "simulation", "not_carried_for_long"],
-  ["what nobody looks after is stored by the next look", "src/store/kv/visit.rs", "Care::Forgotten => found.may_be_stored_late(now),", "Care::Forgotten => false,", "simulation", "is_stored_if_it_is_shown|what_nobody_stores"],
+  ["what nobody looks after is stored by the next look", "src/store/kv/visit.rs", "Care::Forgotten => found.may_be_stored_late(now),", "Care::Forgotten => false,", "simulation", "what_nobody_stores"],
   ["but not if it is not the newest", "src/store/kv/puts.rs", ".filter(|waiting| waiting.nonce == nonce)", "", "simulation", "what_nobody_stores"],
   ["an isolate loses no update", "src/store/kv/known.rs", "            Some(known) if !is_made_from(known) => return Entered::Stale,\n", "", "simulation", "meet_in_one_isolate"],
   ["also where more are made than a record names", "src/store/kv/known.rs", "entry.is_at(write) && entry.past.contains(&other.nonce)", "entry.is_at(write) && entry.past.len() > 9999", "simulation", "no_more_than_a_write_a_second"],

@@ -678,15 +678,32 @@ fn what_nobody_stores_is_not_stored_once_a_newer_write_is_brought() {
     stage.wait(8_000);
     assert_eq!(stage.count(&elsewhere), Ok(3));
     stage.wait(20_000);
+    let before = stage.kv.written();
     assert_eq!(stage.look(&here), Ok(3));
     stage.wait(10_000);
+    assert_eq!(stage.kv.written(), before);
     stage.kv.come_to_rest();
     stage.wait(60_000);
     assert_eq!(stage.id_alone(2), Ok(3));
 }
 
 #[test]
-fn what_nobody_stores_is_stored_by_the_next_look_and_what_is_built_on_it_knows() {
+fn what_nobody_stores_is_stored_by_the_next_look() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(15_000);
+    assert_eq!(stage.kv.written(), 1);
+    assert_eq!(stage.look(&here), Ok(2));
+    stage.wait(2_000);
+    assert_eq!(stage.kv.written(), 2);
+}
+
+#[test]
+fn what_is_built_on_it_meanwhile_knows_of_that() {
     let stage = Stage::new();
     let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
     stage.count(&here).unwrap();

@@ -44,7 +44,7 @@ help:
 	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1|object choose'
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
-	@echo 'make deploy   deploy, then migrate D1; SECRETS_FILE=path the first time (docs/deploy.md)'
+	@echo 'make deploy   migrate D1, then deploy; SECRETS_FILE=path the first time (docs/deploy.md)'
 	@echo 'make new      a Worker of your own: DIR=../my-worker says where, STORE=kv|d1|object its store, AXUM=1 for axum'
 	@echo 'make soak     sessions on KV, simulated a million times; half an hour, SEEDS=1000000 says how often'
 	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'

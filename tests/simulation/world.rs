@@ -350,10 +350,12 @@ impl World {
     fn is_hurried(&self) -> bool {
         let spans = self.spans.borrow();
         let mut settles_at = 0;
-        spans.windows(2).any(|two| {
-            let (before, span) = (&two[0], &two[1]);
+        (1..spans.len()).any(|number| {
+            let (before, span) = (&spans[number - 1], &spans[number]);
             settles_at = settles_at.max(before.sent + 7_000);
-            let again_at = if before.isolate == span.isolate { 0 } else { settles_at };
+            // What is built on two that met, in two isolates, is stored once more as well.
+            let is_elsewhere = |one: &Span| one.isolate != span.isolate && one.learned >= before.sent;
+            let again_at = if spans[..number].iter().any(is_elsewhere) { settles_at } else { 0 };
             if again_at > span.sent {
                 settles_at = again_at + 7_000;
             }

@@ -2,6 +2,7 @@ use std::rc::Rc;
 
 use crate::connection::Connection;
 use crate::cookie::{self, SignedId};
+use crate::cross_origin;
 use crate::{Jar, SessionParameters, Signer};
 
 /// What a session needs to know of a request.
@@ -25,6 +26,15 @@ pub struct Incoming<'a> {
     /// Whether there will be a reply that sets the cookies which the commit gives. A store may then finish a write behind
     /// the reply ([`Store::update_behind`](crate::Store::update_behind)); otherwise each commit waits for it.
     pub has_reply: bool,
+    /// The request's method. With one, a request that another site made a browser send is refused
+    /// ([`CrossOrigin`](crate::ErrorKind::CrossOrigin)), unless the method is `GET`, `HEAD` or `OPTIONS`.
+    pub method: Option<&'a str>,
+    /// Whether it opens a WebSocket: then it is judged whatever its method.
+    pub opens_socket: bool,
+    /// The `Sec-Fetch-Site` header.
+    pub fetch_site: Option<&'a str>,
+    /// The `Origin` header.
+    pub origin: Option<&'a str>,
 }
 
 impl<'a> Incoming<'a> {
@@ -52,6 +62,30 @@ impl<'a> Incoming<'a> {
         Self { url: url.into(), ..self }
     }
 
+    /// By this method, if it may not be made by other sites.
+    #[must_use]
+    pub fn method(self, method: impl Into<Option<&'a str>>) -> Self {
+        Self { method: method.into(), ..self }
+    }
+
+    /// Opens a WebSocket, or not.
+    #[must_use]
+    pub fn opens_socket(self, opens_socket: bool) -> Self {
+        Self { opens_socket, ..self }
+    }
+
+    /// With this `Sec-Fetch-Site` header, if there is one.
+    #[must_use]
+    pub fn fetch_site(self, fetch_site: impl Into<Option<&'a str>>) -> Self {
+        Self { fetch_site: fetch_site.into(), ..self }
+    }
+
+    /// With this `Origin` header, if there is one.
+    #[must_use]
+    pub fn origin(self, origin: impl Into<Option<&'a str>>) -> Self {
+        Self { origin: origin.into(), ..self }
+    }
+
     /// Answered by a reply that sets the cookies which the commit gives.
     #[must_use]
     pub fn with_reply(self) -> Self {
@@ -67,6 +101,8 @@ pub(crate) struct Arrival {
     pub(crate) has_cookie: bool,
     /// Whether the visitor's browser was told of an expiry a moment ago, and has a dead cookie all the same.
     pub(crate) was_told: bool,
+    /// The origin that made the visitor's browser send it, if that is another site's.
+    pub(crate) elsewhere: Option<String>,
     pub(crate) ip: Option<String>,
     url: Option<String>,
     /// What its browser keeps for the store.
@@ -83,6 +119,8 @@ impl Arrival {
             has_cookie,
             was_told: !(parameters.ignore_expiry && parameters.ignore_change_ip)
                 && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
+            elsewhere: cross_origin::is_from_elsewhere(incoming, &parameters.trusted_origins)
+                .then(|| incoming.origin.unwrap_or("an origin that the browser does not name").to_owned()),
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),
             jar,

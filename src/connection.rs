@@ -38,10 +38,15 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// The host in what follows a URL's `://`, without a user and a port.
-fn host_of(rest: &str) -> &str {
+/// The host and port in what follows a URL's `://`, without a user.
+pub(crate) fn authority_of(rest: &str) -> &str {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let authority = authority.rsplit('@').next().unwrap_or(authority);
+    authority.rsplit('@').next().unwrap_or(authority)
+}
+
+/// The same without a port.
+fn host_of(rest: &str) -> &str {
+    let authority = authority_of(rest);
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => host,
         _ => authority,

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The session ended while the request was under way, so its changes are lost.
     Ended,
+    /// Another site made the visitor's browser send the request, which therefore reached no session.
+    CrossOrigin,
     /// A handler ran a second handler on its own session; the two could only race each other.
     Nested,
 }
@@ -56,6 +58,7 @@ impl ErrorKind {
             Self::Unserializable => "unserializable",
             Self::TooLarge => "too_large",
             Self::Ended => "ended",
+            Self::CrossOrigin => "cross_origin",
             Self::Nested => "nested",
         }
     }
@@ -106,6 +109,15 @@ impl Error {
         Self::of(ErrorKind::Unserializable, &message)
     }
 
+    /// When another site made a visitor's browser send the request.
+    pub(crate) fn cross_origin(origin: &str) -> Self {
+        let message = format_args!(
+            "a page of another site sent this request: {origin}; if it may, name it in `trusted_origins`, or let the route be \
+             asked from anywhere"
+        );
+        Self::of(ErrorKind::CrossOrigin, &message)
+    }
+
     /// When other requests keep winning.
     pub(crate) fn contended() -> Self {
         Self::of(ErrorKind::Contended, &"other requests on the same session were faster")
@@ -147,12 +159,13 @@ impl Error {
     }
 
     /// The status that a reply should carry: 503 when the same request may work a moment later,
-    /// 401 when the session has ended, 500 when somebody has to repair something first.
+    /// 401 when the session has ended, 403 when another site sent the request, 500 when somebody has to repair something first.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.kind {
             ErrorKind::Unavailable | ErrorKind::Contended | ErrorKind::Duplicate => 503,
             ErrorKind::Ended => 401,
+            ErrorKind::CrossOrigin => 403,
             ErrorKind::Misconfigured
             | ErrorKind::Unreadable
             | ErrorKind::Unserializable

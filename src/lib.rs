@@ -61,6 +61,7 @@ mod backing;
 mod caching;
 mod connection;
 pub mod cookie;
+mod cross_origin;
 mod error;
 mod hex;
 mod id;
@@ -106,5 +107,5 @@ pub use self::worker::{
     platform::WorkerPlatform,
     request::HttpRequest,
     response::{HttpResponse, SessionHeaders},
-    serve::{serve, serve_with},
+    serve::{serve, serve_from_anywhere, serve_with},
 };

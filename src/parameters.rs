@@ -62,6 +62,10 @@ pub struct SessionParameters {
     /// The most bytes that a session's data may have as JSON. Default 262144, 256 KiB. A save of more is a 500, and the
     /// stored data stays. At most what the store can hold: 10000000 on KV, 1900000 on D1, 950000 on objects.
     pub max_data: u64,
+    /// The origins of other sites whose pages may send requests that change something, as
+    /// `["https://app.example.com"]`: each exactly as browsers write it, of any scheme, and never `null`. Default none. This
+    /// Worker's own origin need not be named.
+    pub trusted_origins: Vec<String>,
     /// The body of the 401. Default `Session expired`.
     pub expired_message: String,
     /// Whether replies have a `Server-Timing` header: what was done with the session and how long it
@@ -144,6 +148,7 @@ impl Default for SessionParameters {
             ignore_expiry: true,
             ignore_change_ip: true,
             max_data: 256 * 1024,
+            trusted_origins: Vec::new(),
             expired_message: "Session expired".to_owned(),
             server_timing: false,
             store: StoreKind::Kv,
@@ -166,7 +171,10 @@ impl SessionParameters {
                     Value::String(text) => Setting::Text(text),
                     Value::Bool(flag) => Setting::Flag(flag),
                     Value::Number(number) => Setting::Number(number.as_f64().unwrap_or(f64::NAN)),
-                    other => Setting::Other(other.to_string()),
+                    other => match texts(&other) {
+                        Some(texts) => Setting::Texts(texts),
+                        None => Setting::Other(other.to_string()),
+                    },
                 };
                 (name, setting)
             })),
@@ -203,6 +211,9 @@ impl SessionParameters {
             "ignore_expiry" => self.ignore_expiry = given.flag()?,
             "ignore_change_ip" => self.ignore_change_ip = given.flag()?,
             "max_data" => self.max_data = given.whole("a whole number of bytes, without quotes")?,
+            "trusted_origins" => {
+                self.trusted_origins = given.texts("a list of origins, as in [\"https://example.com\"]")?
+            }
             "expired_message" => self.expired_message = given.text()?,
             "server_timing" => self.server_timing = given.flag()?,
             "store" => self.store = given.store()?,
@@ -248,6 +259,12 @@ impl SessionParameters {
         {
             return refuse(format_args!(
                 "`cookie_domain` must be a domain name, as in \"example.com\"; leave it out for this host only"
+            ));
+        }
+        if let Some(origin) = self.trusted_origins.iter().find(|origin| !is_origin(origin)) {
+            return refuse(format_args!(
+                "`trusted_origins` has {origin:?}, and must have origins as browsers write them: in lower case, with a scheme and \
+                 without a path, as in \"https://app.example.com\""
             ));
         }
         if self.samesite == SameSite::None && !self.secure {
@@ -326,7 +343,8 @@ impl SessionParameters {
 }
 
 const NAMES: &str = "absolute_timeout, cookie_domain, cookie_name, cookie_path, expired_message, httponly, \
-     ignore_change_ip, ignore_expiry, max_data, persistent, samesite, secure, server_timing, store, timeout, touch_after";
+     ignore_change_ip, ignore_expiry, max_data, persistent, samesite, secure, server_timing, store, timeout, \
+     touch_after, trusted_origins";
 
 const SECONDS: &str = "a whole number of seconds, without quotes";
 
@@ -335,6 +353,7 @@ pub(crate) enum Setting {
     Text(String),
     Flag(bool),
     Number(f64),
+    Texts(Vec<String>),
     /// Anything else, as JSON: nothing that a parameter can be.
     Other(String),
 }
@@ -345,9 +364,15 @@ impl fmt::Display for Setting {
             Self::Text(text) => write!(formatter, "\"{text}\""),
             Self::Flag(flag) => write!(formatter, "{flag}"),
             Self::Number(number) => write!(formatter, "{number}"),
+            Self::Texts(texts) => write!(formatter, "{texts:?}"),
             Self::Other(json) => formatter.write_str(json),
         }
     }
+}
+
+/// The texts in a list that has nothing else.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 /// One entry of the table, to be read as what its name asks for.
@@ -361,6 +386,13 @@ impl Given<'_> {
         match self.setting {
             Setting::Text(text) => Ok(text),
             _ => self.refuse("a text"),
+        }
+    }
+
+    fn texts(self, wanted: &str) -> Result<Vec<String>, Error> {
+        match self.setting {
+            Setting::Texts(texts) => Ok(texts),
+            _ => self.refuse(wanted),
         }
     }
 
@@ -417,6 +449,17 @@ fn is_attribute(text: &str) -> bool {
     text.len() <= LONGEST_ATTRIBUTE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';')
 }
 
+/// Scheme, host and perhaps a port, as a browser serializes them (HTML Standard, "serialization of an origin").
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    let is_host = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/?#@\\,".contains(&byte);
+    scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(is_scheme)
+        && !host.is_empty()
+        && host.bytes().all(is_host)
+}
+
 fn is_domain(text: &str) -> bool {
     let name = text.strip_prefix('.').unwrap_or(text);
     name.len() <= 253
@@ -456,6 +499,7 @@ mod tests {
             "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
             "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
             "ignore_expiry": false, "ignore_change_ip": false, "max_data": 1000, "expired_message": "Bye",
+            "trusted_origins": ["https://a.example", "capacitor://localhost", "http://[::1]:8080"],
             "server_timing": true, "store": "d1",
         }));
         assert_eq!(
@@ -475,6 +519,9 @@ mod tests {
                 ignore_change_ip: false,
                 max_data: 1000,
                 expired_message: "Bye".to_owned(),
+                trusted_origins: ["https://a.example", "capacitor://localhost", "http://[::1]:8080"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 server_timing: true,
                 store: StoreKind::D1,
             }
@@ -529,6 +576,13 @@ mod tests {
             (json!({"cookie_name": "__Host-Http-x", "cookie_path": "/app"}), "prefix __Host- needs"),
             (json!({"cookie_name": "__Http-x", "httponly": false}), "prefix __Http- needs `httponly = true`"),
             (json!({"cookie_name": "__http-x", "secure": false}), "prefix __Http- needs `secure = true`"),
+            (json!({"trusted_origins": "https://a.example"}), "`trusted_origins` must be a list of origins"),
+            (json!({"trusted_origins": [1]}), "`trusted_origins` must be a list of origins"),
+            (json!({"trusted_origins": ["https://a.example", "null"]}), "`trusted_origins` has \"null\""),
+            (json!({"trusted_origins": ["https://A.example"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://a.example/"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["*"]}), "`trusted_origins` has"),
             (json!({"max_data": 0}), "`max_data` must be at least 1 byte"),
             (json!({"max_data": "1MB"}), "`max_data` must be a whole number of bytes"),
         ] {

@@ -1,6 +1,6 @@
 use crate::{Error, ErrorKind};
 
-/// A reply that the session layer gives in the handler's place: 401, 503 or 500.
+/// A reply that the session layer gives in the handler's place: 401, 403, 503 or 500.
 ///
 /// With `serve_with` a function of yours makes another reply of it: a page, JSON or a redirect to the login. The reason
 /// is in the log already; it may name tables and bindings, and is not for visitors.
@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind};
 pub struct Refusal {
     /// `Ended` with 401; otherwise what went wrong.
     pub kind: ErrorKind,
-    /// 401 for a session that has expired or ended, 503 if the same request may work a moment later, 500 if somebody
+    /// 401 for a session that has expired or ended, 403 for a request that another site made the browser send, 503 if the same request may work a moment later, 500 if somebody
     /// has to repair something first.
     pub status: u16,
     /// What visitors are told: `expired_message`, or a sentence of ours.
@@ -31,6 +31,7 @@ impl From<&Error> for Refusal {
         let status = error.status();
         let (text, retry_after) = match status {
             401 => ("Session expired", None),
+            403 => ("Another site sent this request, so nothing was done. Please go back and try again here.\n", None),
             503 => ("Service unavailable. Please try again in a moment.\n", Some(1)),
             _ => ("This service is out of order. Its operator finds the reason in its log.\n", None),
         };
@@ -49,6 +50,7 @@ mod tests {
             (ErrorKind::Contended, 503, Some(1)),
             (ErrorKind::Misconfigured, 500, None),
             (ErrorKind::Ended, 401, None),
+            (ErrorKind::CrossOrigin, 403, None),
         ] {
             let refusal = Refusal::from(&Error::new(kind, "the secret table"));
             assert_eq!((refusal.kind, refusal.status, refusal.retry_after), (kind, status, retry_after));

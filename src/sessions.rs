@@ -144,6 +144,8 @@ impl Sessions {
     ///   stays as it is. The record is untouched, unless the store did what it was asked and only its answer was lost:
     ///   a change of id may then have ended the visitor's id without telling the new one, which is logged.
     /// - `Unserializable` and `TooLarge` when the data cannot be stored; the record is untouched.
+    /// - `CrossOrigin` when another site made the visitor's browser send the request, if the
+    ///   [method](Incoming::method) is known.
     /// - `Nested` when a handler makes this call for the request that it is answering.
     ///
     /// Cookies that are forged, expired, or lead to a record that cannot be read are *not* errors: their visitors get a
@@ -160,6 +162,7 @@ impl Sessions {
         let mut stopwatch = Stopwatch::started(&*self.shared.platform, self.parameters().server_timing);
         let mut timing = Timing::default();
         let arrival = self.arrival(incoming)?;
+        self.check_site(&arrival)?;
         let mut session = match self.open_for::<T>(&arrival).await? {
             Opened::Session(session) => session,
             Opened::Expired { message, set_cookie } => return Ok(Outcome::Expired { message, set_cookie }),
@@ -219,6 +222,7 @@ impl Sessions {
     /// # Errors
     ///
     /// - `Unavailable` when the store failed.
+    /// - `CrossOrigin`, as for [`run`](Self::run).
     /// - `Nested` when a handler makes this call for the request that it is answering.
     ///
     /// A cookie that is forged or expired is *not* an error, as for [`run`](Self::run).
@@ -227,6 +231,7 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
     {
         let arrival = self.arrival(incoming)?;
+        self.check_site(&arrival)?;
         self.open_for(&arrival).await
     }
 
@@ -312,6 +317,11 @@ impl Sessions {
         let arrival = Arrival::of(incoming, self.parameters(), &self.shared.signer, self.shared.jar(incoming));
         self.shared.nesting.check(&arrival)?;
         Ok(Rc::new(arrival))
+    }
+
+    /// Refuses a request that another site made the visitor's browser send.
+    pub(crate) fn check_site(&self, arrival: &Arrival) -> Result<(), Error> {
+        arrival.elsewhere.as_ref().map_or(Ok(()), |origin| Err(Error::cross_origin(origin)))
     }
 
     /// The first live session that the cookies lead to, or a new one in memory.

@@ -39,7 +39,7 @@ mod settle;
 mod slot;
 mod stack;
 
-pub use extractor::Session;
+pub use extractor::{FromAnywhere, Session};
 pub use headers::response;
 pub use layer::{SessionLayer, SessionService};
 pub use replay::REPLAY_LIMIT;

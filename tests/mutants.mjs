@@ -44,6 +44,14 @@ const mutants = [
   ["what runs again asks for the address too", "src/sessions.rs", "Loaded::Live(record) if !self.admits(&backing.arrival, &record) => Session::ended(&backing, None),", "", "cookies", "bound_to_another_address_meanwhile"],
   ["and so does an update", "src/session.rs", "if is_bound && newer.ip.is_some()", "if false && is_bound && newer.ip.is_some()", "cookies", "bound_to_another_address_meanwhile"],
   ["a store that fails is no empty session", "src/backing.rs", "            Err(error) => return Err(error),\n        };", "            Err(_) => return Ok(Loaded::Absent),\n        };", "explorer", "counts and looks, all lost"],
+  // Requests of other sites.
+  ["another site's post is refused", "src/cross_origin.rs", '(_, Some(site)) => !["same-origin", "none"].contains(&site),', "(_, Some(_)) => false,", "cross_origin", "is_refused_before"],
+  ["and where only the origin is known", "src/cross_origin.rs", "(Some(origin), None) => !is_of_host(origin, incoming.url),", "(Some(_), None) => false,", "axum", "a_socket_that_another_sites"],
+  ["a socket is no look", "src/cross_origin.rs", "if is_safe && !incoming.opens_socket {", "if is_safe {", "axum", "a_socket_that_another_sites"],
+  ["a look is never refused", "src/cross_origin.rs", '["GET", "HEAD", "OPTIONS"].contains(&method)', "false && method.is_empty()", "cross_origin", "its_link_is_followed"],
+  ["a trusted site's is not", "src/cross_origin.rs", "(Some(origin), _) if is_trusted(origin) => false,", "", "cross_origin", "a_trusted_sites_post"],
+  ["nor is a route's that says so", "src/tower/slot.rs", "if senders == Senders::ThisSite {", "if true {", "axum", "what_a_page_of_another_site"],
+  ["a session opened by halves is judged as well", "src/sessions.rs", "        self.check_site(&arrival)?;\n        self.open_for(&arrival).await", "        self.open_for(&arrival).await", "cross_origin", "is_refused_before"],
   // Saves.
   ["a save of a session that has ended says so", "src/session.rs", "Effect::Dropped => Err(Error::ended()),", "Effect::Dropped => Ok(()),", "saves", "says_ended_and_is_answered_401"],
   ["its 401 leaves the cookie alone", "src/sessions.rs", "ErrorKind::Ended => return Ok(self.ended()),", "ErrorKind::Ended => {\n                    let Opened::<T>::Expired { message, set_cookie } = self.expired(&arrival) else { continue };\n                    return Ok(Outcome::Expired { message, set_cookie });\n                }", "saves", "says_ended_and_is_answered_401"],

@@ -15,6 +15,7 @@ use super::slot::{Slot, Taken};
 use super::stack::Layered;
 #[cfg(target_family = "wasm")]
 use super::stack::is_within_a_layer;
+use crate::cross_origin::Senders;
 use crate::{Error, Record};
 
 /// A visitor's session, as an argument of a handler below a [`SessionLayer`](super::SessionLayer) for the same `T`.
@@ -30,7 +31,8 @@ use crate::{Error, Record};
 ///
 /// # Rejections
 ///
-/// 401 where the session has expired and the parameters ask to say so, 503 where the store failed, and 500 where there is
+/// 401 where the session has expired and the parameters ask to say so, 403 where a page of another site sent what is not for
+/// looking ([`FromAnywhere`] lets it), 503 where the store failed, and 500 where there is
 /// no layer for `T`, or somebody else holds the session. The layer makes the replies.
 pub struct Session<T> {
     slot: SendWrapper<Rc<Slot<T>>>,
@@ -162,7 +164,7 @@ fn never() -> ! {
 }
 
 impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
-    async fn extracted(parts: &mut Parts) -> Result<Taken<Self>, Error> {
+    async fn extracted(parts: &mut Parts, senders: Senders) -> Result<Taken<Self>, Error> {
         let Some(Handle { slot, run }) = parts.extensions.get::<Handle<T>>().cloned() else {
             let error = Error::misconfigured(format_args!(
                 "a handler asks for a Session<{name}>, and there is no SessionLayer::<{name}> around it",
@@ -175,22 +177,16 @@ impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
             }
             return Err(error);
         };
-        Ok(match SendFuture::new(slot.take(run)).await? {
+        Ok(match SendFuture::new(slot.take(run, senders)).await? {
             Taken::Session(session) => Taken::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) }),
             Taken::Expired { message } => Taken::Expired { message },
         })
     }
 }
 
-impl<S, T> FromRequestParts<S> for Session<T>
-where
-    S: Sync,
-    T: Default + Serialize + DeserializeOwned + Send + 'static,
-{
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
-        match Self::extracted(parts).await {
+impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
+    async fn or_rejected(parts: &mut Parts, senders: Senders) -> Result<Self, Response> {
+        match Self::extracted(parts, senders).await {
             Ok(Taken::Session(session)) => Ok(session),
             Ok(Taken::Expired { message }) => {
                 if let Some(Handle { slot, .. }) = parts.extensions.get::<Handle<T>>() {
@@ -203,6 +199,48 @@ where
     }
 }
 
+impl<S, T> FromRequestParts<S> for Session<T>
+where
+    S: Sync,
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
+        Self::or_rejected(parts, Senders::ThisSite).await
+    }
+}
+
+/// A [`Session`] for a route that pages of other sites may send to, as the return from a payment or a login elsewhere (OAuth's
+/// `form_post`, SAML): the handler has to see for itself who sent what.
+///
+/// ```
+/// use edge_session::tower::{FromAnywhere, Session};
+///
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Visit {
+///     paid: bool,
+/// }
+///
+/// async fn returned(FromAnywhere(mut session): FromAnywhere<Session<Visit>>) {
+///     session.paid = true;
+/// }
+/// ```
+#[derive(Debug)]
+pub struct FromAnywhere<S>(pub S);
+
+impl<S, T> FromRequestParts<S> for FromAnywhere<Session<T>>
+where
+    S: Sync,
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
+        Session::or_rejected(parts, Senders::AnySite).await.map(Self)
+    }
+}
+
 impl<S, T> OptionalFromRequestParts<S> for Session<T>
 where
     S: Sync,
@@ -211,7 +249,7 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Response> {
-        match Self::extracted(parts).await {
+        match Self::extracted(parts, Senders::ThisSite).await {
             Ok(Taken::Session(session)) => Ok(Some(session).filter(|session| session.record().is_some())),
             Ok(Taken::Expired { .. }) => Ok(None),
             Err(error) => Err(rejection::<T>(&error)),

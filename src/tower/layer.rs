@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use axum_core::extract::Request;
 use axum_core::response::Response;
-use http::header::COOKIE;
+use http::header::{COOKIE, UPGRADE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
@@ -69,7 +69,7 @@ impl<T> SessionLayer<T> {
         Self { sessions: SendWrapper(sessions), reply: Arc::new(refused), data: PhantomData }
     }
 
-    /// With replies of your own in place of our 401, 503 and 500. (A body that does not arrive as its length says is a plain
+    /// With replies of your own in place of our 401, 403, 503 and 500. (A body that does not arrive as its length says is a plain
     /// 400, as from axum's own extractors.)
     #[must_use]
     pub fn with_reply(self, reply: impl Fn(&Refusal) -> Response + Send + Sync + 'static) -> Self {
@@ -304,6 +304,14 @@ fn arrival(sessions: &Sessions, request: &Request) -> Result<Rc<Arrival>, Error>
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let url = request.uri().to_string();
     let cookie = cookies(request);
-    let incoming = Incoming::new().cookie(cookie.as_deref()).ip(header("CF-Connecting-IP")).url(&*url).with_reply();
+    let incoming = Incoming::new()
+        .cookie(cookie.as_deref())
+        .ip(header("CF-Connecting-IP"))
+        .url(&*url)
+        .with_reply()
+        .method(request.method().as_str())
+        .opens_socket(request.headers().contains_key(UPGRADE))
+        .fetch_site(header("Sec-Fetch-Site"))
+        .origin(header("Origin"));
     sessions.arrival(&incoming)
 }

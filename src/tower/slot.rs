@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::stack::{Layered, Neighbours, log};
 use crate::arrival::Arrival;
+use crate::cross_origin::Senders;
 use crate::timing::Stopwatch;
 use crate::{Effect, Error, ErrorKind, Opened, Session, Sessions, Timing};
 
@@ -69,8 +70,11 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
     }
 
     /// The session, loaded at its first use in a run. Work that went on from an earlier run gets none of a later one.
-    pub(super) async fn take(&self, run: u32) -> Result<Taken<Session<T>>, Error> {
+    pub(super) async fn take(&self, run: u32, senders: Senders) -> Result<Taken<Session<T>>, Error> {
         self.check_run(run)?;
+        if senders == Senders::ThisSite {
+            self.sessions.check_site(&self.arrival)?;
+        }
         let place = match self.replace(Place::Out) {
             Place::Unopened => {
                 // Another extractor may ask for it meanwhile, or this one be dropped.

@@ -118,8 +118,15 @@ fn setting(value: &JsValue) -> Setting {
         Setting::Flag(flag)
     } else if let Some(number) = value.as_f64() {
         Setting::Number(number)
+    } else if let Some(texts) = texts(value) {
+        Setting::Texts(texts)
     } else {
         let json = JSON::stringify(value).ok().and_then(|json| json.as_string());
         Setting::Other(json.unwrap_or_default())
     }
+}
+
+/// The texts in a list that has nothing else.
+fn texts(value: &JsValue) -> Option<Vec<String>> {
+    value.dyn_ref::<Array>()?.iter().map(|text| text.as_string()).collect()
 }

@@ -7,6 +7,7 @@ use super::platform::WorkerPlatform;
 use super::request::HttpRequest;
 use super::response::{HttpResponse, SessionHeaders, refused};
 use crate::connection::Connection;
+use crate::cross_origin::Senders;
 use crate::{Error, Incoming, Outcome, Platform, Refusal, Session, Sessions};
 
 /// Runs `handler` on the session of `request`, with the settings of the Worker's environment: the
@@ -107,6 +108,29 @@ where
     }
 }
 
+/// [`serve`] for a route that pages of other sites may send to, as the return from a payment or a login elsewhere (OAuth's
+/// `form_post`, SAML): the handler has to see for itself who sent what.
+///
+/// Whoever knows the origins names them in [`trusted_origins`](crate::SessionParameters::trusted_origins) instead.
+///
+/// # Errors
+///
+/// Those of `handler`, and no others.
+pub async fn serve_from_anywhere<T, R, E>(
+    request: &impl HttpRequest,
+    env: &Env,
+    handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+) -> Result<R, E>
+where
+    T: Default + Serialize + DeserializeOwned,
+    R: HttpResponse,
+{
+    match Sessions::from_env(env) {
+        Ok(sessions) => sessions.serve_from_anywhere(request, handler).await,
+        Err(error) => Ok(answered(&error, refused)),
+    }
+}
+
 impl Sessions {
     /// [`run`](Self::run) for a Worker's request. The handler's response leaves with the session's
     /// cookie, if there is one to set, and with `Cache-Control: private, no-store` and
@@ -116,7 +140,8 @@ impl Sessions {
     /// A failure of the session layer is no `Err`: `serve` logs it and replies 503 with
     /// `Retry-After`, or 500 if only the operator can repair it. The visitor's cookie stays as
     /// it is. If the session ended while the handler ran, and the handler returned the error of its `save`, the
-    /// reply is a 401.
+    /// reply is a 401. A request that another site made the visitor's browser send is answered 403 before the handler runs,
+    /// unless it is a `GET`, `HEAD` or `OPTIONS` that opens no WebSocket.
     ///
     /// # Errors
     ///
@@ -148,16 +173,51 @@ impl Sessions {
         T: Default + Serialize + DeserializeOwned,
         R: HttpResponse,
     {
+        self.serve_as(Senders::ThisSite, request, reply, handler).await
+    }
+
+    /// [`serve`](Self::serve), for a route that [pages of other sites](serve_from_anywhere) may send to.
+    ///
+    /// # Errors
+    ///
+    /// Those of `handler`, and no others.
+    pub async fn serve_from_anywhere<T, R, E>(
+        &self,
+        request: &impl HttpRequest,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<R, E>
+    where
+        T: Default + Serialize + DeserializeOwned,
+        R: HttpResponse,
+    {
+        self.serve_as(Senders::AnySite, request, refused, handler).await
+    }
+
+    async fn serve_as<T, R, E>(
+        &self,
+        senders: Senders,
+        request: &impl HttpRequest,
+        reply: impl FnOnce(&Refusal) -> R,
+        handler: impl AsyncFn(&mut Session<T>) -> Result<R, E>,
+    ) -> Result<R, E>
+    where
+        T: Default + Serialize + DeserializeOwned,
+        R: HttpResponse,
+    {
         let url = request.url();
         let headers = request.raw().headers();
-        let header = |name| headers.get(name).ok().flatten();
+        let header = |name: &str| headers.get(name).ok().flatten();
         let cookie = header("Cookie");
         // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
         let parameters = self.parameters();
         let asks_for_ip =
             !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
         let ip = if asks_for_ip { header("CF-Connecting-IP") } else { None };
-        let incoming = Incoming::new().cookie(cookie.as_deref()).ip(ip.as_deref()).url(&*url).with_reply();
+        let mut incoming = Incoming::new().cookie(cookie.as_deref()).ip(ip.as_deref()).url(&*url).with_reply();
+        let sent = (senders == Senders::ThisSite).then(|| Sent::of(request, header));
+        if let Some(sent) = &sent {
+            incoming = sent.added_to(incoming);
+        }
         match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = parameters.server_timing.then(|| timing.to_string());
@@ -172,6 +232,34 @@ impl Sessions {
             Ok(Outcome::Failed(error)) => Err(error),
             Err(error) => Ok(answered(&error, reply)),
         }
+    }
+}
+
+/// What tells of the site that a request was sent by.
+struct Sent {
+    method: String,
+    opens_socket: bool,
+    fetch_site: Option<String>,
+    origin: Option<String>,
+}
+
+impl Sent {
+    /// Asks a request that is safe for no more than it has to.
+    fn of(request: &impl HttpRequest, header: impl Fn(&str) -> Option<String>) -> Self {
+        let method = request.raw().method();
+        let opens_socket = method == "GET" && header("Upgrade").is_some();
+        let is_judged = opens_socket || method != "GET";
+        let judged = |name| if is_judged { header(name) } else { None };
+        let (fetch_site, origin) = (judged("Sec-Fetch-Site"), judged("Origin"));
+        Self { method, opens_socket, fetch_site, origin }
+    }
+
+    fn added_to<'a>(&'a self, incoming: Incoming<'a>) -> Incoming<'a> {
+        incoming
+            .method(&*self.method)
+            .opens_socket(self.opens_socket)
+            .fetch_site(self.fetch_site.as_deref())
+            .origin(self.origin.as_deref())
     }
 }
 

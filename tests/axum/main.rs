@@ -18,7 +18,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use edge_session::tower::{REPLAY_LIMIT, Session, SessionLayer};
+use edge_session::tower::{FromAnywhere, REPLAY_LIMIT, Session, SessionLayer};
 use edge_session::{Error, ErrorKind, Refusal};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,11 @@ async fn login(mut session: Session<Visit>) {
     session.cycle_id();
 }
 
+async fn returned(FromAnywhere(mut session): FromAnywhere<Session<Visit>>) -> String {
+    session.count += 1;
+    session.count.to_string()
+}
+
 async fn logout(mut session: Session<Visit>) {
     session.kill();
 }
@@ -83,10 +88,12 @@ fn router() -> Router {
         .route("/update", get(update))
         .route("/login", post(login))
         .route("/logout", post(logout))
+        .route("/free", post(|| async { "free" }))
         .route("/untouched", get(|| async { "untouched" }))
         .route("/500", get(|session| answer(StatusCode::INTERNAL_SERVER_ERROR, session)))
         .route("/404", get(|session| answer(StatusCode::NOT_FOUND, session)))
         .route("/forgets", get(|session: Session<Visit>| async { std::mem::forget(session) }))
+        .route("/returned", post(returned))
         .route("/twice", get(|_one: Session<Visit>, _other: Session<Visit>| async { "both" }))
 }
 
@@ -451,4 +458,45 @@ fn a_neighbours_cookie_of_whatever_bytes_hides_no_session() {
     let request = Request::builder().uri("https://example.com/count").header(header::COOKIE, cookie.as_bytes());
     let reply = send(&below(&rig), request.body(Body::empty()).unwrap());
     assert_eq!((reply.brief(), reply.header(header::SET_COOKIE)), ((200, "2"), None));
+}
+
+#[test]
+fn what_a_page_of_another_site_sends_is_refused_where_a_handler_asks_for_its_session() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let below = below(&rig);
+    let sent = |method, path: &str, site, origin: Option<&str>| {
+        let request = request(&visitor, method, path).header("sec-fetch-site", site);
+        let request = origin.into_iter().fold(request, |request, origin| request.header(header::ORIGIN, origin));
+        send(&below, request.body(Body::empty()).unwrap())
+    };
+    let reply = sent("POST", "/logout", "cross-site", Some("https://evil.example"));
+    assert_eq!(reply.status, 403, "{reply:?}");
+    assert_eq!(reply.header(header::SET_COOKIE), None);
+    assert_eq!(rig.store.calls(), "", "the store was not asked");
+    let log = rig.platform.logged();
+    assert!(
+        log.len() == 1 && log[0].starts_with("cross_origin: ") && log[0].contains("https://evil.example"),
+        "{log:?}"
+    );
+    assert_eq!(sent("POST", "/add", "same-site", None).status, 403);
+    // A route without a session is not judged, and a look never.
+    assert_eq!(sent("POST", "/free", "cross-site", None).brief(), (200, "free"));
+    assert_eq!(sent("GET", "/look", "cross-site", None).brief(), (200, "1"));
+    assert_eq!(sent("POST", "/returned", "cross-site", Some("null")).brief(), (200, "2"));
+    assert_eq!(sent("POST", "/logout", "same-origin", None).status, 200);
+    assert_eq!(stored(&rig, &visitor), None);
+}
+
+/// A page of another site can open one, and a socket can do everything.
+#[test]
+fn a_socket_that_another_sites_page_opens_is_refused() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let upgrade = request(&visitor, "GET", "/count").header(header::UPGRADE, "websocket");
+    let reply = send(&below(&rig), upgrade.header(header::ORIGIN, "https://evil.example").body(Body::empty()).unwrap());
+    assert_eq!(reply.status, 403);
+    let upgrade = request(&visitor, "GET", "/count").header(header::UPGRADE, "websocket");
+    let reply = send(&below(&rig), upgrade.header(header::ORIGIN, "https://example.com").body(Body::empty()).unwrap());
+    assert_eq!(reply.brief(), (200, "2"));
 }

@@ -112,3 +112,27 @@ fn a_reply_that_opens_a_socket_carries_the_cookie_and_the_socket() {
         assert_eq!(Visitor::with_cookie(line.split(';').next().unwrap()).count(worker), 2, "{path}");
     }
 }
+
+on_each_store! {
+    fn what_a_page_of_another_site_sends_is_a_403_and_the_session_is_as_it_was(store: Store) {
+        let worker = Worker::shared_routes(store);
+        let mut visitor = Visitor::default();
+        visitor.count(worker);
+        let from = |site, origin| vec![("Sec-Fetch-Site", site), ("Origin", origin)];
+        let evil = from("cross-site", "https://evil.example");
+        for (path, headers) in [("reset", &evil), ("reset", &vec![("Origin", "https://evil.example")])] {
+            let reply = visitor.ask_with(worker, "POST", path, headers);
+            let text = "Another site sent this request, so nothing was done. Please go back and try again here.\n";
+            assert_eq!(reply.brief(), (403, text));
+            assert_eq!((reply.set_cookie(), reply.header("cache-control")), (None, Some("private, no-store")));
+        }
+        assert!(worker.log().contains("cross_origin: "), "{}", worker.log());
+        let socket = visitor.ask_with(worker, "GET", "socket", &[&evil[..], &[("Upgrade", "websocket")]].concat());
+        assert_eq!(socket.status, 403);
+        assert_eq!(visitor.ask_with(worker, "POST", "returned", &evil).brief(), (200, "2"));
+        assert_eq!(visitor.ask_with(worker, "GET", "count", &evil).brief(), (200, "3"), "a link");
+        assert_eq!(visitor.ask_with(worker, "POST", "count", &from("same-origin", "null")).brief(), (200, "4"));
+        let own = worker.url.trim_end_matches('/').to_owned();
+        assert_eq!(visitor.ask_with(worker, "POST", "count", &[("Origin", &*own)]).brief(), (200, "5"));
+    }
+}

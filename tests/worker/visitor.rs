@@ -102,15 +102,27 @@ impl Visitor {
     }
 
     pub fn ask(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Reply {
-        self.send(worker, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.send(worker, method, path, body, &[]).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// A request with these headers.
+    pub fn ask_with(&mut self, worker: &Worker, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send(worker, method, path, b"", headers).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// `GET`, of a Worker that may be gone before it has answered.
     pub fn try_get(&mut self, worker: &Worker, path: &str) -> Option<Reply> {
-        self.send(worker, "GET", path, b"").ok()
+        self.send(worker, "GET", path, b"", &[]).ok()
     }
 
-    fn send(&mut self, worker: &Worker, method: &str, path: &str, body: &[u8]) -> Result<Reply, ureq::Error> {
+    fn send(
+        &mut self,
+        worker: &Worker,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        headers: &[(&str, &str)],
+    ) -> Result<Reply, ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -127,6 +139,9 @@ impl Visitor {
         }
         if let Some(ip) = self.ip {
             request = request.header("CF-Connecting-IP", ip);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         if !body.is_empty() {
             request = request.header("Content-Type", "application/x-www-form-urlencoded");

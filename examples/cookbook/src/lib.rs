@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 
-use edge_session::{D1Store, Platform, Session, SessionParameters, Sessions, Signer, WorkerPlatform};
+use edge_session::{D1Store, Session, SessionParameters, Sessions, Signer, WorkerPlatform};
 use serde::{Deserialize, Serialize};
 use worker::{Context, Env, FormEntry, Request, Response, Result, event};
 
@@ -14,12 +14,11 @@ struct Shop {
     #[serde(default)] // a field that was added when sessions were already stored
     basket: Vec<String>,
     message: Option<String>, // an Option needs no default: what is not stored is None
-    form_token: Option<String>,
 }
 
 impl Default for Shop {
     fn default() -> Self {
-        Self { count: 0, language: "zh".to_owned(), basket: Vec::new(), message: None, form_token: None }
+        Self { count: 0, language: "zh".to_owned(), basket: Vec::new(), message: None }
     }
 }
 
@@ -30,6 +29,7 @@ async fn deliver(_basket: &[String]) {}
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     match request.path().as_str() {
         "/remember" => return remember(&request, &env).await,
+        "/paid" => return paid(&request, &env).await,
         "/reports" => return shop_sessions(&env)?.serve(&request, report).await,
         _ => {}
     }
@@ -62,27 +62,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         }
         "/login" => {
             session.cycle_id();
-            session.form_token = None; // whoever knew the old id may know it
             session.message = Some("Welcome.".to_owned()); // for the next page
-            redirect_home(&request)
-        }
-        "/form" => {
-            let token = form_token(session)?;
-            Response::from_html(format!(
-                "<form method=post action=/language><input type=hidden name=token value={token}><input name=language></form>"
-            ))
-        }
-        "/language" => {
-            let form = request.clone()?.form_data().await?;
-            let (Some(FormEntry::Field(token)), Some(FormEntry::Field(language))) =
-                (form.get("token"), form.get("language"))
-            else {
-                return Response::error("token and language, please", 400);
-            };
-            if session.form_token.as_ref() != Some(&token) {
-                return Response::error("this form is out of date: load it again", 403);
-            }
-            session.language = language;
             redirect_home(&request)
         }
         _ => Response::error("not found", 404),
@@ -94,16 +74,25 @@ fn redirect_home(request: &Request) -> Result<Response> {
     Response::redirect_with_status(request.url()?.join("/")?, 303)
 }
 
-/// What this session's forms must bring along: made when a form first needs it.
-fn form_token(session: &mut Session<Shop>) -> Result<String> {
-    if let Some(token) = &session.form_token {
-        return Ok(token.clone());
-    }
-    let mut random = [0; 16];
-    WorkerPlatform.fill_random(&mut random)?;
-    let token = format!("{:032x}", u128::from_le_bytes(random));
-    session.form_token = Some(token.clone());
-    Ok(token)
+/// Another site's page sends this form: the payment's.
+async fn paid(request: &Request, env: &Env) -> Result<Response> {
+    edge_session::serve_from_anywhere(request, env, async |session: &mut Session<Shop>| {
+        let form = request.clone()?.form_data().await?;
+        let Some(FormEntry::Field(receipt)) = form.get("receipt") else {
+            return Response::error("receipt, please", 400);
+        };
+        if !is_signed_by_the_bank(&receipt) {
+            return Response::error("this is no receipt", 403);
+        }
+        session.message = Some("Thank you.".to_owned());
+        redirect_home(request)
+    })
+    .await
+}
+
+/// Stands for your own check of who sent it.
+fn is_signed_by_the_bank(receipt: &str) -> bool {
+    receipt.starts_with("signed:")
 }
 
 #[derive(Default, Serialize, Deserialize)]

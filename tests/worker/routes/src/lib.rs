@@ -74,6 +74,13 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/slow-reset" => slow_reset(request, env).await,
         "/swallow" => swallow(request, env).await,
         "/nan" => nan(request, env).await,
+        "/returned" => {
+            edge_session::serve_from_anywhere(request, env, async |session: &mut Session<Visit>| {
+                session.count = session.count.saturating_add(1);
+                Response::ok(session.count.to_string())
+            })
+            .await
+        }
         "/nested" => nested(request, env).await,
         "/public" => public(request, env).await,
         "/shop" => shop(request, env).await,

@@ -103,6 +103,8 @@ pub(crate) struct Arrival {
     pub(crate) was_told: bool,
     /// The origin that made the visitor's browser send it, if that is another site's.
     pub(crate) elsewhere: Option<String>,
+    /// When it came, in milliseconds since 1970 UTC.
+    pub(crate) began_at: u64,
     pub(crate) ip: Option<String>,
     url: Option<String>,
     /// What its browser keeps for the store.
@@ -110,7 +112,13 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn of(incoming: &Incoming<'_>, parameters: &SessionParameters, signer: &Signer, jar: Rc<Jar>) -> Self {
+    pub(crate) fn of(
+        incoming: &Incoming<'_>,
+        parameters: &SessionParameters,
+        signer: &Signer,
+        jar: Rc<Jar>,
+        began_at: u64,
+    ) -> Self {
         let name = &parameters.cookie_name;
         let presented = incoming.cookie.map(|header| cookie::read(header, name, signer));
         let has_cookie = presented.as_ref().is_some_and(|presented| *presented != cookie::Presented::Nothing);
@@ -121,6 +129,7 @@ impl Arrival {
                 && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
             elsewhere: cross_origin::is_from_elsewhere(incoming, &parameters.trusted_origins)
                 .then(|| incoming.origin.unwrap_or("an origin that the browser does not name").to_owned()),
+            began_at,
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),
             jar,

@@ -9,8 +9,12 @@ use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::{Sleep, random_pause};
-use crate::store::{Answer, AnyStore, RequestStore};
-use crate::{Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionParameters, Signer, Updated};
+use crate::sign_in::SignIn;
+use crate::store::{Answer, AnyStore, AnyUserStore, Claim, RequestStore};
+use crate::{
+    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer, Updated,
+    UserKey,
+};
 
 /// What sessions stand on, shared by all requests.
 pub(crate) struct Shared {
@@ -71,8 +75,8 @@ impl Deref for Backing {
 pub(crate) enum Loaded {
     /// A live record.
     Live(Record),
-    /// The id was changed a moment ago: a request of the same page is late.
-    Retired,
+    /// The id was changed a moment ago: a request of the same page is late. With what is kept for it.
+    Retired { kept: String },
     /// The id was changed long ago: who comes with it may be a thief, whose logout ends nothing.
     Former,
     /// No record, or one whose time is over.
@@ -117,7 +121,7 @@ impl Backing {
             Err(error) => return Err(error),
         };
         Ok(match &record.successor {
-            Some(successor) if now < successor.until => Loaded::Retired,
+            Some(successor) if now < successor.until => Loaded::Retired { kept: record.data },
             Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
             None => Loaded::Live(record),
@@ -149,6 +153,55 @@ impl Backing {
         moved: &mut Record,
     ) -> Result<Updated, Error> {
         self.within_deadline(self.store().change_id(from, retired, to, moved)).await
+    }
+
+    /// [`create`](Self::create), or [`change_id`](Self::change_id) from what is retired, by a sign-in: `Gone` also if the
+    /// user's sessions were ended since the request began.
+    pub(crate) async fn sign_in(
+        &self,
+        sign_in: &SignIn,
+        from: Option<(&RecordKey, &Record)>,
+        to: &RecordKey,
+        record: &mut Record,
+    ) -> Result<Updated, Error> {
+        let Some(users) = self.store().users() else {
+            return match from {
+                Some((from, retired)) => self.change_id(from, retired, to, record).await,
+                None => self.create(to, record).await.map(|()| Updated::Done),
+            };
+        };
+        let user = UserKey::of(&sign_in.user);
+        let claim = Claim::new(user, sign_in.handle.clone(), self.arrival.began_at);
+        let updated = match from {
+            Some((from, retired)) => users.change_id_for(&claim, from, retired, to, record),
+            None => users.create_for(&claim, to, record),
+        };
+        let updated = self.within_deadline(updated).await?;
+        if let (Updated::Done, Some(most)) = (updated, self.parameters.max_sessions.or(users.max_sessions())) {
+            // They are signed in; who has one too many is told so at the next sign-in.
+            if let Err(error) = self.within_deadline(users.end_oldest(&claim, most)).await {
+                let sentence = format_args!("the oldest sessions of {:?} were not ended: {error}", claim.user);
+                self.log(Event::OldestNotEnded, sentence);
+            }
+        }
+        Ok(updated)
+    }
+
+    fn users(&self) -> Result<&dyn AnyUserStore, Error> {
+        self.store().users().ok_or_else(|| {
+            Error::misconfigured(
+                "this store cannot list a user's sessions: use D1 or Durable Objects, or compare a part of the credential's hash \
+                 at each load (docs/cookbook.md)",
+            )
+        })
+    }
+
+    pub(crate) async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        self.within_deadline(self.users()?.list(user)).await
+    }
+
+    pub(crate) async fn end_all(&self, user: &UserKey, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        self.within_deadline(self.users()?.end_all(user, self.platform.milliseconds(), spared)).await
     }
 
     /// Deletes what is under `key`, and the session where it has moved to since this request looked, however often.

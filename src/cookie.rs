@@ -134,12 +134,12 @@ pub(crate) fn set(
     parameters: &SessionParameters,
     signer: &Signer,
     id: &SessionId,
-    lifetime: u64,
+    lifetime: Option<u64>,
     connection: &Connection<'_>,
 ) -> String {
     let mut header = format!("{}={}", parameters.cookie_name, signer.sign(&parameters.cookie_name, &id.expose()));
-    if parameters.persistent {
-        header += &format!("; Max-Age={lifetime}");
+    if let Some(seconds) = lifetime {
+        header += &format!("; Max-Age={seconds}");
     }
     header + &attributes(parameters, connection)
 }
@@ -224,7 +224,8 @@ mod tests {
 
     fn set_with(json: &str, connection: &Connection<'_>) -> String {
         let id = SessionId::from_verified(ID).unwrap();
-        let header = set(&parameters(json), &signer(), &id, 60, connection);
+        let parameters = parameters(json);
+        let header = set(&parameters, &signer(), &id, parameters.persistent.then_some(60), connection);
         let (value, attributes) = header.split_once("; ").unwrap();
         assert!(value.contains(&format!("={ID}.")), "{value}");
         attributes.to_owned()
@@ -234,7 +235,7 @@ mod tests {
     fn the_cookie_is_pinned() {
         let id = SessionId::from_verified(ID).unwrap();
         assert_eq!(
-            set(&SessionParameters::default(), &signer(), &id, 60, &SECURE),
+            set(&SessionParameters::default(), &signer(), &id, None, &SECURE),
             format!("webpy_session_id={ID}.{MAC}; HttpOnly; Path=/; Secure; SameSite=Lax")
         );
         assert_eq!(

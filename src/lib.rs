@@ -75,9 +75,11 @@ mod refusal;
 mod sealing;
 mod session;
 mod sessions;
+mod sign_in;
 mod signer;
 pub mod store;
 mod timing;
+mod users;
 
 #[cfg(feature = "axum")]
 pub mod tower;
@@ -94,9 +96,13 @@ pub use record::{Extensions, Record, Successor};
 pub use refusal::Refusal;
 pub use session::Session;
 pub use sessions::{Opened, Outcome, Sessions};
+pub use sign_in::{SessionHandle, UserKey};
 pub use signer::Signer;
-pub use store::{KvFailure, KvNamespace, KvStore, MemoryStore, RequestStore, Store, Swept, Updated};
+pub use store::{
+    Claim, KvFailure, KvNamespace, KvStore, MemoryStore, RequestStore, Store, Swept, Updated, UserStore, Users,
+};
 pub use timing::{Effect, Timing};
+pub use users::{UserSession, UserSessions};
 
 #[cfg(feature = "object")]
 pub use self::worker::object::{ObjectStore, SessionObject};

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     RetiredIdUsed,
     /// A note of use was not stored.
     TouchFailed,
+    /// A user has more sessions than they may.
+    OldestNotEnded,
     /// A visitor came with two live sessions.
     SeveralSessions,
     /// A cookie was set that the visitor's client drops.
@@ -43,6 +45,7 @@ impl Event {
             Self::IdUntold => "id_untold",
             Self::RetiredIdUsed => "retired_id_used",
             Self::TouchFailed => "touch_failed",
+            Self::OldestNotEnded => "oldest_not_ended",
             Self::SeveralSessions => "several_sessions",
             Self::CookieRefused => "cookie_refused",
             Self::WriteGivenUp => "write_given_up",

@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::sign_in::SignIn;
 use crate::{Error, Record};
 
 /// The settings of [`Sessions`](crate::Sessions): web.py's `session_parameters`, with web.py's names,
@@ -62,6 +63,9 @@ pub struct SessionParameters {
     /// The most bytes that a session's data may have as JSON. Default 262144, 256 KiB. A save of more is a 500, and the
     /// stored data stays. At most what the store can hold: 10000000 on KV, 1900000 on D1, 950000 on objects.
     pub max_data: u64,
+    /// How many sessions a user may have who is [signed in](crate::Session::sign_in): one more ends the oldest. Default as many as
+    /// the store holds, which is 32 on objects. KV does not count them.
+    pub max_sessions: Option<u64>,
     /// The origins of other sites whose pages may send requests that change something, as
     /// `["https://app.example.com"]`: each exactly as browsers write it, of any scheme, and never `null`. Default none. This
     /// Worker's own origin need not be named.
@@ -148,6 +152,7 @@ impl Default for SessionParameters {
             ignore_expiry: true,
             ignore_change_ip: true,
             max_data: 256 * 1024,
+            max_sessions: None,
             trusted_origins: Vec::new(),
             expired_message: "Session expired".to_owned(),
             server_timing: false,
@@ -211,6 +216,7 @@ impl SessionParameters {
             "ignore_expiry" => self.ignore_expiry = given.flag()?,
             "ignore_change_ip" => self.ignore_change_ip = given.flag()?,
             "max_data" => self.max_data = given.whole("a whole number of bytes, without quotes")?,
+            "max_sessions" => self.max_sessions = Some(given.whole("a whole number, without quotes")?),
             "trusted_origins" => {
                 self.trusted_origins = given.texts("a list of origins, as in [\"https://example.com\"]")?
             }
@@ -293,6 +299,9 @@ impl SessionParameters {
         if self.max_data == 0 {
             return refuse(format_args!("`max_data` must be at least 1 byte"));
         }
+        if self.max_sessions == Some(0) {
+            return refuse(format_args!("`max_sessions` must be at least 1"));
+        }
         if self.touch_after.is_some_and(|seconds| seconds >= self.timeout) {
             return refuse(format_args!(
                 "`touch_after` must be less than `timeout`, or a session in use would expire; leave it out for a tenth of `timeout`"
@@ -301,10 +310,22 @@ impl SessionParameters {
         Ok(())
     }
 
-    /// When a session that began and was used at these times ends.
-    pub(crate) fn expires_at(&self, created_at: u64, touched_at: u64) -> u64 {
-        let idle = self.idle_expires_at(touched_at);
-        self.absolute_expires_at(created_at).map_or(idle, |absolute| idle.min(absolute))
+    /// When a session that is used at this time ends if it is not used again: it says of itself when it began, or was signed
+    /// in.
+    pub(crate) fn expires_at(&self, record: &Record, touched_at: u64) -> u64 {
+        match (SignIn::of(record), self.absolute_end(record)) {
+            (Some(SignIn { lifetime: Some(_), .. }), Some(end)) => end,
+            (_, end) => end.unwrap_or(u64::MAX).min(self.idle_expires_at(touched_at)),
+        }
+    }
+
+    /// When a session ends in any case. A sign-in counts as a beginning (ASVS 5.0, 7.3.2).
+    pub(crate) fn absolute_end(&self, record: &Record) -> Option<u64> {
+        match SignIn::of(record) {
+            Some(SignIn { at, lifetime: Some(lifetime), .. }) => Some(at.saturating_add(lifetime)),
+            Some(SignIn { at, .. }) => self.absolute_expires_at(at),
+            None => self.absolute_expires_at(record.created_at),
+        }
     }
 
     /// When a session that was last used at this time ends, if it is not used again.
@@ -313,15 +334,15 @@ impl SessionParameters {
         touched_at.saturating_add(self.timeout)
     }
 
-    /// When a session that began at this time ends in any case.
+    /// When a session that began, or was signed in, at this time ends in any case.
     #[must_use]
     pub fn absolute_expires_at(&self, created_at: u64) -> Option<u64> {
         self.absolute_timeout.map(|seconds| created_at.saturating_add(seconds))
     }
 
     /// When a record ends if it is not used again: by the time stored in it, or by timeouts that were shortened since.
-    fn ends_at(&self, record: &Record) -> u64 {
-        self.expires_at(record.created_at, record.touched_at).min(record.expires_at)
+    pub(crate) fn ends_at(&self, record: &Record) -> u64 {
+        self.expires_at(record, record.touched_at).min(record.expires_at)
     }
 
     /// Whether a record has ended.
@@ -332,8 +353,11 @@ impl SessionParameters {
     /// Whether a note of use would lengthen the session by `touch_after`: since its use was last noted, or because
     /// `timeout` was raised.
     pub(crate) fn touch_is_due(&self, record: &Record, now: u64) -> bool {
-        let gained = self.expires_at(record.created_at, now).saturating_sub(self.ends_at(record));
-        gained >= self.touch_after.unwrap_or(self.timeout / 10).max(1)
+        let least = self.touch_after.unwrap_or(self.timeout / 10).max(1);
+        let gained = self.expires_at(record, now).saturating_sub(self.ends_at(record));
+        // Of one that lasts a fixed time the user is told when it was last used.
+        let is_fixed = SignIn::of(record).is_some_and(|sign_in| sign_in.lifetime.is_some());
+        gained >= least || is_fixed && now.saturating_sub(record.touched_at) >= least
     }
 
     /// Browsers compare the prefixes without regard to case (RFC 6265bis, section 5.7).
@@ -343,7 +367,7 @@ impl SessionParameters {
 }
 
 const NAMES: &str = "absolute_timeout, cookie_domain, cookie_name, cookie_path, expired_message, httponly, \
-     ignore_change_ip, ignore_expiry, max_data, persistent, samesite, secure, server_timing, store, timeout, \
+     ignore_change_ip, ignore_expiry, max_data, max_sessions, persistent, samesite, secure, server_timing, store, timeout, \
      touch_after, trusted_origins";
 
 const SECONDS: &str = "a whole number of seconds, without quotes";
@@ -498,7 +522,7 @@ mod tests {
             "cookie_name": "sid", "cookie_domain": "example.com", "cookie_path": "/app",
             "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
             "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
-            "ignore_expiry": false, "ignore_change_ip": false, "max_data": 1000, "expired_message": "Bye",
+            "ignore_expiry": false, "ignore_change_ip": false, "max_data": 1000, "max_sessions": 5, "expired_message": "Bye",
             "trusted_origins": ["https://a.example", "capacitor://localhost", "http://[::1]:8080"],
             "server_timing": true, "store": "d1",
         }));
@@ -518,6 +542,7 @@ mod tests {
                 ignore_expiry: false,
                 ignore_change_ip: false,
                 max_data: 1000,
+                max_sessions: Some(5),
                 expired_message: "Bye".to_owned(),
                 trusted_origins: ["https://a.example", "capacitor://localhost", "http://[::1]:8080"]
                     .map(str::to_owned)
@@ -583,6 +608,7 @@ mod tests {
             (json!({"trusted_origins": ["https://a.example/"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["https://"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["*"]}), "`trusted_origins` has"),
+            (json!({"max_sessions": 0}), "`max_sessions` must be at least 1"),
             (json!({"max_data": 0}), "`max_data` must be at least 1 byte"),
             (json!({"max_data": "1MB"}), "`max_data` must be a whole number of bytes"),
         ] {
@@ -607,9 +633,36 @@ mod tests {
     #[test]
     fn the_earlier_of_both_timeouts_ends_a_session() {
         let parameters = read(&json!({"timeout": 100, "absolute_timeout": 250})).unwrap();
-        assert_eq!(parameters.expires_at(1000, 1000), 1100);
-        assert_eq!(parameters.expires_at(1000, 1140), 1240);
-        assert_eq!(parameters.expires_at(1000, 1200), 1250);
+        let record = record(1000, 1100);
+        assert_eq!(parameters.expires_at(&record, 1000), 1100);
+        assert_eq!(parameters.expires_at(&record, 1140), 1240);
+        assert_eq!(parameters.expires_at(&record, 1200), 1250);
+    }
+
+    /// In the record's words: signed in a hundred seconds after it began.
+    fn signed_in(lifetime: Option<u64>) -> Record {
+        let handle = crate::SessionHandle::from_text("00112233445566ff").unwrap();
+        let sign_in = SignIn { user: "ada".to_owned(), at: 1100, lifetime, handle };
+        record(1100, 9000).with(|record| sign_in.note_in(&mut record.extensions).unwrap())
+    }
+
+    #[test]
+    fn after_a_sign_in_the_absolute_timeout_counts_from_it() {
+        let parameters = read(&json!({"timeout": 100, "absolute_timeout": 250})).unwrap();
+        assert_eq!(parameters.expires_at(&signed_in(None), 1300), 1350);
+        assert_eq!(parameters.absolute_end(&signed_in(None)), Some(1350));
+        assert_eq!(read(&json!({})).unwrap().absolute_end(&signed_in(None)), None);
+    }
+
+    #[test]
+    fn one_that_is_for_so_long_ends_by_neither_timeout_and_its_use_is_noted() {
+        for table in [json!({"timeout": 100, "absolute_timeout": 250}), json!({"timeout": 100})] {
+            let (parameters, record) = (read(&table).unwrap(), signed_in(Some(1000)));
+            assert_eq!(parameters.expires_at(&record, 1100), 2100);
+            assert!(!parameters.has_expired(&record, 2099) && parameters.has_expired(&record, 2100));
+            let due = (1100..3000).find(|&now| parameters.touch_is_due(&record, now));
+            assert_eq!(due, Some(1110));
+        }
     }
 
     fn record(touched_at: u64, expires_at: u64) -> Record {

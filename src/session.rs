@@ -1,7 +1,9 @@
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +12,8 @@ use crate::arrival::Arrival;
 use crate::backing::{ATTEMPTS, Backing, Loaded};
 use crate::cookie::SignedId;
 use crate::log::Event;
-use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionId, Successor, Updated};
+use crate::sign_in::{self, SignIn};
+use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
 
 /// One visitor's session during one request: the data, and what is to become of it.
 ///
@@ -28,6 +31,14 @@ pub struct Session<T> {
     data: T,
     state: State,
     intent: Intent,
+    /// Whose session it is, as the store has it.
+    signed_in: Option<SignIn>,
+    /// Who is to be signed in, with the next commit.
+    signing_in: Option<SignIn>,
+    /// The handle that it has when another user is signed in.
+    next_handle: OnceCell<SessionHandle>,
+    /// What its user is to know it by.
+    label: Option<String>,
     /// The data's JSON before its first mutable borrow since it was loaded or saved; `None` until then.
     unchanged: Option<String>,
     /// What of the visitor's cookies led to it, if one did.
@@ -51,8 +62,9 @@ enum State {
     New { presented: Option<RecordKey> },
     /// Loaded or created; `record` is what the store holds under `key`, as far as we know.
     Stored { id: SessionId, key: RecordKey, record: Record, cookie: Cookie },
-    /// The visitor's id was changed a moment ago. The data is made by `Default`, and nothing of it is stored.
-    Retired { key: RecordKey },
+    /// The visitor's id was changed a moment ago. The data is made by `Default`, and nothing of it is stored. `kept`: the data
+    /// from before a sign-in, for one that is sent twice.
+    Retired { key: RecordKey, kept: Option<String> },
     /// Ended, by this request or by another one: nothing will be stored any more. `key` is what it was known by, if it
     /// may have gone on under another one: a logout follows.
     Ended { key: Option<RecordKey> },
@@ -107,6 +119,9 @@ enum Asked {
 /// requests of one page may be late.
 const GRACE: u64 = 30;
 
+/// What a retired record has in place of data.
+const NOTHING: &str = "null";
+
 /// What a session is opened again by.
 pub(crate) struct Origin {
     pub(crate) backing: Rc<Backing>,
@@ -119,7 +134,12 @@ pub(crate) struct Origin {
 /// What the reply's cookie has to say.
 pub(crate) enum CookieChange<'a> {
     Keep,
-    Set { id: &'a SessionId, expires_at: u64 },
+    /// `is_kept`: also when the browser is closed, whatever the parameters say.
+    Set {
+        id: &'a SessionId,
+        expires_at: u64,
+        is_kept: bool,
+    },
     Expire,
 }
 
@@ -136,6 +156,42 @@ impl<T> Session<T> {
     #[doc(alias = "purge")]
     pub fn kill(&mut self) {
         self.intent = Intent::End;
+    }
+
+    /// [`kill`](Self::kill), for a session that was [signed in](Self::sign_in).
+    #[doc(alias = "log_out")]
+    #[doc(alias = "logout")]
+    pub fn sign_out(&mut self) {
+        self.kill();
+    }
+
+    /// Whose session it is: who was [signed in](Self::sign_in), by this request or before. `None` for a visitor who is not.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.sign_in_by_now().map(|sign_in| sign_in.user.as_str())
+    }
+
+    /// When its user was signed in, in seconds since 1970 UTC: for what asks for a password that was given a moment ago
+    /// (step-up, ASVS 5.0, 7.5.3).
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<u64> {
+        self.sign_in_by_now().map(|sign_in| sign_in.at)
+    }
+
+    /// What it is called in the list of its user's sessions, if it has one.
+    #[must_use]
+    pub fn handle(&self) -> Option<&SessionHandle> {
+        self.sign_in_by_now().map(|sign_in| &sign_in.handle)
+    }
+
+    fn sign_in_by_now(&self) -> Option<&SignIn> {
+        self.signing_in.as_ref().or(self.signed_in.as_ref()).filter(|_| self.intent != Intent::End)
+    }
+
+    /// What its user knows it by where it is listed, as the name of a browser: 128 bytes at most, the rest is cut off. It is
+    /// saved like a change of the data, and only of a session that is somebody's.
+    pub fn set_label(&mut self, label: impl Into<String>) {
+        self.label = Some(label.into());
     }
 
     /// Gives the session a new id and keeps its data: for every change of privilege, a login above all,
@@ -175,6 +231,72 @@ impl<T> Session<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Session<T> {
+    /// Signs a user in, after your own check of who they are: gives the session a new id, as [`cycle_id`](Self::cycle_id) does,
+    /// and makes it theirs. `user` is any text of 1 to 256 bytes by which your application knows them.
+    ///
+    /// From then on [`user`](Self::user) says who it is, `absolute_timeout` counts from now (ASVS 5.0, 7.3.2), and
+    /// [`Sessions::of`](crate::Sessions::of) lists and ends it. It takes effect when the handler has answered, or at
+    /// [`save`](Self::save). The data stays as it is: what belongs to another user is yours to take out.
+    ///
+    /// A form that is sent twice signs in twice. The second request comes with the id from before: it finds the data from before
+    /// the sign-in again, if that belonged to nobody and it calls this first, and is a session of its own.
+    ///
+    /// ```
+    /// # use edge_session::{Error, Session};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Visit { basket: Vec<String> }
+    /// # fn is_right(user: &str, password: &str) -> bool { true }
+    /// async fn log_in(session: &mut Session<Visit>, user: &str, password: &str) -> Result<&'static str, Error> {
+    ///     if !is_right(user, password) {
+    ///         return Ok("wrong user or password");
+    ///     }
+    ///     session.sign_in(user)?;
+    ///     Ok("welcome")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Unserializable` for a name that is empty or longer than 256 bytes, `Unavailable` without random bytes.
+    ///
+    /// That the user's sessions were all [ended](crate::UserSessions::end_all) since the request began is no error of this call,
+    /// but of the commit: `Ended`, a 401.
+    #[doc(alias = "log_in")]
+    #[doc(alias = "login")]
+    pub fn sign_in(&mut self, user: &str) -> Result<(), Error> {
+        let begun = self.begin_sign_in(user, None);
+        self.noted(begun)
+    }
+
+    /// [`sign_in`](Self::sign_in) for so long, in whole seconds, used or not, and also when the browser is closed: "remember me".
+    /// Neither `timeout` nor `absolute_timeout` ends it.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    pub fn sign_in_for(&mut self, user: &str, lifetime: Duration) -> Result<(), Error> {
+        let begun = self.begin_sign_in(user, Some(lifetime.as_secs().max(1)));
+        self.noted(begun)
+    }
+
+    fn begin_sign_in(&mut self, user: &str, lifetime: Option<u64>) -> Result<(), Error> {
+        SignIn::check(user)?;
+        if self.intent == Intent::End {
+            return Ok(());
+        }
+        if let State::Retired { kept, .. } = &mut self.state
+            && self.unchanged.is_none()
+            && let Some(kept) = kept.take()
+        {
+            self.data = serde_json::from_str(&kept).map_err(|error| Error::data_unreadable(&error))?;
+        }
+        // It stays the same session of the same user.
+        let handle = self.handle_for(user)?;
+        let at = self.backing.platform.now();
+        self.signing_in = Some(SignIn { user: user.to_owned(), at, lifetime, handle });
+        self.intent = Intent::NewId;
+        Ok(())
+    }
+
     /// Commits at once, for handlers with effects outside the session: what follows a successful `save`
     /// runs once. (On KV within one isolate: of requests that met in two, each may run it.)
     ///
@@ -291,18 +413,27 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.refused.retain(Error::is_held_elsewhere);
                 Ok(done)
             }
-            Err(error) => {
-                let error = error.traced();
-                self.refused.push(error.clone());
-                Err(error)
-            }
+            Err(error) => self.noted(Err(error)),
         }
+    }
+
+    /// Notes an error that the handler is given, by which it is known whether it was returned.
+    fn noted<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
+        result.map_err(|error| {
+            let error = error.traced();
+            self.refused.push(error.clone());
+            error
+        })
     }
 
     /// Stores what is due when the handler is done, and says what was done altogether.
     pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
         self.log_ignored();
-        self.commit(Asked::AtTheEnd).await?;
+        let effect = self.commit(Asked::AtTheEnd).await?;
+        // The reply says that they are signed in.
+        if effect == Effect::Dropped && self.signing_in.is_some() {
+            return Err(Error::ended());
+        }
         self.renew_cookie().await;
         Ok(())
     }
@@ -340,7 +471,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 let binds = ip.is_some() && record.ip.is_none();
                 let changed = changed?;
                 let moves = self.intent == Intent::NewId;
-                if changed.is_none() && !moves && !binds && !touch {
+                let words = self.words(&record.extensions)?;
+                let is_changed = changed.is_some() || words != record.extensions;
+                if !is_changed && !moves && !binds && !touch {
                     return Ok(Effect::Nothing);
                 }
                 let mut next = record.clone();
@@ -348,23 +481,27 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                     next.touched_at = now;
                     // Never shortened: a release with a longer timeout may answer beside this one, which goes by its own
                     // timeout in any case.
-                    next.expires_at = self.backing.parameters.expires_at(record.created_at, now).max(record.expires_at);
+                    next.expires_at = self.backing.parameters.expires_at(record, now).max(record.expires_at);
                 }
                 let key = key.clone();
-                if changed.is_none() && !moves && !binds {
+                if !is_changed && !moves && !binds {
                     return Ok(self.touch(&key, next, asked).await);
                 }
-                let is_changed = changed.is_some();
-                let next = Record {
+                let mut next = Record {
                     version: record.version.saturating_add(1),
                     nonce: self.backing.nonce()?,
                     ip: ip.cloned(),
+                    extensions: words,
                     data: match changed {
                         Some(data) => self.storable(data)?,
                         None => next.data,
                     },
                     ..next
                 };
+                if self.signing_in.is_some() {
+                    next.touched_at = now;
+                    next.expires_at = self.backing.parameters.expires_at(&next, now);
+                }
                 match (moves, is_changed) {
                     (true, _) => self.move_to_new_id(key, next).await,
                     (false, true) => self.replace(&key, next, asked).await,
@@ -373,7 +510,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             State::New { .. } | State::Retired { .. } | State::Ended { .. } => match changed? {
                 Some(data) => self.create(data, now).await,
-                None if asked == Asked::BySave => self.create(to_json(&self.data)?, now).await,
+                None if asked == Asked::BySave || self.signing_in.is_some() => {
+                    self.create(to_json(&self.data)?, now).await
+                }
                 None => Ok(Effect::Nothing),
             },
         }
@@ -388,9 +527,24 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         }
     }
 
+    /// What its record is to note beside its data: whose it is, and what it is called.
+    fn words(&self, before: &Extensions) -> Result<Extensions, Error> {
+        let mut words = before.clone();
+        if let Some(sign_in) = &self.signing_in {
+            if self.signed_in.as_ref().is_some_and(|before| before.user != sign_in.user) {
+                sign_in::set_label(&mut words, "")?;
+            }
+            sign_in.note_in(&mut words)?;
+        }
+        if let Some(label) = self.label.as_ref().filter(|_| self.sign_in_by_now().is_some()) {
+            sign_in::set_label(&mut words, label)?;
+        }
+        Ok(words)
+    }
+
     /// Whether it ended while the handler ran: at its absolute timeout, which no use can put off.
     fn is_over(&self, record: &Record, now: u64) -> bool {
-        self.backing.parameters.absolute_expires_at(record.created_at).is_some_and(|end| now >= end)
+        self.backing.parameters.absolute_end(record).is_some_and(|end| now >= end)
     }
 
     /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably has changed only
@@ -429,21 +583,30 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     async fn create(&mut self, data: String, now: u64) -> Result<Effect, Error> {
-        let record = Record {
+        let mut record = Record {
             version: 1,
             nonce: self.backing.nonce()?,
             created_at: now,
             touched_at: now,
-            expires_at: self.backing.parameters.expires_at(now, now),
+            expires_at: now,
             ip: self.ip().cloned(),
             successor: None,
-            extensions: Extensions::default(),
+            extensions: self.words(&Extensions::default())?,
             data: self.storable(data)?,
         };
+        record.expires_at = self.backing.parameters.expires_at(&record, now);
         let id = SessionId::random(&*self.backing.platform)?;
         let key = id.record_key();
         let backing = Rc::clone(&self.backing);
-        self.written(backing.create(&key, &record)).await?;
+        match self.signing_in.clone() {
+            None => self.written(backing.create(&key, &record)).await?,
+            Some(sign_in) => {
+                if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
+                    self.state = State::Ended { key: None };
+                    return Ok(self.drop_changes());
+                }
+            }
+        }
         Ok(self.stored_as(id, key, record, Effect::Created))
     }
 
@@ -459,6 +622,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             Updated::Done => {
                 self.replaced_by(next);
                 self.unchanged = None;
+                self.label = None;
                 self.effect = Effect::Saved;
                 Ok(self.effect)
             }
@@ -533,16 +697,27 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let key = id.record_key();
         let mut moved = Record { version: 1, ..next.clone() };
         let until = self.backing.platform.now().saturating_add(GRACE);
+        let before = match &self.state {
+            State::Stored { record, .. } if self.signing_in.is_some() && self.signed_in.is_none() => &*record.data,
+            // The data has moved; a copy of it would outlive a logout.
+            _ => NOTHING,
+        };
         let retired = Record {
             ip: None,
             successor: Some(Successor { key: key.clone(), until }),
-            // The data has moved; a copy of it would outlive a logout.
             extensions: Extensions::default(),
-            data: "null".to_owned(),
+            data: before.to_owned(),
             ..next
         };
         let backing = Rc::clone(&self.backing);
-        let changed = self.written(backing.change_id(&old, &retired, &key, &mut moved)).await;
+        let sign_in = self.signing_in.clone();
+        let change = async {
+            match &sign_in {
+                Some(sign_in) => backing.sign_in(sign_in, Some((&old, &retired)), &key, &mut moved).await,
+                None => backing.change_id(&old, &retired, &key, &mut moved).await,
+            }
+        };
+        let changed = self.written(change).await;
         if changed.is_err() {
             self.backing.log(
                 Event::IdUntold,
@@ -562,6 +737,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
+        self.signed_in = SignIn::of(&record);
+        (self.signing_in, self.label, self.next_handle) = (None, None, OnceCell::new());
         self.state = State::Stored { id, key, record, cookie: Cookie::Due };
         // A session that has just begun has a new id.
         self.intent = Intent::Keep;
@@ -588,15 +765,16 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Another request killed the session, or changed its id.
     fn end(&mut self) -> Effect {
         let effect = self.drop_changes();
-        if let State::Stored { key, .. } | State::Retired { key } = &self.state {
+        if let State::Stored { key, .. } | State::Retired { key, .. } = &self.state {
             self.state = State::Ended { key: Some(key.clone()) };
         }
+        self.signed_in = None;
         effect
     }
 
     /// Says that nothing is stored of what this request changed.
     fn drop_changes(&mut self) -> Effect {
-        if let State::Stored { key, .. } | State::Retired { key } | State::Ended { key: Some(key) } = &self.state
+        if let State::Stored { key, .. } | State::Retired { key, .. } | State::Ended { key: Some(key) } = &self.state
             && self.effect != Effect::Dropped
         {
             self.backing.log(
@@ -612,7 +790,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     async fn delete(&mut self) -> Result<Effect, Error> {
         let key = match &self.state {
             State::New { presented } => presented.as_ref(),
-            State::Stored { key, .. } | State::Retired { key } => Some(key),
+            State::Stored { key, .. } | State::Retired { key, .. } => Some(key),
             State::Ended { key } => key.as_ref(),
         };
         if let Some(key) = key {
@@ -638,9 +816,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             Loaded::Live(newer) => {
                 self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
                 self.unchanged = None;
+                self.signed_in = SignIn::of(&newer);
                 *record = newer;
             }
-            Loaded::Retired | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {
+            Loaded::Retired { .. } | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {
                 self.end();
             }
         }
@@ -649,6 +828,18 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 }
 
 impl<T> Session<T> {
+    /// What it is called, or will be, if it is this user's.
+    pub(crate) fn handle_for(&self, user: &str) -> Result<SessionHandle, Error> {
+        if let Some(sign_in) = self.sign_in_by_now().filter(|sign_in| sign_in.user == user) {
+            return Ok(sign_in.handle.clone());
+        }
+        if let Some(next) = self.next_handle.get() {
+            return Ok(next.clone());
+        }
+        let handle = SessionHandle::random(&*self.backing.platform)?;
+        Ok(self.next_handle.get_or_init(|| handle).clone())
+    }
+
     /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
     pub(crate) fn new(backing: &Rc<Backing>, presented: Option<RecordKey>) -> Self
     where
@@ -657,12 +848,13 @@ impl<T> Session<T> {
         Self::in_state(backing, T::default(), State::New { presented })
     }
 
-    /// A session for one who came with an id that was changed a moment ago.
-    pub(crate) fn retired(backing: &Rc<Backing>, key: RecordKey) -> Self
+    /// A session for one who came with an id that was changed a moment ago. `kept` is the retired record's data.
+    pub(crate) fn retired(backing: &Rc<Backing>, key: RecordKey, kept: String) -> Self
     where
         T: Default,
     {
-        Self::in_state(backing, T::default(), State::Retired { key })
+        let kept = Some(kept).filter(|kept| kept != NOTHING);
+        Self::in_state(backing, T::default(), State::Retired { key, kept })
     }
 
     /// For a request whose session ended while it was under way. `key`, if its logout may end it elsewhere.
@@ -678,7 +870,8 @@ impl<T> Session<T> {
     pub(crate) fn stored(backing: &Rc<Backing>, signed: &SignedId, record: Record, data: T, is_ageing: bool) -> Self {
         let cookie = if is_ageing { Cookie::Ageing } else { Cookie::Known };
         let (id, key) = (signed.id.clone(), signed.key.clone());
-        Self::in_state(backing, data, State::Stored { id, key, record, cookie })
+        let signed_in = SignIn::of(&record);
+        Self { signed_in, ..Self::in_state(backing, data, State::Stored { id, key, record, cookie }) }
     }
 
     fn in_state(backing: &Rc<Backing>, data: T, state: State) -> Self {
@@ -686,6 +879,10 @@ impl<T> Session<T> {
             data,
             state,
             intent: Intent::Keep,
+            signed_in: None,
+            signing_in: None,
+            next_handle: OnceCell::new(),
+            label: None,
             unchanged: None,
             signed: None,
             is_bound: false,
@@ -753,7 +950,8 @@ impl<T> Session<T> {
         match &self.state {
             _ if self.intent == Intent::End => CookieChange::Expire,
             State::Stored { id, record, cookie: Cookie::Due, .. } => {
-                CookieChange::Set { id, expires_at: record.expires_at }
+                let is_kept = self.signed_in.as_ref().is_some_and(|sign_in| sign_in.lifetime.is_some());
+                CookieChange::Set { id, expires_at: record.expires_at, is_kept }
             }
             _ => CookieChange::Keep,
         }

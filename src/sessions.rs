@@ -94,6 +94,14 @@ impl Sessions {
                 parameters.max_data
             )));
         }
+        let users = store.users().and_then(|users| users.0.max_sessions());
+        if let (Some(given), Some(most)) = (parameters.max_sessions, users)
+            && given > most
+        {
+            return Err(Error::misconfigured(format_args!(
+                "session_parameters: `max_sessions` is {given}, and must be at most {most}, which the store can end in one request"
+            )));
+        }
         let signer = Rc::new(signer);
         let no_jar = Rc::new(Jar::of(None, &parameters.cookie_name, &signer, false));
         Ok(Self {
@@ -295,7 +303,8 @@ impl Sessions {
                 self.stored(&backing, &signed, record).unwrap_or_else(|| Session::new(&backing, key()))
             }
             Loaded::Unreadable => Session::new(&backing, key()),
-            Loaded::Retired | Loaded::Former => Session::retired(&backing, signed.key.clone()),
+            Loaded::Retired { kept } => Session::retired(&backing, signed.key.clone(), kept),
+            Loaded::Former => Session::retired(&backing, signed.key.clone(), String::new()),
             Loaded::Absent => Session::ended(&backing, key()),
         };
         Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie)))
@@ -314,9 +323,19 @@ impl Sessions {
 
     /// A request that has come in, if no handler makes it that answers it.
     pub(crate) fn arrival(&self, incoming: &Incoming<'_>) -> Result<Rc<Arrival>, Error> {
-        let arrival = Arrival::of(incoming, self.parameters(), &self.shared.signer, self.shared.jar(incoming));
+        let arrival = self.arrived(incoming);
         self.shared.nesting.check(&arrival)?;
         Ok(Rc::new(arrival))
+    }
+
+    fn arrived(&self, incoming: &Incoming<'_>) -> Arrival {
+        let Shared { parameters, signer, platform, .. } = &*self.shared;
+        Arrival::of(incoming, parameters, signer, self.shared.jar(incoming), platform.milliseconds())
+    }
+
+    /// What a call stands on that is of no request.
+    pub(crate) fn backing(&self, incoming: &Incoming<'_>) -> Rc<Backing> {
+        Backing::new(&self.shared, &Rc::new(self.arrived(incoming)))
     }
 
     /// Refuses a request that another site made the visitor's browser send.
@@ -346,7 +365,7 @@ impl Sessions {
                     Some(session) => live = Some(session),
                     None => dead = dead.or(Some(signed)),
                 },
-                Loaded::Retired => retired = Some(signed),
+                Loaded::Retired { kept } => retired = Some((signed, kept)),
                 Loaded::Former => {
                     self.log_former(&signed.key);
                     is_refused |= !self.parameters().ignore_expiry;
@@ -360,7 +379,9 @@ impl Sessions {
         }
         let session: Session<T> = match (live, retired) {
             (Some(session), _) => session,
-            (None, Some(signed)) => Session::<T>::retired(backing, signed.key.clone()).opened_by(signed.clone()),
+            (None, Some((signed, kept))) => {
+                Session::<T>::retired(backing, signed.key.clone(), kept).opened_by(signed.clone())
+            }
             (None, None) if is_refused && !arrival.was_told => return Ok(self.expired(arrival)),
             (None, None) => match dead {
                 Some(signed) => Session::<T>::new(backing, Some(signed.key.clone())).opened_by(signed.clone()),
@@ -425,13 +446,14 @@ impl Sessions {
     fn set_cookie<T>(&self, session: &Session<T>) -> Vec<String> {
         let (parameters, arrival) = (self.parameters(), session.arrival());
         let mut lines = match session.cookie_change() {
-            CookieChange::Set { id, expires_at } => {
+            CookieChange::Set { id, expires_at, is_kept } => {
                 let connection = arrival.connection();
                 if let Some(objection) = cookie::objection(parameters, &connection) {
                     let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
                     self.shared.log_once(Event::CookieRefused, None, sentence);
                 }
                 let lifetime = expires_at.saturating_sub(self.shared.platform.now());
+                let lifetime = Some(lifetime).filter(|_| is_kept || parameters.persistent);
                 vec![cookie::set(parameters, &self.shared.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.

@@ -14,9 +14,12 @@ mod memory;
 pub mod repeat;
 #[cfg(feature = "conformance")]
 pub mod simulated_kv;
+mod users;
+pub(crate) use self::users::AnyUserStore;
 pub use self::{
     kv::{KvFailure, KvNamespace, KvStore},
     memory::MemoryStore,
+    users::{Claim, UserStore, Users},
 };
 
 /// Where records are kept.
@@ -169,6 +172,13 @@ pub trait Store {
         None
     }
 
+    /// What it can do for sessions that belong to users, if it can: `Some(Users::of(self))`. The default is that it cannot.
+    ///
+    /// A store around another one passes this on only as a [`UserStore`] of its own.
+    fn users(&self) -> Option<Users<'_>> {
+        None
+    }
+
     /// The most bytes of data that it can hold for a session, beside the bookkeeping: the limit of `max_data`.
     fn max_data(&self) -> u64 {
         u64::MAX
@@ -236,6 +246,7 @@ pub(crate) trait AnyStore {
     ) -> Answer<'a, Updated>;
     fn update_behind<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn for_request(&self, jar: &Rc<Jar>) -> Option<RequestStore>;
+    fn users(&self) -> Option<&dyn AnyUserStore>;
     fn delete_expired(&self, now: u64) -> Answer<'_, Swept>;
 }
 
@@ -296,6 +307,10 @@ impl<S: Store> AnyStore for S {
 
     fn for_request(&self, jar: &Rc<Jar>) -> Option<RequestStore> {
         Store::for_request(self, jar)
+    }
+
+    fn users(&self) -> Option<&dyn AnyUserStore> {
+        Store::users(self).map(|users| users.0)
     }
 
     fn delete_expired(&self, now: u64) -> Answer<'_, Swept> {

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use edge_session::store::conformance::{Abilities, Violation, check};
+use edge_session::store::conformance::{Abilities, Violation, check, check_users};
 use edge_session::{
     Error, ErrorKind, Extensions, MemoryStore, Record, RecordKey, SessionId, Store, Successor, Swept, TestPlatform,
     Updated,
@@ -18,6 +18,7 @@ fn memory_store_conforms() {
     let store = MemoryStore::default();
     block_on(async {
         check(&store, &TestPlatform::at(NOW), Abilities::ALL).await.unwrap();
+        check_users(&store, &TestPlatform::at(NOW)).await.unwrap();
         store.delete_expired(NOW + 3600).await.unwrap();
     });
     assert!(store.is_empty(), "the suite leaves nothing behind but what expires");

@@ -20,7 +20,11 @@ use std::pin::pin;
 use std::task::Poll;
 
 use super::repeat::repeated;
-use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionId, Store, Successor, Updated};
+use crate::sign_in::SignIn;
+use crate::{
+    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionHandle, SessionId, Store, Successor,
+    Updated, UserKey, UserStore,
+};
 
 /// What the store can do. Its documentation must say what it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,20 @@ pub async fn check(store: &impl Store, platform: &impl Platform, abilities: Abil
     suite.expiry_is_handed_through_unread().await?;
     suite.a_sweep_spares_the_living().await?;
     suite.odd_data_survives().await
+}
+
+/// Runs the suite of what a [`UserStore`] promises beside, for users that nobody else has.
+///
+/// # Errors
+///
+/// The first violation that it finds.
+pub async fn check_users(store: &impl UserStore, platform: &impl Platform) -> Result<(), Violation> {
+    let suite = Suite { store, platform, abilities: Abilities::ALL };
+    suite.a_users_sessions_are_listed_and_nobody_elses().await?;
+    suite.a_session_stays_its_users_under_each_new_id().await?;
+    suite.all_end_but_the_one_that_is_spared().await?;
+    suite.what_began_before_the_end_of_all_is_refused().await?;
+    suite.the_oldest_end_and_never_the_one_that_comes().await
 }
 
 struct Suite<'a, S, P> {
@@ -420,6 +438,163 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         self.store.delete(key).await?;
         Ok(())
     }
+}
+
+impl<S: UserStore, P: Platform> Suite<'_, S, P> {
+    async fn a_users_sessions_are_listed_and_nobody_elses(&self) -> Result<(), Violation> {
+        let (ada, grace) = (self.user()?, self.user()?);
+        same("a user without a session has none", &self.handles(&ada.0).await?, &Vec::new())?;
+        let (_, one) = self.signed_in(&ada, 0).await?;
+        let (_, other) = self.signed_in(&ada, 0).await?;
+        self.signed_in(&grace, 0).await?;
+        self.created(&self.record(1, "{}")).await?;
+        same(
+            "each of a user's sessions is listed, and no other",
+            &self.handles(&ada.0).await?,
+            &sorted(vec![one, other]),
+        )
+    }
+
+    async fn a_session_stays_its_users_under_each_new_id(&self) -> Result<(), Violation> {
+        let ada = self.user()?;
+        // One that was nobody's, and is theirs by its change of id, which may be sent twice.
+        let first = self.record(1, r#"{"count":1}"#);
+        let (from, to, claim) = (self.created(&first).await?, self.key()?, self.claim(&ada)?);
+        let (retired, mut moved) = self.new_id(&first, &to);
+        note(&mut moved, &ada, &claim)?;
+        for _ in 0..2 {
+            let changed = self.store.change_id_for(&claim, &from, &retired, &to, &mut moved).await?;
+            same("a change of id that makes it a user's, also a repeated one, is Done", &changed, &Updated::Done)?;
+        }
+        let keys = |listed: Vec<(RecordKey, Record)>| listed.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let sentence = "it is listed under its new id, and not under its old one";
+        same(sentence, &keys(self.store.list(&ada.1).await?), &vec![to.clone()])?;
+        // Written by whoever does not know of owners.
+        let next = Record { version: 2, nonce: 8, ..moved.clone() };
+        self.store.update(&to, &next).await?.accepted()?;
+        let third = self.key()?;
+        let (retired, mut again) = self.new_id(&next, &third);
+        same(
+            "a change of its id is Done",
+            &self.store.change_id(&to, &retired, &third, &mut again).await?,
+            &Updated::Done,
+        )?;
+        same("it stays its user's under each new id", &keys(self.store.list(&ada.1).await?), &vec![third.clone()])?;
+        self.store.delete(&third).await?;
+        same("what has ended is not listed", &keys(self.store.list(&ada.1).await?), &Vec::new())
+    }
+
+    async fn all_end_but_the_one_that_is_spared(&self) -> Result<(), Violation> {
+        let (ada, grace) = (self.user()?, self.user()?);
+        let (mine, handle) = self.signed_in(&ada, 0).await?;
+        let (lost, _) = self.signed_in(&ada, 0).await?;
+        let (hers, _) = self.signed_in(&grace, 0).await?;
+        let nobodys = self.created(&self.record(1, "{}")).await?;
+        let now = self.platform.milliseconds();
+        same("it says how many it ended", &self.store.end_all(&ada.1, now, Some(&handle)).await?, &1)?;
+        same("the others end", &self.store.load(&lost).await?, &None)?;
+        for (key, whose) in [(&mine, "the one that is spared"), (&hers, "another user's"), (&nobodys, "nobody's")] {
+            same(&format!("{whose} stays"), &self.store.load(key).await?.is_some(), &true)?;
+        }
+        let update = self.store.update(&lost, &Record { nonce: 9, ..self.record(2, "{}") }).await?;
+        same("no update brings one of them back", &update, &Updated::Gone)?;
+        same("they all end", &self.store.end_all(&ada.1, now, None).await?, &1)?;
+        same("they all end", &self.store.load(&mine).await?, &None)?;
+        same("there is nothing left to end", &self.store.end_all(&ada.1, now, None).await?, &0)?;
+        self.store.delete(&hers).await?;
+        self.store.delete(&nobodys).await?;
+        Ok(())
+    }
+
+    async fn what_began_before_the_end_of_all_is_refused(&self) -> Result<(), Violation> {
+        let ada = self.user()?;
+        let (early, spared) = (self.claim(&ada)?, self.claim(&ada)?);
+        let first = self.record(1, "{}");
+        let from = self.created(&first).await?;
+        let now = early.began_at.saturating_add(1);
+        self.store.end_all(&ada.1, now, Some(&spared.handle)).await?;
+        let (to, key) = (self.key()?, self.key()?);
+        let (retired, mut moved) = self.new_id(&first, &to);
+        note(&mut moved, &ada, &early)?;
+        let record = moved.clone();
+        for _ in 0..2 {
+            let sentence = "a sign-in that began before is Gone";
+            same(sentence, &self.store.create_for(&early, &key, &record).await?, &Updated::Gone)?;
+            let changed = self.store.change_id_for(&early, &from, &retired, &to, &mut moved).await?;
+            same(sentence, &changed, &Updated::Gone)?;
+        }
+        for key in [&to, &key] {
+            same("and stores nothing", &self.store.load(key).await?, &None)?;
+        }
+        same("and changes nothing", &self.store.load(&from).await?, &Some(first))?;
+        let late = Claim { began_at: now.saturating_add(1), ..self.claim(&ada)? };
+        for claim in [spared, late] {
+            let (to, mut record) = (self.key()?, self.record(1, "{}"));
+            note(&mut record, &ada, &claim)?;
+            let done = self.store.create_for(&claim, &to, &record).await?;
+            same("the one that is spared may sign in, and what began later", &done, &Updated::Done)?;
+        }
+        self.store.end_all(&ada.1, now.saturating_add(2), None).await?;
+        self.store.delete(&from).await?;
+        Ok(())
+    }
+
+    async fn the_oldest_end_and_never_the_one_that_comes(&self) -> Result<(), Violation> {
+        let ada = self.user()?;
+        let mut handles = Vec::new();
+        // The last to sign in began first.
+        for age in [30, 20, 10, 40] {
+            handles.push(self.signed_in(&ada, age).await?.1);
+        }
+        let [_, _, third, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
+        let claim = Claim { handle: last.clone(), ..self.claim(&ada)? };
+        same("it says how many it ended", &self.store.end_oldest(&claim, 2).await?, &2)?;
+        let left = sorted(vec![third.clone(), last.clone()]);
+        same("the oldest have ended", &self.handles(&ada.0).await?, &left)?;
+        same("and no more than there are too many", &self.store.end_oldest(&claim, 2).await?, &0)?;
+        self.store.end_all(&ada.1, self.platform.milliseconds(), None).await?;
+        Ok(())
+    }
+
+    /// A name that nobody has.
+    fn user(&self) -> Result<(String, UserKey), Violation> {
+        let name = format!("é {}", SessionHandle::random(self.platform)?);
+        Ok((name.clone(), UserKey::of(&name)))
+    }
+
+    fn claim(&self, (_, user): &(String, UserKey)) -> Result<Claim, Violation> {
+        let handle = SessionHandle::random(self.platform)?;
+        Ok(Claim::new(user.clone(), handle, self.platform.milliseconds()))
+    }
+
+    /// A session of this user's, which began so many seconds ago.
+    async fn signed_in(&self, user: &(String, UserKey), age: u64) -> Result<(RecordKey, SessionHandle), Violation> {
+        let (key, claim) = (self.key()?, self.claim(user)?);
+        let mut record = self.record(1, "{}");
+        record.created_at = record.created_at.saturating_sub(age);
+        note(&mut record, user, &claim)?;
+        for _ in 0..2 {
+            let created = self.store.create_for(&claim, &key, &record).await?;
+            same("a session that is a user's, also a repeated one, is Done", &created, &Updated::Done)?;
+        }
+        Ok((key, claim.handle))
+    }
+
+    async fn handles(&self, user: &str) -> Result<Vec<SessionHandle>, Violation> {
+        let listed = self.store.list(&UserKey::of(user)).await?;
+        Ok(sorted(listed.iter().filter_map(|(_, record)| SessionHandle::of_record(record)).collect()))
+    }
+}
+
+fn sorted(mut handles: Vec<SessionHandle>) -> Vec<SessionHandle> {
+    handles.sort();
+    handles
+}
+
+/// Notes whose session it is, as a sign-in does.
+fn note(record: &mut Record, (name, _): &(String, UserKey), claim: &Claim) -> Result<(), Error> {
+    let sign_in = SignIn { user: name.clone(), at: record.touched_at, lifetime: None, handle: claim.handle.clone() };
+    sign_in.note_in(&mut record.extensions)
 }
 
 /// What another request does between a write and its repetition.

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Swept, Updated};
+use super::users::{Claim, Revocation, UserStore, Users};
+use crate::{Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Swept, Updated, UserKey};
 
 /// Records in this process's memory: the reference that other stores are measured by, and the
 /// store for tests.
@@ -20,6 +21,8 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Swept, Update
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     records: Rc<RefCell<BTreeMap<RecordKey, Record>>>,
+    /// When a user's sessions were ended.
+    revocations: Rc<RefCell<BTreeMap<UserKey, Revocation>>>,
 }
 
 impl MemoryStore {
@@ -33,6 +36,15 @@ impl MemoryStore {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.borrow().is_empty()
+    }
+
+    fn removed(&self, these: &[(RecordKey, Record)]) -> u64 {
+        let mut records = self.records.borrow_mut();
+        these.iter().filter(|(key, _)| records.remove(key).is_some()).count().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn is_refused(&self, claim: &Claim) -> bool {
+        self.revocations.borrow().get(&claim.user).is_some_and(|revocation| revocation.refuses(claim))
     }
 }
 
@@ -81,11 +93,60 @@ impl Store for MemoryStore {
         Ok(successor)
     }
 
+    fn users(&self) -> Option<Users<'_>> {
+        Some(Users::of(self))
+    }
+
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         let mut records = self.records.borrow_mut();
         let before = records.len();
         records.retain(|_, record| record.expires_at > now);
         let deleted = before.abs_diff(records.len()).try_into().unwrap_or(u64::MAX);
         Ok(Swept { deleted, left: 0 })
+    }
+}
+
+impl UserStore for MemoryStore {
+    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        if self.is_refused(claim) {
+            return Ok(Updated::Gone);
+        }
+        self.create(key, record).await.map(|()| Updated::Done)
+    }
+
+    async fn change_id_for(
+        &self,
+        claim: &Claim,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        if self.is_refused(claim) {
+            return Ok(Updated::Gone);
+        }
+        self.change_id(from, retired, to, moved).await
+    }
+
+    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        let records = self.records.borrow();
+        let theirs = records.iter().filter(|(_, record)| UserKey::of_record(record).as_ref() == Some(user));
+        Ok(theirs.map(|(key, record)| (key.clone(), record.clone())).collect())
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        self.revocations.borrow_mut().insert(user.clone(), Revocation { at: now, spared: spared.cloned() });
+        let mut theirs = self.list(user).await?;
+        theirs.retain(|(_, record)| spared.is_none() || SessionHandle::of_record(record).as_ref() != spared);
+        Ok(self.removed(&theirs))
+    }
+
+    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        let mut theirs = self.list(&claim.user).await?;
+        let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
+        theirs.sort_by_key(|(_, record)| (is_claimed(record), record.created_at));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        theirs.truncate(theirs.len().saturating_sub(most));
+        Ok(self.removed(&theirs))
     }
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::time::Duration;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts, Request};
 use axum_core::response::{IntoResponse, Response};
@@ -16,7 +17,7 @@ use super::stack::Layered;
 #[cfg(target_family = "wasm")]
 use super::stack::is_within_a_layer;
 use crate::cross_origin::Senders;
-use crate::{Error, Record};
+use crate::{Error, Record, SessionHandle};
 
 /// A visitor's session, as an argument of a handler below a [`SessionLayer`](super::SessionLayer) for the same `T`.
 ///
@@ -84,6 +85,34 @@ impl<T> Session<T> {
         self.inside_mut().cycle_id();
     }
 
+    /// [`Session::sign_out`](crate::Session::sign_out): ends the session of a user.
+    pub fn sign_out(&mut self) {
+        self.inside_mut().sign_out();
+    }
+
+    /// [`Session::user`](crate::Session::user): whose session it is.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.inside().user()
+    }
+
+    /// [`Session::authenticated_at`](crate::Session::authenticated_at): when its user was signed in, in seconds since 1970 UTC.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<u64> {
+        self.inside().authenticated_at()
+    }
+
+    /// [`Session::handle`](crate::Session::handle): what it is called where it is listed.
+    #[must_use]
+    pub fn handle(&self) -> Option<&SessionHandle> {
+        self.inside().handle()
+    }
+
+    /// [`Session::set_label`](crate::Session::set_label): what its user knows it by.
+    pub fn set_label(&mut self, label: impl Into<String>) {
+        self.inside_mut().set_label(label);
+    }
+
     /// [`Session::is_new`](crate::Session::is_new): whether this visitor has no stored session.
     #[must_use]
     pub fn is_new(&self) -> bool {
@@ -98,6 +127,24 @@ impl<T> Session<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Send> Session<T> {
+    /// [`Session::sign_in`](crate::Session::sign_in): gives the session a new id, and makes it this user's.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::sign_in`](crate::Session::sign_in), to be answered as those of [`save`](Self::save).
+    pub fn sign_in(&mut self, user: &str) -> Result<(), Error> {
+        self.inside_mut().sign_in(user)
+    }
+
+    /// [`Session::sign_in_for`](crate::Session::sign_in_for): for so long, used or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    pub fn sign_in_for(&mut self, user: &str, lifetime: Duration) -> Result<(), Error> {
+        self.inside_mut().sign_in_for(user, lifetime)
+    }
+
     /// [`Session::save`](crate::Session::save): commits at once, for handlers with effects outside the session.
     ///
     /// # Errors
@@ -125,6 +172,13 @@ impl<T: Serialize + DeserializeOwned + Send> Session<T> {
             let slot = self.slot.clone();
             slot.written(self.inside_mut(), async |session| session.update(change).await).await
         })
+    }
+}
+
+/// For what asks for the session itself, as [`UserSessions::end_others`](crate::UserSessions::end_others).
+impl<T> AsRef<crate::Session<T>> for Session<T> {
+    fn as_ref(&self) -> &crate::Session<T> {
+        self.inside()
     }
 }
 

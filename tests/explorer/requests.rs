@@ -15,7 +15,7 @@ use crate::world::World;
 /// The data of a session, as each release has it: which writes it is made of, who is logged in, and a voucher.
 pub trait Data: Default + Serialize + DeserializeOwned {
     fn writes(&mut self) -> &mut Vec<u32>;
-    fn user(&mut self) -> &mut Option<u32>;
+    fn user_mut(&mut self) -> &mut Option<u32>;
     fn vouchers(&mut self) -> &mut u32;
     fn seen(&self) -> Seen;
 }
@@ -42,7 +42,7 @@ macro_rules! release {
             fn writes(&mut self) -> &mut Vec<u32> {
                 &mut self.writes
             }
-            fn user(&mut self) -> &mut Option<u32> {
+            fn user_mut(&mut self) -> &mut Option<u32> {
                 &mut self.user
             }
             fn vouchers(&mut self) -> &mut u32 {
@@ -208,7 +208,7 @@ async fn handle<T: Data>(
                 drop(session.update(|data| data.writes().push(number + 1000)).await);
             }
             session.writes().push(number);
-            *session.user() = Some(number);
+            *session.user_mut() = Some(number);
             session.cycle_id();
             if matches!(act, Act::LogInAndSave | Act::LogInAndCount) {
                 session.save().await?;

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
-    Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionParameters,
-    Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated,
+    Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionHandle,
+    SessionParameters, Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated, UserKey,
+    UserStore, Users,
 };
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +118,25 @@ impl SpyStore {
         Ok(answer)
     }
 
+    /// What another request does before this one's write.
+    async fn let_another_in(&self, key: &RecordKey) -> Result<(), Error> {
+        let interference = self.before_update.borrow_mut().pop();
+        match interference {
+            None => {}
+            Some(Interference::Delete) => drop(self.inside.delete(key).await?),
+            Some(Interference::Update(data) | Interference::UpdateAndDelete(data)) => {
+                if let Some(Interference::UpdateAndDelete(_)) = interference {
+                    self.interfere_on_load(Interference::Delete);
+                }
+                let mut stored = self.inside.load(key).await?.expect("it was loaded");
+                stored.version += 1;
+                data.clone_into(&mut stored.data);
+                assert_eq!(self.inside.update(key, &stored).await?, Updated::Done);
+            }
+        }
+        Ok(())
+    }
+
     async fn note(&self, call: &'static str) -> Result<(), Error> {
         self.calls.borrow_mut().push(call);
         if let Some((platform, seconds)) = &*self.slow.borrow() {
@@ -191,20 +211,7 @@ impl Store for SpyStore {
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.note("update").await?;
-        let interference = self.before_update.borrow_mut().pop();
-        match interference {
-            None => {}
-            Some(Interference::Delete) => drop(self.inside.delete(key).await?),
-            Some(Interference::Update(data) | Interference::UpdateAndDelete(data)) => {
-                if let Some(Interference::UpdateAndDelete(_)) = interference {
-                    self.interfere_on_load(Interference::Delete);
-                }
-                let mut stored = self.inside.load(key).await?.expect("it was loaded");
-                stored.version += 1;
-                data.clone_into(&mut stored.data);
-                assert_eq!(self.inside.update(key, &stored).await?, Updated::Done);
-            }
-        }
+        self.let_another_in(key).await?;
         let updated = self.inside.update(key, record).await?;
         self.answered("update", updated)
     }
@@ -220,9 +227,49 @@ impl Store for SpyStore {
         self.answered("delete", deleted)
     }
 
+    fn users(&self) -> Option<Users<'_>> {
+        Some(Users::of(self))
+    }
+
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         self.note("delete_expired").await?;
         self.inside.delete_expired(now).await
+    }
+}
+
+impl UserStore for SpyStore {
+    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.note("create_for").await?;
+        self.inside.create_for(claim, key, record).await
+    }
+
+    async fn change_id_for(
+        &self,
+        claim: &Claim,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        self.note("change_id_for").await?;
+        self.let_another_in(from).await?;
+        let changed = self.inside.change_id_for(claim, from, retired, to, moved).await?;
+        self.answered("change_id_for", changed)
+    }
+
+    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        self.note("list").await?;
+        self.inside.list(user).await
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        self.note("end_all").await?;
+        self.inside.end_all(user, now, spared).await
+    }
+
+    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        self.note("end_oldest").await?;
+        self.inside.end_oldest(claim, most).await
     }
 }
 

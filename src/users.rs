@@ -1,0 +1,153 @@
+use std::fmt;
+
+use crate::backing::Backing;
+use crate::sign_in::{self, SignIn};
+use crate::{Error, Incoming, RecordKey, Session, SessionHandle, Sessions, UserKey};
+
+/// The sessions of one user: to show them, and to end them (ASVS 5.0, 7.4.2, 7.4.3 and 7.5.2). [`Sessions::of`] gives it.
+///
+/// ```
+/// use edge_session::{Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform};
+///
+/// # pollster::block_on(async {
+/// let signer = Signer::from_secret("0123456789abcdef0123456789abcdef")?;
+/// let sessions = Sessions::new(MemoryStore::default(), TestPlatform::at(0), signer, SessionParameters::default())?;
+/// for browser in ["Firefox on Linux", "Safari on iPhone"] {
+///     let Opened::Session(mut session) = sessions.open::<()>(&Incoming::new()).await? else { return Ok(()) };
+///     session.sign_in("ada")?;
+///     session.set_label(browser);
+///     sessions.commit(&mut session).await?;
+/// }
+/// let ada = sessions.of("ada");
+/// let listed = ada.list().await?;
+/// assert_eq!(listed.len(), 2);
+/// let lost = listed.iter().find(|session| session.label.as_deref() == Some("Safari on iPhone")).unwrap();
+/// assert!(ada.end(&lost.handle).await?);
+/// assert_eq!(ada.list().await?.len(), 1);
+/// assert_eq!(ada.end_all().await?, 1);
+/// # Ok::<(), edge_session::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct UserSessions {
+    sessions: Sessions,
+    user: String,
+    key: UserKey,
+}
+
+/// One of a user's sessions, as it is listed. All times are whole seconds since 1970 UTC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserSession {
+    /// What it is called: no secret. It is this request's own session if it is [its handle](Session::handle).
+    pub handle: SessionHandle,
+    /// What the application [called](Session::set_label) it.
+    pub label: Option<String>,
+    /// When it began, perhaps before its user was signed in.
+    pub began_at: u64,
+    /// When its user was signed in last.
+    pub authenticated_at: u64,
+    /// When its use was last noted, which is at most once per `touch_after`.
+    pub used_at: u64,
+    /// When it ends, if it is not used again.
+    pub ends_at: u64,
+}
+
+impl Sessions {
+    /// The sessions of this user, who was [signed in](Session::sign_in) by this name.
+    ///
+    /// They are in the store that all sessions are in. On KV, which cannot find them, each call fails with `Misconfigured`; keep a
+    /// part of the credential's hash in the session instead, and compare it at each load
+    /// (docs/cookbook.md, "Devices").
+    #[must_use]
+    pub fn of(&self, user: &str) -> UserSessions {
+        UserSessions { sessions: self.clone(), user: user.to_owned(), key: UserKey::of(user) }
+    }
+}
+
+impl UserSessions {
+    /// Those that are alive, the last one used first.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` on a store that cannot list them, `Unavailable` when the store failed. A user without a session is *not*
+    /// an error.
+    pub async fn list(&self) -> Result<Vec<UserSession>, Error> {
+        let mut listed: Vec<_> = self.listed().await?.into_iter().map(|(_, session)| session).collect();
+        listed.sort_by(|one, other| (other.used_at, &other.handle).cmp(&(one.used_at, &one.handle)));
+        Ok(listed)
+    }
+
+    /// Ends one of them, whatever is done with it at the moment. False if this user has none of this handle: another user's
+    /// is not found.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list).
+    pub async fn end(&self, handle: &SessionHandle) -> Result<bool, Error> {
+        let mut is_found = false;
+        for (key, _) in self.listed().await?.iter().filter(|(_, session)| session.handle == *handle) {
+            // It may have a new id by now: its end follows it.
+            self.backing().delete(key).await?;
+            is_found = true;
+        }
+        Ok(is_found)
+    }
+
+    /// Ends all but this request's own, also those that are about to be signed in by requests that began before: for a change
+    /// of password. This one stays also if another tab gives it a new id meanwhile. Gives how many there were.
+    ///
+    /// One that is not signed in yet may be, after this call, in the same request: for a password that was forgotten.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list). After `Unavailable` some may have ended; do it again.
+    pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
+        let spared = session.handle_for(&self.user)?;
+        self.backing().end_all(&self.key, Some(&spared)).await
+    }
+
+    /// Ends all, also this request's own, and those that are about to be signed in by requests that began before. Gives how many
+    /// there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`end_others`](Self::end_others).
+    pub async fn end_all(&self) -> Result<u64, Error> {
+        self.backing().end_all(&self.key, None).await
+    }
+
+    async fn listed(&self) -> Result<Vec<(RecordKey, UserSession)>, Error> {
+        let backing = self.backing();
+        let now = backing.platform.now();
+        let mut listed = Vec::new();
+        for (key, record) in backing.list(&self.key).await? {
+            let Some(SignIn { user, at, handle, .. }) = SignIn::of(&record) else { continue };
+            if user != self.user || record.successor.is_some() || backing.parameters.has_expired(&record, now) {
+                continue;
+            }
+            let session = UserSession {
+                handle,
+                label: sign_in::label_of(&record),
+                began_at: record.created_at,
+                authenticated_at: at,
+                used_at: record.touched_at,
+                ends_at: backing.parameters.ends_at(&record),
+            };
+            listed.push((key, session));
+        }
+        Ok(listed)
+    }
+
+    /// For a call of its own: nobody's request.
+    fn backing(&self) -> std::rc::Rc<Backing> {
+        self.sessions.backing(&Incoming::new())
+    }
+}
+
+impl fmt::Debug for UserSessions {
+    /// Does not show who it is.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("UserSessions").field("key", &self.key).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! Signing in and out: whose session it is, since when, and for how long.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+
+mod support;
+
+use std::time::Duration;
+
+use edge_session::{ErrorKind, Session};
+use support::{Interference, NOW, Reply, Rig, Visit, Visitor, known, log_in, stored};
+
+async fn sign_in(session: &mut Session<Visit>) -> Result<u64, edge_session::Error> {
+    session.sign_in("ada@example.com")?;
+    Ok(session.count)
+}
+
+async fn who(session: &mut Session<Visit>) -> Result<Option<String>, edge_session::Error> {
+    Ok(session.user().map(str::to_owned))
+}
+
+const ADA: Reply<Option<&str>> = Reply::Ok(Some("ada@example.com"));
+
+fn as_text(reply: &Reply<Option<String>>) -> Reply<Option<&str>> {
+    match reply {
+        Reply::Ok(user) => Reply::Ok(user.as_deref()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sign_in_gives_the_session_a_new_id_and_an_owner() {
+    for mut visitor in [Visitor::default(), known(&Rig::new())] {
+        let rig = Rig::new();
+        if visitor.cookie.is_some() {
+            visitor = known(&rig);
+        }
+        let before = visitor.cookie.clone();
+        let (reply, set_cookie) = visitor.ask(&rig, sign_in);
+        assert_eq!(reply, Reply::Ok(u64::from(before.is_some())), "with its data");
+        assert!(set_cookie.is_some() && visitor.cookie != before);
+        assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
+        let record = stored(&rig, &visitor).unwrap();
+        assert_eq!(record.extensions.get("user"), Some("ada@example.com"), "in the record as it is");
+    }
+}
+
+#[test]
+fn within_the_handler_it_is_theirs_at_once_and_after_a_sign_out_nobodys() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let seen = async |session: &mut Session<Visit>| {
+        let before = session.user().map(str::to_owned);
+        session.sign_in("ada")?;
+        Ok((before, session.user().map(str::to_owned), session.authenticated_at()))
+    };
+    assert_eq!(visitor.ask(&rig, seen).0, Reply::Ok((None, Some("ada".to_owned()), Some(NOW))));
+    let out = async |session: &mut Session<Visit>| {
+        session.sign_out();
+        Ok(session.user().is_none())
+    };
+    let cookie = visitor.cookie.clone();
+    assert_eq!(visitor.ask(&rig, out).0, Reply::Ok(true));
+    assert_eq!(Visitor::with(cookie.unwrap()).ask(&rig, who).0, Reply::Ok(None));
+}
+
+#[test]
+fn a_sign_in_costs_what_a_change_of_id_costs() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, sign_in);
+    assert_eq!(rig.store.calls(), "load change_id_for");
+    let mut other = Visitor::default();
+    other.ask(&rig, sign_in);
+    assert_eq!(rig.store.calls(), "create_for");
+}
+
+#[test]
+fn who_signs_in_again_has_another_id_the_same_handle_and_a_later_time() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    let known_by = async |session: &mut Session<Visit>| {
+        Ok((session.handle().map(|handle| handle.as_str().to_owned()), session.authenticated_at()))
+    };
+    visitor.ask(&rig, sign_in);
+    let (first, cookie) = (visitor.ask(&rig, known_by).0, visitor.cookie.clone());
+    rig.platform.advance(50);
+    visitor.ask(&rig, sign_in);
+    let second = visitor.ask(&rig, known_by).0;
+    let (Reply::Ok((Some(first), first_at)), Reply::Ok((Some(second), second_at))) = (first, second) else { panic!() };
+    assert_eq!((first, first_at, second_at), (second, Some(NOW), Some(NOW + 50)));
+    assert_ne!(visitor.cookie, cookie);
+    // A change of id is no sign-in.
+    rig.platform.advance(5);
+    visitor.ask(&rig, log_in);
+    assert_eq!(
+        visitor.ask(&rig, async |session: &mut Session<Visit>| Ok(session.authenticated_at())).0,
+        Reply::Ok(Some(NOW + 50))
+    );
+    assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
+}
+
+#[test]
+fn another_users_sign_in_has_a_handle_and_a_label_of_its_own() {
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    let known_by = async |session: &mut Session<Visit>| Ok(session.handle().map(|handle| handle.as_str().to_owned()));
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.set_label("Firefox");
+        session.sign_in("ada")
+    });
+    let first = visitor.ask(&rig, known_by).0;
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), Some("Firefox"));
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("grace"));
+    assert_ne!(visitor.ask(&rig, known_by).0, first);
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), None);
+}
+
+#[test]
+fn a_label_is_saved_like_a_change_and_only_of_a_session_that_is_somebodys() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let name = async |session: &mut Session<Visit>| {
+        session.set_label("Firefox");
+        Ok(())
+    };
+    visitor.ask(&rig, name);
+    assert_eq!(rig.store.calls(), "load", "nobody's");
+    visitor.ask(&rig, sign_in);
+    rig.store.calls();
+    visitor.ask(&rig, name);
+    assert_eq!(rig.store.calls(), "load update");
+    visitor.ask(&rig, name);
+    assert_eq!(rig.store.calls(), "load", "it is called so already");
+}
+
+#[test]
+fn a_name_that_is_none_is_an_error_and_signs_nobody_in() {
+    let rig = Rig::new();
+    for name in [String::new(), "x".repeat(257)] {
+        let mut visitor = known(&rig);
+        let refused = visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in(&name)).0;
+        assert_eq!(refused, Reply::Error(ErrorKind::Unserializable), "a 500 with a reason, and not the handler's own");
+        let went_on = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            drop(session.sign_in(&name));
+            Ok(session.user().is_some())
+        });
+        assert_eq!(went_on, (Reply::Ok(false), None));
+    }
+    assert!(rig.platform.logged().iter().any(|line| line.starts_with("failure_ignored: ")));
+}
+
+#[test]
+fn its_end_counts_from_the_sign_in() {
+    let rig = Rig::with(r#"{"timeout": 1000, "absolute_timeout": 100}"#);
+    let mut visitor = known(&rig);
+    rig.platform.advance(90);
+    visitor.ask(&rig, sign_in);
+    rig.platform.advance(99);
+    assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
+    rig.platform.advance(1);
+    assert_eq!(visitor.ask(&rig, who).0, Reply::Ok(None));
+}
+
+#[test]
+fn one_that_is_remembered_outlives_the_timeouts_and_the_browser() {
+    let rig = Rig::with(r#"{"timeout": 100, "absolute_timeout": 200}"#);
+    let mut visitor = Visitor::default();
+    let remember =
+        async |session: &mut Session<Visit>| session.sign_in_for("ada@example.com", Duration::from_secs(1000));
+    let (_, set_cookie) = visitor.ask(&rig, remember);
+    assert!(set_cookie.unwrap().contains("; Max-Age=1000;"));
+    rig.platform.advance(999);
+    assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
+    assert_eq!(stored(&rig, &visitor).unwrap().touched_at, NOW + 999, "and its use is noted");
+    // A new id has what is left of the time.
+    let (_, set_cookie) = visitor.ask(&rig, log_in);
+    assert!(set_cookie.unwrap().contains("; Max-Age=1;"));
+    rig.platform.advance(1);
+    assert_eq!(visitor.ask(&rig, who).0, Reply::Ok(None));
+    // And a plain sign-in is for the browser's time again.
+    let (_, set_cookie) = visitor.ask(&rig, sign_in);
+    assert!(!set_cookie.unwrap().contains("Max-Age"));
+}
+
+#[test]
+fn a_sign_in_that_is_sent_twice_finds_the_basket_again() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let (mut first, mut second) = (visitor.twin(), visitor.twin());
+    let sign_in_and_count = async |session: &mut Session<Visit>| {
+        session.sign_in("ada@example.com")?;
+        session.count += 10;
+        Ok(session.count)
+    };
+    assert_eq!(first.ask(&rig, sign_in_and_count).0, Reply::Ok(11));
+    assert_eq!(
+        second.ask(&rig, sign_in_and_count).0,
+        Reply::Ok(11),
+        "as it was loaded, without what the first one did"
+    );
+    assert_ne!(first.cookie, second.cookie);
+    assert_eq!(as_text(&second.ask(&rig, who).0), ADA);
+    // Whoever only looks with the old id finds nothing of it.
+    assert_eq!(visitor.twin().read(&rig), Reply::Ok(0));
+    assert_eq!(visitor.twin().ask(&rig, log_in).0, Reply::Ok(()));
+    // Nor does anybody after the grace.
+    rig.platform.advance(30);
+    assert_eq!(visitor.twin().ask(&rig, sign_in_and_count).0, Reply::Ok(10));
+}
+
+#[test]
+fn an_id_that_had_an_owner_leaves_nothing_to_who_signs_in_with_it() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, sign_in);
+    let thief = visitor.twin();
+    visitor.ask(&rig, sign_in);
+    let sign_in_as_another = async |session: &mut Session<Visit>| {
+        session.sign_in("mallory")?;
+        Ok(session.count)
+    };
+    assert_eq!(thief.twin().ask(&rig, sign_in_as_another).0, Reply::Ok(0));
+}
+
+#[test]
+fn a_sign_in_of_a_session_that_ends_meanwhile_is_a_401_and_not_a_welcome() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    let (reply, set_cookie) = visitor.ask(&rig, sign_in);
+    assert_eq!((reply, set_cookie), (Reply::Expired("Session expired".to_owned()), None));
+}
+
+#[test]
+fn a_sign_in_that_loses_its_race_runs_again() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":7}"#)]);
+    assert_eq!(visitor.ask(&rig, sign_in).0, Reply::Ok(7));
+    assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
+}

@@ -1,0 +1,187 @@
+//! A user's sessions: listed, ended one by one, the others, and all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
+
+mod support;
+
+use std::cell::RefCell;
+
+use edge_session::{ErrorKind, KvStore, Session, SessionParameters, Sessions, Signer, TestPlatform, UserSession};
+use pollster::block_on;
+use support::kv::ModelKv;
+use support::{KEY, NOW, Reply, Rig, Visit, Visitor, known, log_in};
+
+fn signed_in(rig: &Rig, user: &str) -> Visitor {
+    let mut visitor = known(rig);
+    assert_eq!(sign_in(rig, &mut visitor, user), Reply::Ok(()));
+    visitor
+}
+
+fn sign_in(rig: &Rig, visitor: &mut Visitor, user: &str) -> Reply<()> {
+    visitor.ask(rig, async |session: &mut Session<Visit>| session.sign_in(user)).0
+}
+
+fn list(rig: &Rig, user: &str) -> Vec<UserSession> {
+    block_on(rig.sessions.of(user).list()).unwrap()
+}
+
+fn is_in(rig: &Rig, visitor: &Visitor) -> bool {
+    let reply = visitor.twin().ask(rig, async |session: &mut Session<Visit>| Ok(session.user().is_some())).0;
+    reply == Reply::Ok(true)
+}
+
+#[test]
+fn each_is_listed_with_its_times_and_the_last_used_first() {
+    let rig = Rig::with(r#"{"timeout": 100, "touch_after": 10}"#);
+    let mut one = known(&rig);
+    rig.platform.advance(20);
+    one.ask(&rig, async |session: &mut Session<Visit>| {
+        session.set_label("Firefox on Linux");
+        session.sign_in("ada")
+    });
+    rig.platform.advance(5);
+    signed_in(&rig, "ada");
+    signed_in(&rig, "grace");
+    rig.platform.advance(10);
+    assert!(is_in(&rig, &one));
+    let listed = list(&rig, "ada");
+    assert_eq!(listed.len(), 2);
+    let first = &listed[0];
+    assert_eq!(first.label.as_deref(), Some("Firefox on Linux"));
+    let times = (first.began_at, first.authenticated_at, first.used_at, first.ends_at);
+    assert_eq!(times, (NOW, NOW + 20, NOW + 35, NOW + 135));
+    assert_eq!((listed[1].used_at, &listed[1].label), (NOW + 25, &None));
+    let own = one.ask(&rig, async |session: &mut Session<Visit>| Ok(session.handle().cloned())).0;
+    assert_eq!(own, Reply::Ok(Some(first.handle.clone())), "this one is told by its handle");
+    rig.platform.advance(95);
+    assert_eq!(list(&rig, "ada").len(), 1, "one that has expired is not listed");
+    assert_eq!(list(&rig, "nobody"), Vec::new());
+}
+
+#[test]
+fn one_is_ended_by_its_handle_and_another_users_is_not_found() {
+    let rig = Rig::new();
+    let (ada, other, grace) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"), signed_in(&rig, "grace"));
+    let of_grace = &list(&rig, "grace")[0].handle;
+    assert!(!block_on(rig.sessions.of("ada").end(of_grace)).unwrap());
+    assert!(is_in(&rig, &grace));
+    let handle = other.twin().ask(&rig, async |session: &mut Session<Visit>| Ok(session.handle().cloned())).0;
+    let Reply::Ok(Some(handle)) = handle else { panic!() };
+    assert!(block_on(rig.sessions.of("ada").end(&handle)).unwrap());
+    assert_eq!((is_in(&rig, &ada), is_in(&rig, &other)), (true, false));
+    assert!(!block_on(rig.sessions.of("ada").end(&handle)).unwrap(), "it is gone");
+}
+
+#[test]
+fn a_change_of_password_ends_the_others_and_not_this_one_whatever_another_tab_does_to_it() {
+    let rig = Rig::new();
+    let (mine, other, grace) = (RefCell::new(signed_in(&rig, "ada")), signed_in(&rig, "ada"), signed_in(&rig, "grace"));
+    let elsewhere = rig.redeployed(KEY, "{}");
+    let mut tab = mine.borrow().twin();
+    let ended = tab.ask(&rig, async |session: &mut Session<Visit>| {
+        mine.borrow_mut().ask(&elsewhere, log_in);
+        rig.sessions.of("ada").end_others(session).await
+    });
+    assert_eq!(ended.0, Reply::Ok(1));
+    assert_eq!((is_in(&rig, &mine.borrow()), is_in(&rig, &other), is_in(&rig, &grace)), (true, false, true));
+}
+
+#[test]
+fn a_sign_in_under_way_does_not_survive_the_end_of_all() {
+    for knows_the_visitor in [false, true] {
+        for spares in [false, true] {
+            let rig = Rig::new();
+            let (mut late, mine) = (Visitor::default(), signed_in(&rig, "ada"));
+            if knows_the_visitor {
+                late = known(&rig);
+            }
+            let elsewhere = rig.redeployed(KEY, "{}");
+            let (reply, set_cookie) = late.ask(&rig, async |session: &mut Session<Visit>| {
+                // The old password was right a moment ago.
+                if spares {
+                    mine.twin().ask(&elsewhere, async |session: &mut Session<Visit>| {
+                        elsewhere.sessions.of("ada").end_others(session).await
+                    });
+                } else {
+                    elsewhere.sessions.of("ada").end_all().await?;
+                }
+                session.sign_in("ada")
+            });
+            assert_eq!((reply, set_cookie), (Reply::Expired("Session expired".to_owned()), None));
+            assert_eq!(list(&rig, "ada").len(), usize::from(spares), "only the one that was spared");
+            rig.platform.advance(1);
+            assert_eq!(sign_in(&rig, &mut late, "ada"), Reply::Ok(()), "with the new password");
+        }
+    }
+}
+
+#[test]
+fn a_forgotten_password_ends_the_others_and_signs_in_by_one_request() {
+    let rig = Rig::new();
+    let other = signed_in(&rig, "ada");
+    let mut mine = Visitor::default();
+    let reset = async |session: &mut Session<Visit>| {
+        let ended = rig.sessions.of("ada").end_others(session).await?;
+        session.sign_in("ada")?;
+        Ok(ended)
+    };
+    assert_eq!(mine.ask(&rig, reset).0, Reply::Ok(1));
+    assert_eq!((is_in(&rig, &mine), is_in(&rig, &other)), (true, false));
+    // And again, by who is signed in.
+    assert_eq!(mine.ask(&rig, reset).0, Reply::Ok(0));
+    assert!(is_in(&rig, &mine));
+}
+
+#[test]
+fn who_has_one_session_too_many_loses_the_oldest() {
+    let rig = Rig::with(r#"{"max_sessions": 2}"#);
+    let visitors: Vec<_> = (0..4)
+        .map(|_| {
+            rig.platform.advance(1);
+            signed_in(&rig, "ada")
+        })
+        .collect();
+    let left: Vec<_> = visitors.iter().map(|visitor| is_in(&rig, visitor)).collect();
+    assert_eq!(left, [false, false, true, true]);
+    let unlimited = Rig::new();
+    (0..40).for_each(|_| drop(signed_in(&unlimited, "ada")));
+    assert_eq!(list(&unlimited, "ada").len(), 40);
+}
+
+#[test]
+fn what_does_not_list_costs_no_call_more_than_before() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    for (act, calls) in
+        [("count", "load update"), ("look", "load"), ("login", "load create update"), ("reset", "load delete")]
+    {
+        match act {
+            "count" => drop(visitor.count(&rig)),
+            "look" => drop(visitor.read(&rig)),
+            "login" => drop(visitor.log_in(&rig)),
+            _ => drop(visitor.reset(&rig)),
+        }
+        assert_eq!(rig.store.calls(), calls, "{act}");
+    }
+    let mut owned = signed_in(&rig, "ada");
+    rig.store.calls();
+    owned.count(&rig);
+    assert_eq!(rig.store.calls(), "load update");
+}
+
+#[test]
+fn a_store_that_cannot_list_says_so_and_signs_in_all_the_same() {
+    let platform = TestPlatform::at(NOW);
+    let store = KvStore::new(ModelKv::new(platform.clone()), platform.clone());
+    let signer = Signer::from_secret(KEY).unwrap();
+    let sessions = Sessions::new(store, platform, signer, SessionParameters::default()).unwrap();
+    for refused in
+        [block_on(sessions.of("ada").list()).unwrap_err(), block_on(sessions.of("ada").end_all()).unwrap_err()]
+    {
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        assert!(refused.to_string().contains("cannot list a user's sessions: use D1 or Durable Objects"), "{refused}");
+    }
+    let incoming = edge_session::Incoming::new();
+    let signed_in = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| session.sign_in("ada")));
+    assert!(matches!(signed_in, Ok(edge_session::Outcome::Replied { .. })), "{signed_in:?}");
+}

@@ -90,7 +90,11 @@ fn the_defaults_to_copy_are_the_defaults() {
         assert!(PARAMETERS.contains(&format!("`{name}`")), "{name}");
         // Four have no value for a default.
         let shown = parameters.get(&name).is_some();
-        assert_ne!(shown, ["cookie_domain", "absolute_timeout", "touch_after", "max_sessions"].contains(&name.as_str()), "{name}");
+        assert_ne!(
+            shown,
+            ["cookie_domain", "absolute_timeout", "touch_after", "max_sessions"].contains(&name.as_str()),
+            "{name}"
+        );
     }
 }
 

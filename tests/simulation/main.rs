@@ -9,6 +9,7 @@
 mod browser;
 mod clock;
 mod isolates;
+mod late;
 mod schedules;
 mod world;
 

@@ -17,10 +17,9 @@ use crate::clock::{Clock, IsolateClock, NOW, Random};
 const PLACES: u64 = 3;
 const KEY: &str = "first-key-0123456789abcdef012345";
 const COOKIE: &str = "webpy_session_id";
-/// In milliseconds, less what the clocks may differ by.
-const CARRIED_FOR: u64 = 87_000;
-/// Likewise.
-const LATE: u64 = 32_000;
+/// In milliseconds; the clocks may differ.
+const CARRIED_FOR: u64 = 90_000;
+const LATE: u64 = 35_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -40,7 +39,7 @@ pub struct Conditions {
     pub lost_replies: u64,
     /// One in so many requests is given up by its client.
     pub aborts: u64,
-    /// Before one in so many requests an isolate dies.
+    /// Before one in so many requests an isolate dies, or its work behind replies ends.
     pub deaths: u64,
     /// By how many milliseconds the clocks of two isolates differ at the most.
     pub skew: u64,
@@ -215,12 +214,18 @@ impl World {
     /// An isolate at this place: one that is there, or a new one.
     fn isolate(&self, place: u64) -> std::rc::Rc<Isolate> {
         let mut isolates = self.isolates.borrow_mut();
-        if self.one_in(self.conditions.deaths) {
-            let idle = isolates.iter().position(|isolate| isolate.busy.get() == 0);
-            if let Some(dead) = idle.map(|idle| isolates.remove(idle)) {
-                let had_work = self.clock.kill(dead.number);
-                self.is_disturbed.set(self.is_disturbed.get() | had_work);
-                self.tell(format!("isolate {} dies{}", dead.number, if had_work { ", with work to do" } else { "" }));
+        if self.one_in(self.conditions.deaths)
+            && let Some(idle) = isolates.iter().position(|isolate| isolate.busy.get() == 0)
+        {
+            // The runtime may break off the work behind replies alone.
+            let lives_on = self.random.one_in(2);
+            let number = isolates[idle].number;
+            let had_work = self.clock.kill(number);
+            self.is_disturbed.set(self.is_disturbed.get() | had_work);
+            let what = if lives_on { "goes on without its work" } else { "dies" };
+            self.tell(format!("isolate {number} {what}{}", if had_work { ", of which there was some" } else { "" }));
+            if !lives_on {
+                isolates.remove(idle);
             }
         }
         // A connection mostly stays where it is.
@@ -270,8 +275,10 @@ impl World {
         });
         self.tell(format!("request {number}: {status}, saw {state:?}"));
         let is_late = self.tally.get().late > 0;
-        let (young, old): (State, State) =
-            shown.difference(&state).copied().partition(|write| self.made_at(*write) + CARRIED_FOR > sent);
+        let (young, old): (State, State) = shown
+            .difference(&state)
+            .copied()
+            .partition(|write| self.made_at(*write) + CARRIED_FOR - self.conditions.skew > sent);
         // Whom KV has shown no session is given another one.
         let lacks = if is_late { State::new() } else { young };
         let met = !lacks.is_empty() && lacks.iter().all(|write| self.has_met_another(*write));
@@ -320,7 +327,8 @@ impl World {
     /// as one that writes.
     fn may_store_once_more(&self, sent: u64) -> bool {
         let spans = self.spans.borrow();
-        spans.iter().any(|span| (LATE..CARRIED_FOR).contains(&(sent - span.sent.min(sent))))
+        let ages = LATE - self.conditions.skew..CARRIED_FOR + self.conditions.skew;
+        spans.iter().any(|span| ages.contains(&(sent - span.sent.min(sent))))
     }
 
     fn made_at(&self, write: u32) -> u64 {

@@ -21,8 +21,9 @@ const OVERHEAD: usize = 400;
 /// than requests take. Nobody says when one is done.
 const HELD_FOR: u64 = 5 * 60 * 1000;
 
-/// How many writes of a session are known to be built in: as many as may be made while KV shows an older one.
-const MOST_PAST: usize = 256;
+/// How many writes of a session are known to be built in: as many as may be made while KV shows an older one, which may be two
+/// seconds old.
+const MOST_PAST: usize = 2_048;
 
 /// A request that loaded something less than so many milliseconds ago may be about to change it.
 const IN_FLIGHT: u64 = 30_000;
@@ -426,6 +427,7 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, Head::bytes);
-        OVERHEAD.saturating_add(head).saturating_add(self.puts.bytes())
+        let past = self.past.len().saturating_mul(size_of::<u32>());
+        OVERHEAD.saturating_add(head).saturating_add(past).saturating_add(self.puts.bytes())
     }
 }

@@ -1,11 +1,10 @@
 //! The writes of one session that are on their way to KV: one put a second, the newest at a time, whoever waits for it. Plain
 //! data, by a clock that is handed in.
 
-use super::write::Written;
+use super::write::{TRIED_FOR, Written};
 use crate::KvFailure;
 
-/// For how many milliseconds a write is tried before it is given up, and at the least, when others before it have failed.
-const TRIED_FOR: u64 = 4_500;
+/// For how many milliseconds a write is tried at the least, when others before it have failed.
 const TRIED_AT_LEAST: u64 = 1_500;
 
 /// KV takes one write a second under a name. After that the way is left to another isolate for a random part of a while.
@@ -112,7 +111,8 @@ impl Puts {
     /// Has a write stored, in place of an older one that waits, and gives its number.
     pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
         self.last = self.last.saturating_add(1);
-        let unanswered = self.waiting.as_ref().filter(|before| before.number > self.settled());
+        let unanswered =
+            self.waiting.as_ref().filter(|before| before.number > self.settled() && before.has_somebody(now));
         self.waiting = Some(Waiting {
             number: self.last,
             nonce: written.write.nonce,
@@ -157,8 +157,7 @@ impl Puts {
 
     /// Whether one is under way, or somebody is about to make one.
     pub(super) fn is_busy(&self, now: u64) -> bool {
-        let is_looked_after = |waiting: &Waiting| now < waiting.looked_after.saturating_add(FORGOTTEN);
-        self.is_under_way(now) || self.waiting.as_ref().is_some_and(is_looked_after)
+        self.is_under_way(now) || self.waiting.as_ref().is_some_and(|waiting| waiting.has_somebody(now))
     }
 
     /// Whether the write of this nonce waits to be stored, and for whom.
@@ -191,7 +190,7 @@ impl Puts {
     /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, number: u64, and_again: bool, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
-            if now >= waiting.looked_after.saturating_add(FORGOTTEN) {
+            if !waiting.has_somebody(now) {
                 waiting.since = now;
                 waiting.again_at = waiting.again_at.map(|at| at.max(now));
             }
@@ -301,6 +300,11 @@ impl Puts {
 }
 
 impl Waiting {
+    /// Whether somebody looks after it.
+    fn has_somebody(&self, now: u64) -> bool {
+        now < self.looked_after.saturating_add(FORGOTTEN)
+    }
+
     /// Since when it counts as tried, where others before it have failed: not for so long that nothing is left for it.
     fn with_a_chance(&self, now: u64) -> u64 {
         self.since.max(now.saturating_sub(TRIED_FOR.saturating_sub(TRIED_AT_LEAST)))

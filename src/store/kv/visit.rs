@@ -47,6 +47,16 @@ struct Live {
     settles_at: u64,
 }
 
+impl Live {
+    /// The same, stored from now on, or once more; and until when something of it may arrive.
+    fn again(&self, now: u64) -> (Rc<Written>, u64) {
+        let mut write = self.written.write.clone();
+        write.again_at = write.again_at.max(Some(now));
+        let settles_at = write.settles_at(false, now).max(self.settles_at);
+        (Rc::new(Written { write, record: self.written.record.clone() }), settles_at)
+    }
+}
+
 /// Marks are kept for at least so many seconds, 90 days, and for twice as long as the record would have lived: longer
 /// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
 const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
@@ -143,7 +153,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let beside: Vec<_> = rivals.filter(is_rival).cloned().collect();
         let settles_at =
             beside.iter().chain([&written.write]).map(|write| write.settles_at(is_in_kv(write), now)).max();
-        let is_stored = is_in_kv(&written.write) || known.has_accepted(key, &written.write);
+        let is_accepted = is_in_kv(&written.write) || known.has_accepted(key, &written.write);
+        // What is to be stored once more may yet lose its place.
+        let is_stored = is_accepted && written.write.again_at.is_none_or(|again_at| again_at <= now);
         let said = brought.iter().find(|carried| carried.write.is(&written.write)).map(|carried| carried.fate);
         let said = said.filter(|_| !known.is_own(key, &written.write));
         let live = Live {
@@ -228,7 +240,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             }
         }
         let settles_at = written.write.settles_at(false, now);
-        let fate = if leaves_before { Fate::Sent } else { Fate::Stored };
+        // What it is built on may yet take its place.
+        let fate = if leaves_before || once_more { Fate::Sent } else { Fate::Stored };
         self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
     }
@@ -244,7 +257,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let is_due = match care {
             Care::Waits(number) => {
                 self.behind(key, number, true).await;
-                false
+                // What is looked after for so long was abandoned before, and may arrive late.
+                found.is_slow(now)
             }
             Care::Forgotten => found.may_be_stored_late(now),
             // KV has had its time.
@@ -253,14 +267,15 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         if !is_due {
             return (live, News::Unless);
         }
-        // The browser is told, for what is made from it meanwhile.
-        let mut write = found.clone();
-        write.again_at = Some(now);
-        let settles_at = write.settles_at(false, now);
-        let written = Rc::new(Written { write, record: live.written.record.clone() });
+        let (written, settles_at) = live.again(now);
+        let is_under_way = self.kv.known.borrow().is_busy(key, now);
         let number = self.kv.known.borrow_mut().store_late(key, &written, now);
-        let Some(number) = number else { return (live, News::Unless) };
-        self.behind(key, number, false).await;
+        match number {
+            Some(number) => self.behind(key, number, true).await,
+            None if !is_under_way => return (live, News::Unless),
+            None => {}
+        }
+        // The browser is told, for what is made from it meanwhile.
         (Live { written, settles_at, ..live }, News::Changed)
     }
 

@@ -46,8 +46,11 @@ const SHOWN_AFTER: u64 = 35_000;
 /// browser must carry the news for long enough: until it has arrived, by clocks that differ.
 const STORED_UNTIL: u64 = 70_000;
 
+/// For how many milliseconds a write is tried before it is given up.
+pub(super) const TRIED_FOR: u64 = 4_500;
+
 /// For how many milliseconds after it was made, or after the time for once more, a write may arrive in KV: it is tried for
-/// 4.5 seconds, and a put takes two.
+/// so long, and a put takes two and a half seconds.
 const ARRIVES_WITHIN: u64 = 7_000;
 
 impl Write {
@@ -140,6 +143,11 @@ impl Write {
         // Another isolate that is brought it may store it just now.
         let last = if may_be_late { now } else { self.again_at.unwrap_or(self.time) };
         last.saturating_add(ARRIVES_WITHIN)
+    }
+
+    /// Whether it should have been stored by now, or given up.
+    pub(super) fn is_slow(&self, now: u64) -> bool {
+        self.age(now) > TRIED_FOR
     }
 
     /// Whether KV has had its time to show it, so that who is brought it and does not find it there stores it once more.

@@ -1,0 +1,479 @@
+//! What is stored late, or once more, and what is built on it meanwhile.
+
+use edge_session::store::simulated_kv::Ordered;
+use edge_session::{Error, Incoming, KvFailure, KvStore, Outcome, Session, SessionParameters, Sessions, Signer};
+
+use crate::clock::IsolateClock;
+use crate::schedules::{Reply, Stage, Visit, count};
+
+/// The news of it would not reach what is built on it meanwhile.
+#[test]
+fn what_is_not_carried_for_long_any_more_is_not_stored_once_more() {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(87_000);
+    stage.kv.order("put session:", Ordered::Takes(9_400));
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(3_000);
+    stage.kv.order("put session:", Ordered::Takes(100));
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(40_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+/// Work behind a reply may end before it is done: the isolate goes on without it.
+#[test]
+fn what_nobody_stores_is_not_stored_once_a_newer_write_is_brought() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(8_000);
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    stage.wait(20_000);
+    let before = stage.kv.written();
+    assert_eq!(stage.look(&here), Ok(3));
+    stage.wait(10_000);
+    assert_eq!(stage.kv.written(), before);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+#[test]
+fn what_nobody_stores_is_stored_by_the_next_look() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(15_000);
+    assert_eq!(stage.kv.written(), 1);
+    assert_eq!(stage.look(&here), Ok(2));
+    stage.wait(2_000);
+    assert_eq!(stage.kv.written(), 2);
+}
+
+#[test]
+fn what_is_built_on_it_meanwhile_knows_of_that() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(15_000);
+    stage.kv.order("put session:", Ordered::Takes(9_000));
+    assert_eq!(stage.look(&here), Ok(2));
+    stage.wait(1_000);
+    stage.kv.order("put session:", Ordered::Takes(100));
+    assert_eq!(stage.count(&elsewhere), Ok(3));
+    stage.wait(40_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+fn fate_run(look_arrives: bool) -> u32 {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    let before = stage.header();
+    let wrote = stage.send(&here, &before, count);
+    let looked = stage.send(&here, &before, |_| {});
+    assert_eq!((wrote.count, looked.count), (Ok(2), Ok(2)));
+    stage.arrives(&wrote);
+    if look_arrives {
+        stage.arrives(&looked);
+    }
+    assert!(stage.clock.kill(0));
+    drop(here);
+    stage.wait(40_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(5_000);
+    stage.kv.written()
+}
+
+#[test]
+fn parallel_look_marks_a_pending_write_as_stored() {
+    assert_eq!(fate_run(false), 2, "control");
+    assert_eq!(fate_run(true), 2);
+}
+
+fn told_again(own: bool) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    stage.kv.order("put session:", Ordered::Takes(3_000));
+    assert_eq!(stage.look(&elsewhere), Ok(2), "stores it late, slowly");
+    assert_eq!(stage.count(if own { &here } else { &other_home }), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    println!("{:#?}", stage.kv.written());
+    stage.wait(40_000);
+    stage.id_alone(2)
+}
+
+#[test]
+fn what_is_told_of_a_late_store_is_heeded_own() {
+    assert_eq!(told_again(true), Ok(3));
+}
+
+#[test]
+fn what_is_told_of_a_late_store_is_heeded_in_kv() {
+    assert_eq!(told_again(false), Ok(3));
+}
+
+#[test]
+fn a_late_store_leaves_a_write_whole() {
+    let mut tried = 0;
+    for pad in 1_850..2_300 {
+        let stage = Stage::new();
+        let (here, elsewhere, third) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+        stage.visit(&here, |session| session.pad = "x".repeat(pad)).unwrap();
+        stage.wait(5_000);
+        stage.kv.come_to_rest();
+        stage.kv.order("put session:", Ordered::Takes(4_000));
+        let reply = stage.send(&here, &stage.header(), count);
+        let line =
+            reply.set_cookie.iter().find(|line| line.len() > 200).map(|l| l.split(';').next().unwrap().len() - 1);
+        let Some(length) = line else { continue };
+        if !(3_040..=3_072).contains(&length) {
+            continue;
+        }
+        tried += 1;
+        stage.arrives(&reply);
+        assert!(stage.clock.kill(0));
+        stage.wait(40_000);
+        for _ in 0..8 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
+        }
+        let seen = stage.look(&elsewhere);
+        stage.wait(8_000);
+        let then = stage.look(&third);
+        println!("pad {pad}, {length} bytes: {seen:?} then {then:?}");
+        assert_eq!((seen, then), (Ok(2 - 1), Ok(2 - 1)), "pad {pad}, {length} bytes");
+    }
+    assert!(tried > 0);
+}
+
+impl Stage {
+    fn isolate_ahead(&self, number: u32, place: usize, ahead: i64) -> Sessions {
+        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead };
+        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
+        let store = KvStore::new(self.kv.at(place), clock.clone());
+        Sessions::new(store, clock, signer, SessionParameters::default()).unwrap()
+    }
+}
+
+#[test]
+fn what_nobody_looks_after_is_still_stored_once_more() {
+    let stage = Stage::new();
+    let (a, b, c) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+    stage.count(&a).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&a), Ok(2));
+    assert_eq!(stage.count(&b), Ok(3), "once more after 7 s");
+    assert_eq!(stage.count(&c), Ok(4), "once more after 14 s");
+    assert!(stage.clock.kill(2));
+    stage.wait(6_300);
+    assert_eq!(stage.look(&c), Ok(4), "forgotten, and so stored by this");
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(4));
+}
+
+fn failing(forgotten: bool) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(400);
+    if forgotten {
+        assert_eq!(stage.count(&here), Ok(3));
+        assert!(stage.clock.kill(0), "while it waits for its second");
+    }
+    stage.wait(10_000);
+    for _ in 0..3 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
+    }
+    assert_eq!(if forgotten { stage.look(&here) } else { stage.count(&here) }, Ok(3));
+    stage.wait(10_000);
+    stage.kv.come_to_rest();
+    stage.id_alone(2)
+}
+
+#[test]
+fn what_nobody_looks_after_is_tried_for_as_long_as_another() {
+    assert_eq!(failing(false), Ok(3), "control");
+    assert_eq!(failing(true), Ok(3));
+}
+
+fn told(how: &str) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    match how {
+        "look" => assert_eq!(stage.look(&elsewhere), Ok(2)),
+        _ => {
+            drop(stage.send(&elsewhere, &stage.header(), |_| {}));
+            stage.wait(300);
+            assert_eq!(stage.look(&elsewhere), Ok(2));
+        }
+    }
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    stage.id_alone(2)
+}
+
+#[test]
+fn a_second_look_tells_what_the_first_one_did_whose_reply_is_lost() {
+    assert_eq!(told("lost, and again"), Ok(3));
+}
+
+/// In each direction of the clocks.
+fn skewed(late: i64, then: i64) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    let (other_home, elsewhere) = (stage.isolate_ahead(2, 0, then), stage.isolate_ahead(1, 1, late));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(50_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    stage.id_alone(2)
+}
+
+#[test]
+fn so_it_is_by_clocks_that_are_three_seconds_behind() {
+    assert_eq!(skewed(-3_000, 0), Ok(3));
+}
+
+/// A save that hangs, shown meanwhile, and then put by whoever showed it.
+#[test]
+fn what_was_abandoned_is_told_of_as_well() {
+    let stage = Stage::new();
+    let (a, b) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.count(&a).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&a), Ok(2));
+    assert!(stage.clock.kill(0), "in its put");
+    stage.wait(5_500);
+    stage.kv.order("put session:", Ordered::Takes(4_500));
+    assert_eq!(stage.look(&a), Ok(2), "takes over when the put counts as abandoned, at 6 s");
+    stage.wait(1_700);
+    assert_eq!(stage.count(&b), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+#[test]
+fn what_it_met_is_still_waited_for() {
+    let stage = Stage::new();
+    let [a, x, y, z] = [0, 1, 2, 3].map(|n| stage.isolate(n, n as usize));
+    stage.count(&a).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&a), Ok(2));
+    assert_eq!(stage.count(&x), Ok(3), "once more after 7 s");
+    let before = stage.header();
+    assert_eq!(stage.count(&y), Ok(4), "once more after 14 s");
+    stage.wait(10);
+    let beside = stage.send(&z, &before, count);
+    assert_eq!(beside.count, Ok(4));
+    stage.arrives(&beside);
+    assert!(stage.clock.kill(3));
+    stage.wait(6_200);
+    assert_eq!(stage.count(&z), Ok(5), "its own update; the reply has arrived");
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(5));
+}
+
+fn shown_before_its_isolate_died(saves: bool, looks: bool) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let (a, b, c) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+    stage.count(&a).unwrap();
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Takes(4_900));
+    assert_eq!(stage.count(&a), Ok(2));
+    if saves {
+        let header = stage.header();
+        stage.clock.run(vec![Box::pin(async {
+            let handler = async |session: &mut Session<Visit>| {
+                session.count += 1;
+                session.save().await
+            };
+            let Ok(Outcome::Replied { set_cookie, .. }) =
+                b.run(&Incoming::new().cookie(&*header).with_reply(), handler).await
+            else {
+                panic!()
+            };
+            stage.arrives(&Reply { count: Ok(3), set_cookie });
+        })]);
+    } else {
+        let reply = stage.send(&b, &stage.header(), count);
+        if looks {
+            stage.wait(400);
+            assert_eq!(stage.look(&b), Ok(3));
+        } else {
+            stage.arrives(&reply);
+            stage.wait(400);
+        }
+    }
+    assert!(stage.clock.kill(1), "with its once more to do");
+    stage.wait(40_000);
+    assert_eq!(stage.look(&c), Ok(3));
+    stage.wait(5_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    stage.id_alone(2)
+}
+
+#[test]
+fn what_is_to_be_stored_once_more_is_not_yet_stored() {
+    assert_eq!(shown_before_its_isolate_died(false, false), Ok(3), "control");
+    assert_eq!(shown_before_its_isolate_died(false, true), Ok(3), "its reply lost, and shown by a look");
+}
+
+#[test]
+fn nor_is_what_was_saved() {
+    assert_eq!(shown_before_its_isolate_died(true, false), Ok(3), "saved");
+}
+
+/// A logout, or a change of id, while a late store is under way.
+#[test]
+fn an_end_beats_what_is_stored_late() {
+    for moves in [false, true] {
+        let stage = Stage::new();
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.count(&here).unwrap();
+        stage.wait(5_000);
+        assert_eq!(stage.count(&here), Ok(2));
+        stage.wait(40_000);
+        stage.kv.order("put session:", Ordered::Takes(4_000));
+        let old = stage.header();
+        let looked = stage.send(&elsewhere, &old, |_| {});
+        stage.visit(&here, |session| if moves { session.cycle_id() } else { session.kill() }).unwrap();
+        stage.arrives(&looked);
+        stage.wait(25_000);
+        stage.kv.come_to_rest();
+        for n in 0..3 {
+            assert_eq!(stage.send(&stage.isolate(10 + n, n as usize), &old, |_| {}).count, Ok(0));
+        }
+        assert_eq!(stage.look(&elsewhere), Ok(if moves { 2 } else { 0 }));
+    }
+}
+
+/// Answers that are lost after their effect, and memory pressure is none.
+#[test]
+fn what_is_stored_late_and_whose_answers_are_lost_takes_no_newer_ones_place() {
+    let stage = Stage::new();
+    let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    for _ in 0..2 {
+        stage.kv.order("put session:", Ordered::Loses(KvFailure::Other("lost".to_owned())));
+    }
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(500);
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+/// Two isolates store late, their replies cross.
+#[test]
+fn of_two_isolates_that_store_late_the_news_may_cross() {
+    let stage = Stage::new();
+    let [here, other_home, b, d] = [(0, 0), (2, 0), (1, 1), (3, 2)].map(|(n, p)| stage.isolate(n, p));
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    let header = stage.header();
+    let first = stage.send(&b, &header, |_| {});
+    stage.wait(3_000);
+    stage.kv.order("put session:", Ordered::Takes(4_900));
+    let second = stage.send(&d, &header, |_| {});
+    stage.arrives(&second);
+    stage.arrives(&first);
+    assert_eq!(stage.count(&other_home), Ok(3));
+    stage.wait(25_000);
+    stage.kv.come_to_rest();
+    stage.wait(60_000);
+    assert_eq!(stage.id_alone(2), Ok(3));
+}
+
+/// Stored late, and changed, by one request.
+#[test]
+fn what_is_stored_late_may_be_changed_by_the_same_request() {
+    for saves in [false, true] {
+        let stage = Stage::new();
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.count(&here).unwrap();
+        stage.wait(5_000);
+        assert_eq!(stage.count(&here), Ok(2));
+        stage.wait(40_000);
+        stage.kv.order("put session:", Ordered::Takes(4_000));
+        let looked = stage.send(&stage.isolate(4, 1), &stage.header(), |_| {});
+        let header = stage.header();
+        if saves {
+            stage.clock.run(vec![Box::pin(async {
+                let handler = async |session: &mut Session<Visit>| {
+                    session.count += 1;
+                    session.save().await?;
+                    session.count += 1;
+                    Ok::<_, Error>(())
+                };
+                let Ok(Outcome::Replied { set_cookie, .. }) =
+                    elsewhere.run(&Incoming::new().cookie(&*header).with_reply(), handler).await
+                else {
+                    panic!()
+                };
+                stage.arrives(&Reply { count: Ok(4), set_cookie });
+            })]);
+        } else {
+            assert_eq!(stage.visit(&elsewhere, |session| session.count = 4), Ok(4));
+        }
+        stage.arrives(&looked);
+        assert_eq!(stage.look(&here), Ok(4));
+        stage.wait(25_000);
+        stage.kv.come_to_rest();
+        stage.wait(60_000);
+        assert_eq!(stage.id_alone(2), Ok(4), "{saves}");
+    }
+}

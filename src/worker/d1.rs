@@ -7,7 +7,10 @@ use super::js;
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use crate::store::repeat::{Answered, repeated};
-use crate::{Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated};
+use crate::{
+    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionHandle, Store, Successor, Swept, Updated,
+    UserKey, UserStore, Users,
+};
 
 /// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
 ///
@@ -63,6 +66,9 @@ const SWEEP_STATEMENTS: u32 = 40;
 /// After so many milliseconds a sweep leaves the rest to the next one.
 const SWEEP_TIME: u64 = 20_000;
 
+/// For how many seconds it is noted that a user's sessions were ended: longer than a request takes.
+const REVOCATIONS_FOR: u64 = 24 * 60 * 60;
+
 /// As many as it counts of those that are left.
 const SWEEP_COUNTS: u32 = 100_000;
 
@@ -114,12 +120,12 @@ impl D1Store {
     }
 
     /// Sets all columns of a row to the values of [`values`], if the row is of the version before, or is this very
-    /// write. A later touch stays.
-    fn update_statement(&self) -> String {
+    /// write, `and` if this holds. A later touch stays.
+    fn update_statement(&self, and: &str) -> String {
         let table = &self.table;
         format!(
             "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), max(expires_at, ?6), \
-             ?7, ?8, ?9, ?10, ?11) WHERE session_id = ?1 AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3) RETURNING version"
+             ?7, ?8, ?9, ?10, ?11) WHERE session_id = ?1 AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3){and} RETURNING version"
         )
     }
 
@@ -219,7 +225,7 @@ impl Store for D1Store {
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        let Answered { answer, repeated } = self.rows(&self.update_statement(), &values(key, record)).await?;
+        let Answered { answer, repeated } = self.rows(&self.update_statement(""), &values(key, record)).await?;
         if answer.length() > 0 {
             return Ok(Updated::Done);
         }
@@ -258,7 +264,6 @@ impl Store for D1Store {
         }
     }
 
-    /// The row is copied under its new key, and retired under the old one, both only if it is of the version before.
     async fn change_id(
         &self,
         from: &RecordKey,
@@ -266,42 +271,25 @@ impl Store for D1Store {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
-        let table = &self.table;
-        // ?1 to ?11 are the retired row's, ?12 to ?22 the new one's.
-        let insert = format!(
-            "INSERT INTO {table} (session_id, {COLUMNS}) \
-             SELECT ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22 \
-             WHERE EXISTS (SELECT 1 FROM {table} WHERE session_id = ?1 AND version = ?2 - 1)"
-        );
-        let look = format!("SELECT version FROM {table} WHERE session_id = ?1");
-        let update = self.update_statement();
-        let old = values(from, retired);
-        let both: Vec<JsValue> = old.iter().cloned().chain(values(to, moved)).collect();
-        let [key, ..] = &old;
-        let call = async || {
-            let insert = self.statement(&insert, &both)?;
-            let update = self.statement(&update, &old)?;
-            let look = self.statement(&look, std::slice::from_ref(key))?;
-            // A database behind a service binding makes its statements elsewhere.
-            let statements = Promise::all(&Array::of3(&insert, &update, &look));
-            let statements = Settled::of(&statements).await?;
-            Settled::of_call(self.database.batch(&statements)).await
-        };
-        let Answered { answer, repeated } = self.repeated(call).await?;
-        let is_empty = |place| {
-            let answer: Answer = answer.get(place).unchecked_into();
-            answer.results().is_none_or(|rows| rows.length() == 0)
-        };
-        let answer = match (is_empty(1), is_empty(2)) {
-            (false, _) => Updated::Done,
-            (true, false) => Updated::Stale,
-            (true, true) => Updated::Gone,
-        };
-        Answered { answer, repeated }.sure()
+        self.moved(None, from, retired, to, moved).await
     }
 
-    /// Deletes by chunks until nothing is left, or its time is over, and counts what is left then.
+    fn users(&self) -> Option<Users<'_>> {
+        Some(Users::of(self))
+    }
+
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
+        let swept = self.swept(now).await?;
+        let sql = format!("DELETE FROM {}_revocations WHERE revoked_at < ?1 RETURNING 1", self.table);
+        let oldest = now.saturating_sub(REVOCATIONS_FOR).saturating_mul(1000);
+        self.rows(&sql, &[js::number(oldest)]).await?;
+        Ok(swept)
+    }
+}
+
+impl D1Store {
+    /// Deletes by chunks until nothing is left, or its time is over, and counts what is left then.
+    async fn swept(&self, now: u64) -> Result<Swept, Error> {
         let table = &self.table;
         let delete = format!(
             "DELETE FROM {table} WHERE session_id IN \
@@ -327,10 +315,154 @@ impl Store for D1Store {
     }
 }
 
+impl D1Store {
+    /// The row is copied under its new key, and retired under the old one, both only if it is of the version before, and if
+    /// no [`Claim`] is refused.
+    async fn moved(
+        &self,
+        claim: Option<&Claim>,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        let table = &self.table;
+        let is_claimed = |first| claim.map_or_else(String::new, |_| format!(" AND {}", self.is_not_revoked(first)));
+        // ?1 to ?11 are the retired row's, ?12 to ?22 the new one's.
+        let insert = format!(
+            "INSERT INTO {table} (session_id, {COLUMNS}) \
+             SELECT ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22 \
+             WHERE EXISTS (SELECT 1 FROM {table} WHERE session_id = ?1 AND version = ?2 - 1){}",
+            is_claimed(23)
+        );
+        let update = self.update_statement(&is_claimed(12));
+        let look = format!("SELECT version FROM {table} WHERE session_id = ?1{}", is_claimed(2));
+        let claimed: Vec<JsValue> = claim.map(claimed).into_iter().flatten().collect();
+        let (old, new) = (values(from, retired), values(to, moved));
+        let with_claim = |values: &[JsValue]| values.iter().chain(&claimed).cloned().collect::<Vec<_>>();
+        let both: Vec<JsValue> = old.iter().chain(&new).cloned().collect();
+        let statements =
+            [(insert, with_claim(&both)), (update, with_claim(&old)), (look, with_claim(&[from.as_str().into()]))];
+        let Answered { answer, repeated } = self.transaction(&statements).await?;
+        let answer = match (rows_of(&answer, 1), rows_of(&answer, 2)) {
+            (1.., _) => Updated::Done,
+            (0, 1..) => Updated::Stale,
+            (0, 0) => Updated::Gone,
+        };
+        Answered { answer, repeated }.sure()
+    }
+
+    /// Runs these statements in one transaction. What each of them answered.
+    async fn transaction(&self, statements: &[(String, Vec<JsValue>)]) -> Result<Answered<Array>, Error> {
+        let call = async || {
+            let prepared = Array::new();
+            for (sql, values) in statements {
+                let statement: JsValue = self.statement(sql, values)?.into();
+                prepared.push(&statement);
+            }
+            // A database behind a service binding makes its statements elsewhere.
+            let prepared = Settled::of(&Promise::all(&prepared)).await?;
+            Settled::of_call(self.database.batch(&prepared)).await
+        };
+        self.repeated(call).await
+    }
+
+    /// Whether nothing refuses a claim, whose [values](claimed) have numbers from this one on.
+    fn is_not_revoked(&self, first: u32) -> String {
+        let (table, second, third) = (&self.table, first.saturating_add(1), first.saturating_add(2));
+        format!(
+            "NOT EXISTS (SELECT 1 FROM {table}_revocations \
+             WHERE owner = ?{first} AND revoked_at >= ?{second} AND spared IS NOT ?{third})"
+        )
+    }
+}
+
+/// A claim's values.
+fn claimed(claim: &Claim) -> [JsValue; 3] {
+    [claim.user.as_str().into(), js::number(claim.began_at), claim.handle.as_str().into()]
+}
+
+/// How many rows the statement at this place of a transaction answered.
+fn rows_of(answers: &Array, place: u32) -> u32 {
+    let answer: Answer = answers.get(place).unchecked_into();
+    answer.results().map_or(0, |rows| rows.length())
+}
+
+impl UserStore for D1Store {
+    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let is_not_revoked = self.is_not_revoked(12);
+        let table = &self.table;
+        let sql = format!(
+            "INSERT INTO {table} (session_id, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
+             WHERE {is_not_revoked} ON CONFLICT (session_id) DO UPDATE SET version = version \
+             WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
+        );
+        let all: Vec<JsValue> = values(key, record).into_iter().chain(claimed(claim)).collect();
+        if self.rows(&sql, &all).await?.answer.length() > 0 {
+            return Ok(Updated::Done);
+        }
+        let sql = format!("SELECT 1 WHERE {}", self.is_not_revoked(1));
+        if self.rows(&sql, &claimed(claim)).await?.answer.length() == 0 {
+            return Ok(Updated::Gone);
+        }
+        Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"))
+    }
+
+    async fn change_id_for(
+        &self,
+        claim: &Claim,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        self.moved(Some(claim), from, retired, to, moved).await
+    }
+
+    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        let sql = format!("SELECT {COLUMNS}, session_id FROM {} WHERE owner = ?1", self.table);
+        let rows = self.rows(&sql, &[user.as_str().into()]).await?.answer;
+        let keyed = |row: JsValue| {
+            let key = row.dyn_ref::<Array>()?.get(10).as_string()?;
+            Some((RecordKey::from_stored(&key)?, record(row)?))
+        };
+        Ok(rows.iter().filter_map(keyed).collect())
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        let table = &self.table;
+        let spared = spared.map_or(JsValue::NULL, |handle| handle.as_str().into());
+        let revoke = format!(
+            "INSERT INTO {table}_revocations (owner, revoked_at, spared) VALUES (?1, ?2, ?3) ON CONFLICT (owner) \
+             DO UPDATE SET revoked_at = max(revoked_at, excluded.revoked_at), spared = excluded.spared"
+        );
+        let end = format!("DELETE FROM {table} WHERE owner = ?1 AND (?2 IS NULL OR handle IS NOT ?2) RETURNING 1");
+        let user: JsValue = user.as_str().into();
+        let statements = [(revoke, vec![user.clone(), js::number(now), spared.clone()]), (end, vec![user, spared])];
+        let ended = self.transaction(&statements).await?.answer;
+        Ok(rows_of(&ended, 1).into())
+    }
+
+    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        let table = &self.table;
+        let sql = format!(
+            "DELETE FROM {table} WHERE session_id IN (SELECT session_id FROM {table} WHERE owner = ?1 AND expires_at > ?4 \
+             ORDER BY handle IS ?3 DESC, created_at DESC LIMIT -1 OFFSET ?2) RETURNING 1"
+        );
+        let [user, _, handle] = claimed(claim);
+        let values = [user, js::number(most), handle, js::number(WorkerPlatform.now())];
+        Ok(self.rows(&sql, &values).await?.answer.length().into())
+    }
+}
+
 /// D1 tells its errors apart by their text alone.
 fn failed(message: &str, binding: &str, table: &str) -> Error {
-    let needs_migration =
-        [&format!("no such table: {table}"), "no such column: extensions", "no column named extensions"];
+    let needs_migration = [
+        &format!("no such table: {table}"),
+        "no such column: extensions",
+        "no column named extensions",
+        "no such column: owner",
+    ];
     if needs_migration.iter().any(|text| message.contains(*text)) {
         return Error::new(
             ErrorKind::Unavailable,

@@ -6,7 +6,7 @@ use std::mem;
 use std::task::Poll;
 use std::time::Duration;
 
-use edge_session::store::conformance::{Abilities, check};
+use edge_session::store::conformance::{Abilities, check, check_users};
 use edge_session::{
     D1Store, HttpResponse, KvStore, ObjectStore, Platform, RecordKey, Session, SessionParameters, Sessions, Signer,
     Store, StoreKind, WorkerPlatform, serve,
@@ -170,7 +170,11 @@ async fn conformance(env: &Env) -> Result<Response> {
                 let abilities = Abilities { insert_only: false, compare_and_set: false };
                 check(&KvStore::from_env(env, "SESSIONS")?, platform, abilities).await
             }
-            StoreKind::D1 => check(&D1Store::from_env(env, "DB")?, platform, Abilities::ALL).await,
+            StoreKind::D1 => {
+                let store = D1Store::from_env(env, "DB")?;
+                check(&store, platform, Abilities::ALL).await?;
+                check_users(&store, platform).await
+            }
             _ => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
         }
     };

@@ -105,11 +105,16 @@ impl UserKey {
         Self(hex::encode(&Sha256::new().chain_update("edge-session user\0").chain_update(user).finalize()))
     }
 
+    /// A key as it was [stored](Self::as_str); `None` when it is not 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Option<Self> {
+        hex::decode::<32>(text).map(|_| Self(text.to_owned()))
+    }
+
     /// Whose session a record is, if anybody's.
     #[must_use]
     pub fn of_record(record: &Record) -> Option<Self> {
-        let text = record.extensions.get(KEY)?;
-        hex::decode::<32>(text).map(|_| Self(text.to_owned()))
+        Self::from_stored(record.extensions.get(KEY)?)
     }
 
     /// 64 lower-case hexadecimal digits.

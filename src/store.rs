@@ -14,7 +14,9 @@ mod memory;
 pub mod repeat;
 #[cfg(feature = "conformance")]
 pub mod simulated_kv;
-mod users;
+#[cfg(any(feature = "object", test))]
+pub(crate) mod user_list;
+pub(crate) mod users;
 pub(crate) use self::users::AnyUserStore;
 pub use self::{
     kv::{KvFailure, KvNamespace, KvStore},

@@ -10,8 +10,11 @@ use super::js;
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use super::response::text;
+use super::user_object;
+use crate::sign_in::SignIn;
 use crate::store::repeat::{Answered, repeated};
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
+use crate::store::user_list::UserList;
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, Users};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -36,11 +39,11 @@ const CREATE: &str = "create";
 const UPDATE: &str = "update";
 const TOUCH: &str = "touch";
 const DELETE: &str = "delete";
-const DONE: &str = "done";
+pub(super) const DONE: &str = "done";
 const STALE: &str = "stale";
-const GONE: &str = "gone";
+pub(super) const GONE: &str = "gone";
 const DUPLICATE: &str = "duplicate";
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 const RECORD: &str = "record";
 
 #[wasm_bindgen]
@@ -70,14 +73,18 @@ impl ObjectStore {
     /// When the object was moved or reset, the message is sent again, to a new stub, since the old
     /// one is broken; a repeated write is recognised. An overloaded object is left alone.
     async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answered<String>, Error> {
-        let text = record.map(Record::to_text).unwrap_or_default();
+        self.ask_object(key.as_str(), act, &record.map(Record::to_text).unwrap_or_default()).await
+    }
+
+    /// What the object of this name answers.
+    pub(super) async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
         let message = format!("{PROTOCOL} {act}\n{text}");
         let init = web_sys::RequestInit::new();
         init.set_method("POST");
         init.set_body(&JsValue::from_str(&message));
         let send = async || {
             // By a new stub each time: after a failure the old one is broken.
-            let stub = self.namespace.get_by_name(key.as_str())?;
+            let stub = self.namespace.get_by_name(name)?;
             let response = Settled::of_call(stub.fetch("https://session/", &init)).await?;
             Settled::of_call(response.unchecked_ref::<web_sys::Response>().text()).await
         };
@@ -91,7 +98,7 @@ impl ObjectStore {
 }
 
 /// The first word of an answer, and what follows it.
-fn parts(answer: &str) -> (&str, &str) {
+pub(super) fn parts(answer: &str) -> (&str, &str) {
     answer.split_once('\n').unwrap_or((answer, ""))
 }
 
@@ -138,15 +145,65 @@ impl Store for ObjectStore {
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
-        match parts(&self.ask(key, DELETE, None).await?.answer) {
-            (NONE, _) => Ok(None),
-            (RECORD, text) => Ok(Record::from_text(text).ok().and_then(|record| record.successor)),
-            (other, _) => Err(failed(other)),
+        Ok(self.deleted(key).await?.successor)
+    }
+
+    async fn change_id(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        match SignIn::of(moved) {
+            Some(sign_in) => self.change_id_of(&sign_in, from, retired, to, moved).await,
+            None => self.move_record(from, retired, to, moved).await,
         }
+    }
+
+    fn users(&self) -> Option<Users<'_>> {
+        Some(Users::of(self))
     }
 }
 
-fn failed(message: &str) -> Error {
+/// What a delete found.
+pub(super) struct Deleted {
+    /// A session that was alive, or had expired.
+    pub(super) was_there: bool,
+    pub(super) successor: Option<Successor>,
+}
+
+impl ObjectStore {
+    pub(super) async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+        match parts(&self.ask(key, DELETE, None).await?.answer) {
+            (NONE, _) => Ok(Deleted { was_there: false, successor: None }),
+            (RECORD, text) => {
+                let successor = Record::from_text(text).ok().and_then(|record| record.successor);
+                Ok(Deleted { was_there: successor.is_none(), successor })
+            }
+            (other, _) => Err(failed(other)),
+        }
+    }
+
+    /// Creates, then retires: a failure between the two leaves a record that nobody knows the id of.
+    pub(super) async fn move_record(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+    ) -> Result<Updated, Error> {
+        self.create(to, moved).await?;
+        let updated = self.update(from, retired).await?;
+        if updated != Updated::Done {
+            // What cannot be deleted now is only space, until it expires.
+            drop(self.delete(to).await);
+        }
+        Ok(updated)
+    }
+}
+
+pub(super) fn failed(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
 }
 
@@ -187,6 +244,10 @@ const KEY: &str = "record";
 /// After how long an object whose record it cannot read looks again, in milliseconds: a day. It may be
 /// a newer release's record, after a rollback.
 const LOOK_AGAIN: f64 = 86_400_000.0;
+
+/// For how long a user's list is kept that nothing was changed in, in milliseconds: 400 days, as long as a browser keeps a
+/// cookie (RFC 6265bis, section 5.5). A session that is older by then goes on, and is not listed.
+const LIST_FOR: f64 = 400.0 * 86_400_000.0;
 
 #[wasm_bindgen]
 impl SessionObject {
@@ -239,8 +300,23 @@ impl SessionObject {
                 }
                 Ok(found(stored))
             }
-            (other, _) => Ok(format!("this object does not know how to {other}")),
+            (other, _) => self.answer_for_user(stored.as_deref(), other, text).await,
         }
+    }
+
+    /// As the object of a user. Reading and writing the list is one step: what waits is the alarm alone.
+    async fn answer_for_user(&self, stored: Option<&str>, act: &str, words: &str) -> Result<String, JsValue> {
+        let list = stored.map_or_else(|| Some(UserList::default()), UserList::from_text);
+        let Some(mut list) = list else { return Ok("this object cannot read the list that it keeps".to_owned()) };
+        let before = list.clone();
+        let Some(answer) = user_object::answer(&mut list, act, words) else {
+            return Ok(format!("this object does not know how to {act}"));
+        };
+        if list != before {
+            self.storage.kv()?.put(KEY, &list.to_text())?;
+            self.wake(js::float(js::milliseconds()) + LIST_FOR).await?;
+        }
+        Ok(answer)
     }
 
     async fn create(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
@@ -292,7 +368,11 @@ impl SessionObject {
     /// At the end nothing is left, not even the alarm, and the object ceases to be.
     async fn expire(&self) -> Result<(), JsValue> {
         let now = js::milliseconds();
-        match self.stored()?.map(|stored| Record::from_text(&stored)) {
+        let stored = self.stored()?;
+        if stored.as_deref().is_some_and(|stored| UserList::from_text(stored).is_some()) {
+            return Settled::of_call(self.storage.delete_all()).await.map(|_| ());
+        }
+        match stored.map(|stored| Record::from_text(&stored)) {
             Some(Ok(record)) if record.expires_at > now / 1000 => self.wake_at(record.expires_at).await,
             Some(Err(_)) => self.wake(js::float(now) + LOOK_AGAIN).await,
             Some(Ok(_)) | None => Settled::of_call(self.storage.delete_all()).await.map(|_| ()),

@@ -60,3 +60,4 @@ mod parameters;
 mod places;
 mod readme;
 mod seed;
+mod users;

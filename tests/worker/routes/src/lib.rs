@@ -81,6 +81,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
             })
             .await
         }
+        "/user" => of_user(request, env).await,
         "/nested" => nested(request, env).await,
         "/public" => public(request, env).await,
         "/shop" => shop(request, env).await,
@@ -175,7 +176,11 @@ async fn conformance(env: &Env) -> Result<Response> {
                 check(&store, platform, Abilities::ALL).await?;
                 check_users(&store, platform).await
             }
-            _ => check(&ObjectStore::from_env(env, "SESSION_OBJECTS")?, platform, Abilities::ALL).await,
+            _ => {
+                let store = ObjectStore::from_env(env, "SESSION_OBJECTS")?;
+                check(&store, platform, Abilities::ALL).await?;
+                check_users(&store, platform).await
+            }
         }
     };
     match verdict.await {
@@ -391,4 +396,59 @@ async fn notes(request: &Request, env: &Env) -> Result<Response> {
         Response::ok(session.join(" "))
     })
     .await
+}
+
+/// `/user?act=count&user=ada&after=50`: does this for a user, so many milliseconds after it has loaded the session.
+async fn of_user(request: &Request, env: &Env) -> Result<Response> {
+    let url = request.url()?;
+    let word = |name: &str| {
+        let found = url.query_pairs().find(|(its, _)| its == name).map(|(_, value)| value.into_owned());
+        found.unwrap_or_default()
+    };
+    let (act, user) = (word("act"), word("user"));
+    let after = Duration::from_millis(word("after").parse().unwrap_or_default());
+    let sessions = Sessions::from_env(env)?;
+    sessions
+        .serve(request, async |session: &mut Session<Visit>| {
+            let began = WorkerPlatform.milliseconds();
+            if !after.is_zero() {
+                Delay::from(after).await;
+            }
+            let theirs = sessions.of(&user);
+            let answer = match act.as_str() {
+                "count" => {
+                    session.count = session.count.saturating_add(1);
+                    session.count.to_string()
+                }
+                "login" => {
+                    session.count = session.count.saturating_add(1);
+                    session.cycle_id();
+                    "a new id".to_owned()
+                }
+                "sign-in" => {
+                    session.sign_in(&user)?;
+                    session.set_label(word("label"));
+                    began.to_string()
+                }
+                "end-all" => {
+                    let began = WorkerPlatform.milliseconds();
+                    theirs.end_all().await?;
+                    began.to_string()
+                }
+                "end-others" => theirs.end_others(session).await?.to_string(),
+                "end" => {
+                    let handle = edge_session::SessionHandle::from_text(&word("handle")).ok_or("no handle")?;
+                    theirs.end(&handle).await?.to_string()
+                }
+                "list" => {
+                    let name = |listed: &edge_session::UserSession| {
+                        format!("{} {}", listed.handle, listed.label.as_deref().unwrap_or("-"))
+                    };
+                    theirs.list().await?.iter().map(name).collect::<Vec<_>>().join("\n")
+                }
+                _ => session.user().unwrap_or("nobody").to_owned(),
+            };
+            Response::ok(answer)
+        })
+        .await
 }

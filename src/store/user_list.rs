@@ -1,0 +1,231 @@
+//! The list of one user's sessions, as the user's object keeps it: which there are, and which are to end. The sessions' own
+//! objects stay the authority on everything else. Plain data, and its form as text.
+
+use crate::store::users::{Claim, Revocation};
+use crate::{RecordKey, SessionHandle};
+
+/// What a user's object keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UserList {
+    revocation: Option<Revocation>,
+    entries: Vec<Entry>,
+}
+
+/// One session of theirs, by the key that its object has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: RecordKey,
+    pub(crate) handle: SessionHandle,
+    /// When it was noted here, in milliseconds since 1970 UTC.
+    pub(crate) noted_at: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is theirs, or about to be.
+    Listed,
+    /// It is to end: whoever is about to make it theirs has to end it.
+    Condemned,
+}
+
+/// What a change of id says of the session whose id it changes.
+pub(crate) struct Moving {
+    pub(crate) from: RecordKey,
+    pub(crate) handle: SessionHandle,
+    /// When its user was signed in, in seconds since 1970 UTC.
+    pub(crate) signed_in_at: u64,
+}
+
+/// The first word of the stored form. A later release may write another, and must read this one.
+const FORMAT: &str = "edge-session-user/1";
+
+/// Stands for what is not there.
+const NONE: &str = "-";
+
+impl UserList {
+    /// Notes a session that is about to be theirs by a sign-in. Whether it may be.
+    pub(crate) fn register(&mut self, claim: &Claim, key: &RecordKey, now: u64) -> bool {
+        if self.revocation.as_ref().is_some_and(|revocation| revocation.refuses(claim)) {
+            return false;
+        }
+        self.note(key, &claim.handle, now)
+    }
+
+    /// Notes the new key of a session that is theirs. Whether it may have one: not if it is to end.
+    pub(crate) fn register_move(&mut self, moving: &Moving, key: &RecordKey, now: u64) -> bool {
+        let ends = match self.entry(&moving.from) {
+            Some(entry) => entry.state == State::Condemned,
+            // It has ended, or the list is younger than the session.
+            None => self.revocation.as_ref().is_some_and(|revocation| {
+                moving.signed_in_at.saturating_mul(1000) <= revocation.at
+                    && revocation.spared.as_ref() != Some(&moving.handle)
+            }),
+        };
+        !ends && self.note(key, &moving.handle, now)
+    }
+
+    /// Also a second time, when the first answer was lost.
+    fn note(&mut self, key: &RecordKey, handle: &SessionHandle, now: u64) -> bool {
+        if let Some(entry) = self.entry(key) {
+            return entry.state == State::Listed;
+        }
+        self.entries.push(Entry { key: key.clone(), handle: handle.clone(), noted_at: now, state: State::Listed });
+        true
+    }
+
+    /// The session is there. Whether it is still theirs; and the key that it had before is no more.
+    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>) -> bool {
+        if let Some(before) = before {
+            self.forget(std::slice::from_ref(before));
+        }
+        self.entry(key).is_some_and(|entry| entry.state == State::Listed)
+    }
+
+    /// Those that are theirs.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.state == State::Listed)
+    }
+
+    /// Those that are to end: now all but the one that is spared, under each of its keys.
+    pub(crate) fn revoke(&mut self, now: u64, spared: Option<&SessionHandle>) -> Vec<RecordKey> {
+        let at = self.revocation.as_ref().map_or(now, |before| before.at.max(now));
+        self.revocation = Some(Revocation { at, spared: spared.cloned() });
+        self.condemn(|entry| Some(&entry.handle) != spared)
+    }
+
+    /// Those that are to end, these among them.
+    pub(crate) fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<RecordKey> {
+        for entry in self.entries.iter_mut().filter(|entry| is_one(entry)) {
+            entry.state = State::Condemned;
+        }
+        let condemned = self.entries.iter().filter(|entry| entry.state == State::Condemned);
+        condemned.map(|entry| entry.key.clone()).collect()
+    }
+
+    /// They have ended.
+    pub(crate) fn forget(&mut self, keys: &[RecordKey]) {
+        self.entries.retain(|entry| !keys.contains(&entry.key));
+    }
+
+    fn entry(&self, key: &RecordKey) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == *key)
+    }
+
+    /// A line with the revocation, and one for each entry.
+    pub(crate) fn to_text(&self) -> String {
+        let spared = |revocation: &Revocation| {
+            revocation.spared.as_ref().map_or_else(|| NONE.to_owned(), |spared| spared.as_str().to_owned())
+        };
+        let mut text = match &self.revocation {
+            Some(revocation) => format!("{FORMAT} {} {}", revocation.at, spared(revocation)),
+            None => format!("{FORMAT} {NONE} {NONE}"),
+        };
+        for entry in &self.entries {
+            text.push('\n');
+            text += &entry.to_text();
+        }
+        text
+    }
+
+    /// What [`to_text`](Self::to_text) wrote; `None` for anything else.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let mut lines = text.split('\n');
+        let mut words = lines.next()?.split(' ');
+        if words.next() != Some(FORMAT) {
+            return None;
+        }
+        let (at, spared) = (words.next()?, words.next()?);
+        let revocation = match at {
+            NONE => None,
+            at => {
+                let spared = if spared == NONE { None } else { Some(SessionHandle::from_text(spared)?) };
+                Some(Revocation { at: at.parse().ok()?, spared })
+            }
+        };
+        let entries = lines.map(Entry::from_text).collect::<Option<_>>()?;
+        Some(Self { revocation, entries })
+    }
+}
+
+impl Entry {
+    pub(crate) fn to_text(&self) -> String {
+        let Self { key, handle, noted_at, state } = self;
+        let state = if *state == State::Listed { "listed" } else { "condemned" };
+        format!("{} {handle} {noted_at} {state}", key.as_str())
+    }
+
+    pub(crate) fn from_text(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        Some(Self {
+            key: RecordKey::from_stored(words.next()?)?,
+            handle: SessionHandle::from_text(words.next()?)?,
+            noted_at: words.next()?.parse().ok()?,
+            state: if words.next()? == "listed" { State::Listed } else { State::Condemned },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Platform, SessionId, TestPlatform, UserKey};
+
+    fn key(platform: &TestPlatform) -> RecordKey {
+        SessionId::random(platform).unwrap().record_key()
+    }
+
+    fn claim(platform: &TestPlatform) -> Claim {
+        Claim::new(UserKey::of("ada"), SessionHandle::random(platform).unwrap(), platform.milliseconds())
+    }
+
+    #[test]
+    fn what_is_kept_is_read() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
+        assert_eq!(UserList::from_text(&list.to_text()), Some(list.clone()));
+        assert!(list.register(&one, &key(&platform), 5) && list.register(&other, &key(&platform), 6));
+        list.revoke(7, Some(&one.handle));
+        assert_eq!(UserList::from_text(&list.to_text()), Some(list.clone()));
+        list.revoke(8, None);
+        assert_eq!(UserList::from_text(&list.to_text()), Some(list));
+        for text in ["", "edge-session-user/2 - -", "edge-session-user/1 - -\nx", "edge-session/1 1 1"] {
+            assert_eq!(UserList::from_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ends_while_it_is_made_is_not_confirmed() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one, at) = (UserList::default(), claim(&platform), key(&platform));
+        for _ in 0..2 {
+            assert!(list.register(&one, &at, 5), "also a second time");
+        }
+        assert_eq!(list.listed().count(), 1);
+        assert_eq!(list.revoke(one.began_at - 1, None), vec![at.clone()]);
+        assert!(!list.confirm(&at, None));
+        assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
+        list.forget(std::slice::from_ref(&at));
+        assert!(!list.confirm(&at, None), "nor when it has ended");
+    }
+
+    #[test]
+    fn a_new_id_takes_the_place_of_the_old_one_and_a_session_that_is_to_end_gets_none() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one) = (UserList::default(), claim(&platform));
+        let (from, to) = (key(&platform), key(&platform));
+        list.register(&one, &from, 5);
+        let moving =
+            |from: &RecordKey| Moving { from: from.clone(), handle: one.handle.clone(), signed_in_at: platform.now() };
+        assert!(list.register_move(&moving(&from), &to, 6));
+        assert_eq!(list.listed().count(), 2, "until it is there");
+        assert!(list.confirm(&to, Some(&from)));
+        assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
+        list.revoke(one.began_at, None);
+        assert!(!list.register_move(&moving(&to), &key(&platform), 7));
+        list.forget(std::slice::from_ref(&to));
+        assert!(!list.register_move(&moving(&to), &key(&platform), 7), "also when it is forgotten");
+        list.revoke(one.began_at, Some(&one.handle));
+        assert!(list.register_move(&moving(&to), &key(&platform), 8), "the one that is spared does");
+    }
+}

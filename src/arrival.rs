@@ -1,9 +1,10 @@
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::connection::Connection;
 use crate::cookie::{self, SignedId};
 use crate::cross_origin;
-use crate::{Jar, SessionParameters, Signer};
+use crate::{Error, Jar, SessionParameters, Signer};
 
 /// What a session needs to know of a request.
 ///
@@ -103,6 +104,8 @@ pub(crate) struct Arrival {
     pub(crate) was_told: bool,
     /// The origin that made the visitor's browser send it, if that is another site's.
     pub(crate) elsewhere: Option<String>,
+    /// The errors that its handler was given of calls on other sessions than its own.
+    pub(crate) refused: RefCell<Vec<Error>>,
     /// When it came, in milliseconds since 1970 UTC.
     pub(crate) began_at: u64,
     pub(crate) ip: Option<String>,
@@ -129,6 +132,7 @@ impl Arrival {
                 && incoming.cookie.is_some_and(|header| cookie::was_told(header, name)),
             elsewhere: cross_origin::is_from_elsewhere(incoming, &parameters.trusted_origins)
                 .then(|| incoming.origin.unwrap_or("an origin that the browser does not name").to_owned()),
+            refused: RefCell::default(),
             began_at,
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),

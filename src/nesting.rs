@@ -33,6 +33,11 @@ impl Nesting {
         Ok(())
     }
 
+    /// The request whose handler is being polled at this moment, the innermost one.
+    pub(crate) fn current(&self) -> Option<Rc<Arrival>> {
+        self.polled.borrow().last().cloned()
+    }
+
     /// Runs a handler for this request.
     pub(crate) async fn within<F: Future>(&self, arrival: &Rc<Arrival>, handler: F) -> F::Output {
         let mut handler = pin!(handler);

@@ -964,7 +964,9 @@ impl<T> Session<T> {
 
     /// The error of a [`save`](Self::save) or [`update`](Self::update) that the handler still has: it returned it.
     pub(crate) fn returned_refusal(&mut self) -> Option<Error> {
-        let returned = self.refused.iter().find(|refused| refused.is_held_elsewhere()).cloned();
+        let elsewhere = self.backing.arrival.refused.borrow();
+        let returned = self.refused.iter().chain(&*elsewhere).find(|refused| refused.is_held_elsewhere()).cloned();
+        drop(elsewhere);
         if returned.is_none() {
             self.log_ignored();
         }
@@ -973,11 +975,10 @@ impl<T> Session<T> {
 
     /// Nobody else says it: the handler went on as if nothing were.
     fn log_ignored(&mut self) {
-        for error in self.refused.drain(..).filter(|error| !error.is_answered()) {
-            self.backing.log(
-                Event::FailureIgnored,
-                format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str()),
-            );
+        let elsewhere = self.backing.arrival.refused.take();
+        for error in self.refused.drain(..).chain(elsewhere).filter(|error| !error.is_answered()) {
+            let sentence = format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str());
+            self.backing.log(Event::FailureIgnored, sentence);
         }
     }
 

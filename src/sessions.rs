@@ -129,7 +129,6 @@ impl Sessions {
         &*self.shared.platform
     }
 
-    #[cfg(feature = "axum")]
     pub(crate) fn nesting(&self) -> &Nesting {
         &self.shared.nesting
     }

@@ -73,7 +73,8 @@ impl UserSessions {
     /// `Misconfigured` on a store that cannot list them, `Unavailable` when the store failed. A user without a session is *not*
     /// an error.
     pub async fn list(&self) -> Result<Vec<UserSession>, Error> {
-        let mut listed: Vec<_> = self.listed().await?.into_iter().map(|(_, session)| session).collect();
+        let listed = self.noted(self.listed().await)?;
+        let mut listed: Vec<_> = listed.into_iter().map(|(_, session)| session).collect();
         listed.sort_by(|one, other| (other.used_at, &other.handle).cmp(&(one.used_at, &one.handle)));
         Ok(listed)
     }
@@ -85,6 +86,10 @@ impl UserSessions {
     ///
     /// As [`list`](Self::list).
     pub async fn end(&self, handle: &SessionHandle) -> Result<bool, Error> {
+        self.noted(self.ended(handle).await)
+    }
+
+    async fn ended(&self, handle: &SessionHandle) -> Result<bool, Error> {
         let mut is_found = false;
         for (key, _) in self.listed().await?.iter().filter(|(_, session)| session.handle == *handle) {
             // It may have a new id by now: its end follows it.
@@ -103,8 +108,8 @@ impl UserSessions {
     ///
     /// As [`list`](Self::list). After `Unavailable` some may have ended; do it again.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
-        let spared = session.handle_for(&self.user)?;
-        self.backing().end_all(&self.key, Some(&spared)).await
+        let spared = self.noted(session.handle_for(&self.user))?;
+        self.noted(self.backing().end_all(&self.key, Some(&spared)).await)
     }
 
     /// Ends all, also this request's own, and those that are about to be signed in by requests that began before. Gives how many
@@ -114,7 +119,18 @@ impl UserSessions {
     ///
     /// As [`end_others`](Self::end_others).
     pub async fn end_all(&self) -> Result<u64, Error> {
-        self.backing().end_all(&self.key, None).await
+        self.noted(self.backing().end_all(&self.key, None).await)
+    }
+
+    /// Notes an error for the request whose handler it is given to: if that returns it, it is answered as what it is.
+    fn noted<R>(&self, result: Result<R, Error>) -> Result<R, Error> {
+        result.map_err(|error| {
+            let error = error.traced();
+            if let Some(arrival) = self.sessions.nesting().current() {
+                arrival.refused.borrow_mut().push(error.clone());
+            }
+            error
+        })
     }
 
     async fn listed(&self) -> Result<Vec<(RecordKey, UserSession)>, Error> {

@@ -44,6 +44,18 @@ const mutants = [
   ["what runs again asks for the address too", "src/sessions.rs", "Loaded::Live(record) if !self.admits(&backing.arrival, &record) => Session::ended(&backing, None),", "", "cookies", "bound_to_another_address_meanwhile"],
   ["and so does an update", "src/session.rs", "if is_bound && newer.ip.is_some()", "if false && is_bound && newer.ip.is_some()", "cookies", "bound_to_another_address_meanwhile"],
   ["a store that fails is no empty session", "src/backing.rs", "            Err(error) => return Err(error),\n        };", "            Err(_) => return Ok(Loaded::Absent),\n        };", "explorer", "counts and looks, all lost"],
+  // Sign-ins.
+  ["who signs in again keeps the handle", "src/session.rs", "self.sign_in_by_now().filter(|sign_in| sign_in.user == user)", "self.sign_in_by_now().filter(|_| false)", "sign_in", "the_same_handle"],
+  ["a sign-in counts as a beginning", "src/parameters.rs", "Some(SignIn { at, .. }) => self.absolute_expires_at(at),", "Some(_) => self.absolute_expires_at(record.created_at),", "sign_in", "its_end_counts_from"],
+  ["who is remembered is so when the browser is closed", "src/sessions.rs", "is_kept || parameters.persistent", "parameters.persistent", "sign_in", "one_that_is_remembered"],
+  ["no timeout ends who is remembered", "src/parameters.rs", "(Some(SignIn { lifetime: Some(_), .. }), Some(end)) => end,", "", "sign_in", "one_that_is_remembered"],
+  ["a basket is kept for a form that is sent twice", "src/session.rs", "let kept = Some(kept).filter(|kept| kept != NOTHING);", "let kept = Some(kept).filter(|_| false);", "sign_in", "finds_the_basket_again"],
+  ["but nothing that was somebody's", "src/session.rs", "self.signing_in.is_some() && self.signed_in.is_none() =>", "self.signing_in.is_some() =>", "sign_in", "that_had_an_owner"],
+  ["a sign-in of a session that ended is no welcome", "src/session.rs", "if effect == Effect::Dropped && self.signing_in.is_some() {", "if false {", "sign_in", "is_a_401_and_not"],
+  ["another user has a label of their own", "src/session.rs", "before.user != sign_in.user", "false", "sign_in", "a_label_of_its_own"],
+  ["a sign-in under way does not survive the end of all", "src/store/users.rs", "claim.began_at <= self.at &&", "false &&", "users", "does_not_survive"],
+  ["but the one that is spared may", "src/store/users.rs", " && self.spared.as_ref() != Some(&claim.handle)", "", "users", "a_forgotten_password"],
+  ["of other sessions a failure is answered as what it is", "src/session.rs", "self.refused.iter().chain(&*elsewhere).find(", "self.refused.iter().find(", "users", "answered_as_what_it_is"],
   // Requests of other sites.
   ["another site's post is refused", "src/cross_origin.rs", '(_, Some(site)) => !["same-origin", "none"].contains(&site),', "(_, Some(_)) => false,", "cross_origin", "is_refused_before"],
   ["and where only the origin is known", "src/cross_origin.rs", "(Some(origin), None) => !is_of_host(origin, incoming.url),", "(Some(_), None) => false,", "axum", "a_socket_that_another_sites"],

@@ -185,3 +185,25 @@ fn a_store_that_cannot_list_says_so_and_signs_in_all_the_same() {
     let signed_in = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| session.sign_in("ada")));
     assert!(matches!(signed_in, Ok(edge_session::Outcome::Replied { .. })), "{signed_in:?}");
 }
+
+#[test]
+fn a_failure_that_its_handler_returns_is_answered_as_what_it_is() {
+    for call in ["end_all", "list"] {
+        let rig = Rig::new();
+        let mut mine = signed_in(&rig, "ada");
+        rig.store.fail(call);
+        let asked = async |session: &mut Session<Visit>| match call {
+            "end_all" => rig.sessions.of("ada").end_others(session).await,
+            _ => rig.sessions.of("ada").list().await.map(|listed| listed.len() as u64),
+        };
+        assert_eq!(
+            mine.ask(&rig, asked).0,
+            Reply::Error(ErrorKind::Unavailable),
+            "a 503, and not the handler's own error"
+        );
+        assert_eq!(rig.platform.logged(), Vec::<String>::new(), "which is logged by whoever answers it");
+        let hidden = async |session: &mut Session<Visit>| Ok(asked(session).await.is_err());
+        assert_eq!(mine.ask(&rig, hidden).0, Reply::Ok(true));
+        assert!(rig.platform.logged()[0].starts_with("failure_ignored: "), "{:?}", rig.platform.logged());
+    }
+}

@@ -150,6 +150,26 @@ fn scenarios() -> Vec<Scenario> {
         halves(of("a login and an adversary's by halves", &[(V, LogIn), (A, LogIn), (A, Count)])),
         halves(Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time by halves", &[(V, Look), (V, Count)]) }),
         halves(Scenario { jumps: vec![31], ..lossy(of("halves, all lost", &[(V, LogIn), (V, Reset), (V, Count)])) }),
+        // The end of a user's sessions. (Objects' steps are played in workerd.)
+        Scenario {
+            kinds: &[Kind::D1],
+            ..of("the end of all and two sign-ins", &[(V, SignIn), (A, SignIn), (V, EndAll)])
+        },
+        Scenario {
+            kinds: &[Kind::D1],
+            jumps: vec![1, 1],
+            ..of("the end of all, sign-ins and a new id", &[(V, SignIn), (V, EndAll), (V, LogIn), (V, SignIn)])
+        },
+        Scenario {
+            kinds: &[Kind::D1],
+            faults: OfWrites(3),
+            ..of("the end of all, answers lost", &[(V, SignIn), (A, SignIn), (V, EndAll)])
+        },
+        Scenario {
+            kinds: &[Kind::D1],
+            jumps: vec![1, 1],
+            ..of("the end of the others", &[(V, SignIn), (A, SignIn), (V, EndOthers), (V, Count)])
+        },
         // Everything at once.
         Scenario {
             jumps: vec![6, 30, 20],
@@ -215,6 +235,7 @@ fn a_store_with_a_flaw_is_found_out() {
         (Flaw::Inserts, &[(V, Count), (V, Reset)], OfWrites(0), "alive after a logout"),
         (Flaw::IsSureOfRepetitions, &[(V, CountByUpdate), (V, CountByUpdate)], OfWrites(2), "was applied twice"),
         (Flaw::TouchesByUpdate, &[(V, Look), (V, Count)], OfWrites(0), "was acknowledged and is lost"),
+        (Flaw::ForgetsRevocations, &[(V, SignIn), (A, SignIn), (V, EndAll)], OfWrites(0), "after the end of all"),
     ] {
         let scenario = Scenario { flaw, faults, age: 20, kinds: &[Kind::D1], ..Scenario::of("a flaw", acts) };
         let found = explore(&scenario).expect_err(&format!("{flaw:?}"));

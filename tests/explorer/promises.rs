@@ -20,6 +20,7 @@ pub fn broken(run: &Run) -> Option<String> {
         what_was_not_told_is_logged,
         never_mistaken,
         what_ended_meanwhile_begins_nothing,
+        the_end_of_all_is_final,
     ];
     checks.iter().find_map(|check| check(run, &got).err())
 }
@@ -53,7 +54,7 @@ fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
             }
         }
     }
-    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.logs_out());
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.ends_sessions());
     for got in got.iter().filter(|_| is_exact) {
         let is_counted = got.act.changes_data()
             && !matches!(got.act, Act::Take | Act::TakeAndSave | Act::CountAndGoOn | Act::CountAndLeaveTheSave);
@@ -77,7 +78,7 @@ fn told_is_true(run: &Run, got: &[Got]) -> Result<(), String> {
             return Err(format!("request {} did twice what follows its save", got.number - 1));
         }
     }
-    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.logs_out());
+    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.ends_sessions());
     for got in got.iter().filter(|got| is_exact && got.act == Act::CountAndDeliver && delivered(got) == 1) {
         if !run.alive().iter().any(|seen| seen.writes.contains(&got.number)) {
             return Err(format!("request {} was told that it is saved, and it is not", got.number - 1));
@@ -138,7 +139,8 @@ fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
     let logins: Vec<&Got> = got.iter().filter(|got| got.browser == VISITOR && got.act.logs_in()).collect();
     let logged_in =
         !logins.is_empty() && logins.iter().all(|login| login.replied().is_some() && !login.set_cookie.is_empty());
-    let logged_out = got.iter().any(|got| got.act.logs_out() && (got.browser == VISITOR || had_the_session(got)));
+    let logs_out = |got: &Got| got.act.logs_out() && (got.browser == VISITOR || had_the_session(got));
+    let logged_out = got.iter().any(|got| logs_out(got) || matches!(got.act, Act::EndAll | Act::EndOthers));
     let is_young = run.now() - crate::world::NOW < 100;
     // A login within the store's deadline, and no request that comes with the old id when its grace is over.
     let is_fast = logins.iter().all(|login| login.ended_at - login.began_at <= 5);
@@ -204,7 +206,7 @@ fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
 /// the session.
 fn never_mistaken(run: &Run, got: &[Got]) -> Result<(), String> {
     let is_there = run.now() == crate::world::NOW + run.scenario.age
-        && got.iter().all(|got| !got.act.logs_in() && !got.act.logs_out());
+        && got.iter().all(|got| !got.act.logs_in() && !got.act.ends_sessions());
     let is_new = |got: &&Got| got.notes.borrow().states.iter().any(|(state, _)| state != "Session(stored)");
     match got.iter().find(is_new) {
         Some(got) if is_there => Err(format!("request {} ran on another session", got.number - 1)),
@@ -233,6 +235,21 @@ fn what_was_not_told_is_logged(run: &Run, got: &[Got]) -> Result<(), String> {
     let all_failed = logins.iter().all(|login| matches!(login.answer, Some(Answer::Failed(_))));
     if is_retired && all_failed && !run.world.logged().iter().any(|line| line.starts_with("id_untold: ")) {
         return Err("an id was changed, its visitor was not told, and the log does not say so".to_owned());
+    }
+    Ok(())
+}
+
+/// Once all of a user's sessions were ended, none is alive that was signed in by a request that began before.
+fn the_end_of_all_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
+    for ended in got.iter().filter(|got| matches!(got.act, Act::EndAll | Act::EndOthers) && got.replied().is_some()) {
+        for early in got.iter().filter(|got| got.act == Act::SignIn && got.began < ended.began) {
+            // The one that is spared, or that it has signed in by now, has the cookie that the request came with.
+            let given = early.set_cookie.iter().map(|line| line.split(';').next().unwrap());
+            let others = given.filter(|given| ended.act == Act::EndAll || ended.cookie.as_deref() != Some(*given));
+            if others.into_iter().any(|cookie| run.seen_by(Some(cookie)).user == Some(early.number)) {
+                return Err(format!("request {} is signed in after the end of all", early.number - 1));
+            }
+        }
     }
     Ok(())
 }

@@ -84,20 +84,30 @@ pub enum Act {
     LogInAndCount,
     /// Counts by an update, hides what came of it, and logs in.
     UpdateAndLogIn,
+    /// Signs a user in, always the same one.
+    SignIn,
+    /// Ends all of the user's sessions, or all but this one.
+    EndAll,
+    EndOthers,
 }
 
 impl Act {
     pub fn logs_in(self) -> bool {
-        matches!(self, Self::LogIn | Self::LogInAndSave | Self::LogInAndCount | Self::UpdateAndLogIn)
+        matches!(self, Self::LogIn | Self::LogInAndSave | Self::LogInAndCount | Self::UpdateAndLogIn | Self::SignIn)
     }
 
     pub fn logs_out(self) -> bool {
         matches!(self, Self::Reset | Self::ResetAndSave)
     }
 
+    /// Whether a session may have ended after it.
+    pub fn ends_sessions(self) -> bool {
+        self.logs_out() || matches!(self, Self::EndAll | Self::EndOthers)
+    }
+
     /// Whether its handler changes the session's data.
     pub fn changes_data(self) -> bool {
-        !matches!(self, Self::Look | Self::Save | Self::Reset | Self::ResetAndSave)
+        !matches!(self, Self::Look | Self::Save | Self::Reset | Self::ResetAndSave | Self::EndAll | Self::EndOthers)
     }
 }
 
@@ -148,7 +158,11 @@ impl Got {
     }
 }
 
+/// Whose sessions are ended.
+pub const USER: &str = "ada";
+
 async fn handle<T: Data>(
+    sessions: &Sessions,
     session: &mut Session<T>,
     act: Act,
     number: u32,
@@ -203,6 +217,13 @@ async fn handle<T: Data>(
                 session.save().await?;
             }
         }
+        Act::SignIn => {
+            session.sign_in(USER)?;
+            session.writes().push(number);
+            *session.user_mut() = Some(number);
+        }
+        Act::EndAll => drop(sessions.of(USER).end_all().await?),
+        Act::EndOthers => drop(sessions.of(USER).end_others(session).await?),
         Act::LogIn | Act::LogInAndSave | Act::LogInAndCount | Act::UpdateAndLogIn => {
             if act == Act::UpdateAndLogIn {
                 drop(session.update(|data| data.writes().push(number + 1000)).await);
@@ -245,7 +266,7 @@ pub async fn ask<T: Data>(
     world: &World,
 ) -> (Answer, Vec<String>) {
     let incoming = Incoming::new().cookie(cookie);
-    let handler = async |session: &mut Session<T>| handle(session, act, number, notes, world).await;
+    let handler = async |session: &mut Session<T>| handle(sessions, session, act, number, notes, world).await;
     let failed = |error: Error| (Answer::Failed(error.kind()), Vec::new());
     if by == By::Halves {
         return by_halves(sessions, &incoming, act, handler).await.unwrap_or_else(failed);

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use edge_session::store::repeat::{Answered, repeated};
-use edge_session::{Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, Store, Successor, Updated};
+use edge_session::{
+    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, SessionHandle, Store, Successor,
+    Updated, UserKey, UserStore, Users,
+};
 use pollster::block_on;
 
 use crate::support::kv::ModelKv;
@@ -38,6 +41,8 @@ pub enum Flaw {
     IsSureOfRepetitions,
     /// A touch writes the whole record.
     TouchesByUpdate,
+    /// A sign-in does not look whether its user's sessions were ended.
+    ForgetsRevocations,
 }
 
 /// What lies in the store, as a request that nobody disturbs finds it.
@@ -95,6 +100,10 @@ impl Exact {
 }
 
 impl Store for Exact {
+    fn users(&self) -> Option<Users<'_>> {
+        (self.kind == Kind::D1).then(|| Users::of(self))
+    }
+
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let key = key.clone();
         Ok(self.call("load", move |inside| block_on(inside.load(&key))).await?.answer)
@@ -177,6 +186,63 @@ impl Store for Exact {
         };
         let answered = self.call("change_id", change).await?;
         self.sure(answered)
+    }
+}
+
+/// As D1: each act is one step.
+impl UserStore for Exact {
+    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.keys.borrow_mut().push(key.clone());
+        let (claim, key, record) = (self.claimed(claim), key.clone(), record.clone());
+        Ok(self.call("create", move |inside| block_on(inside.create_for(&claim, &key, &record))).await?.answer)
+    }
+
+    async fn change_id_for(
+        &self,
+        claim: &Claim,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        self.keys.borrow_mut().push(to.clone());
+        let (claim, from, retired, to, moved) =
+            (self.claimed(claim), from.clone(), retired.clone(), to.clone(), moved.clone());
+        let change = move |inside: &MemoryStore| {
+            block_on(async {
+                let is_done = inside.load(&from).await?.is_some_and(|stored| stored == retired);
+                if is_done {
+                    Ok(Updated::Done)
+                } else {
+                    inside.change_id_for(&claim, &from, &retired, &to, &mut moved.clone()).await
+                }
+            })
+        };
+        let answered = self.call("change_id", change).await?;
+        self.sure(answered)
+    }
+
+    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        let user = user.clone();
+        Ok(self.call("list", move |inside| block_on(inside.list(&user))).await?.answer)
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        let (user, spared) = (user.clone(), spared.cloned());
+        Ok(self.call("end_all", move |inside| block_on(inside.end_all(&user, now, spared.as_ref()))).await?.answer)
+    }
+
+    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        let claim = claim.clone();
+        Ok(self.call("end_oldest", move |inside| block_on(inside.end_oldest(&claim, most))).await?.answer)
+    }
+}
+
+impl Exact {
+    /// With the flaw, no sign-in is too late.
+    fn claimed(&self, claim: &Claim) -> Claim {
+        let began_at = if self.flaw == Flaw::ForgetsRevocations { u64::MAX } else { claim.began_at };
+        Claim::new(claim.user.clone(), claim.handle.clone(), began_at)
     }
 }
 

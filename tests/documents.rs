@@ -10,7 +10,7 @@ const PARAMETERS: &str = include_str!("../docs/parameters.md");
 const PARAMETERS_ZH: &str = include_str!("../docs/parameters.zh-CN.md");
 
 /// Each document, and its translation.
-const TRANSLATED: [(&str, &str); 7] = [
+const TRANSLATED: [(&str, &str); 8] = [
     (include_str!("../README.md"), include_str!("../README.zh-CN.md")),
     (include_str!("../docs/cookbook.md"), include_str!("../docs/cookbook.zh-CN.md")),
     (include_str!("../docs/deploy.md"), include_str!("../docs/deploy.zh-CN.md")),
@@ -18,6 +18,7 @@ const TRANSLATED: [(&str, &str); 7] = [
     (include_str!("../docs/kv.md"), include_str!("../docs/kv.zh-CN.md")),
     (include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")),
     (PARAMETERS, PARAMETERS_ZH),
+    (include_str!("../docs/security.md"), include_str!("../docs/security.zh-CN.md")),
 ];
 
 /// The fenced blocks of a document: the word behind the fence, and the text.
@@ -225,5 +226,33 @@ fn every_defect_of_webpy_names_a_test_that_there_is_or_says_why_not() {
         }
         // W22: what is mended by a type needs no test.
         assert!(!tests.is_empty() || number == 22, "{start} names no test");
+    }
+}
+
+#[test]
+fn every_line_of_the_asvs_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // What a row names, behind its last bar: files, each with its tests.
+    let named = |document: &'static str| -> Vec<(&str, Vec<&str>)> {
+        let rows = document.lines().filter(|line| line.starts_with("| 7.") || line.starts_with("| 3."));
+        let last = |row: &'static str| row.trim_end_matches(" |").rsplit("| ").next().unwrap();
+        rows.map(|row| (&row[..7], last(row).split('`').skip(1).step_by(2).collect())).collect()
+    };
+    let lines = named(include_str!("../docs/security.md"));
+    assert_eq!(lines, named(include_str!("../docs/security.zh-CN.md")));
+    // ASVS 5.0 has 19 lines in V7.
+    assert_eq!(lines.iter().filter(|(line, _)| line.starts_with("| 7.")).count(), 19);
+    for (line, names) in lines {
+        // 7.1.3 asks for a document alone.
+        assert!(!names.is_empty() || line == "| 7.1.3", "{line} names no test");
+        let mut file = String::new();
+        for name in names {
+            if name.contains('/') {
+                file = fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{line}: {name}: {error}"));
+            } else {
+                let is_there = file.contains(&format!("fn {name}(")) || file.contains(&format!("test(\"{name}\""));
+                assert!(is_there, "{line} names {name}, which is not there");
+            }
+        }
     }
 }

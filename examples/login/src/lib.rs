@@ -9,17 +9,15 @@ use worker::{Context, Env, FormEntry, Method, Request, Response, Result, event};
 /// The Durable Object, where `store = "object"`.
 pub use edge_session::SessionObject;
 
+/// What else is known of a visitor. Whose session it is stands beside it.
 #[derive(Default, Serialize, Deserialize)]
-struct Visitor {
-    /// Who is logged in, if anybody is.
-    user: Option<String>,
-}
+struct Visitor {}
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     edge_session::serve(&request, &env, async |session: &mut Session<Visitor>| {
         match (request.method(), request.path().as_str()) {
-            (Method::Get, "/") => Response::ok(session.user.as_deref().unwrap_or("nobody")),
+            (Method::Get, "/") => Response::ok(session.user().unwrap_or("nobody")),
             (Method::Post, "/login") => {
                 let form = request.clone()?.form_data().await?;
                 let (Some(FormEntry::Field(user)), Some(FormEntry::Field(password))) =
@@ -31,14 +29,13 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
                     return Response::error("wrong user or password", 403);
                 }
                 // The old id ends with this, so that whoever knows it gets nothing. A form that is sent twice logs in
-                // twice: the second login comes with the retired id, and is a session of its own, made by `Default`.
-                session.cycle_id();
-                session.user = Some(user);
+                // twice: the second login comes with the retired id, and is a session of its own.
+                session.sign_in(&user)?;
                 Response::ok("welcome")
             }
             // By POST: a link on another site must not log anybody out.
             (Method::Post, "/logout") => {
-                session.kill();
+                session.sign_out();
                 Response::ok("goodbye")
             }
             _ => Response::error("not found", 404),

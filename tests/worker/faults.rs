@@ -101,6 +101,31 @@ on_d1_and_object! {
     }
 }
 
+on_d1_and_object! {
+    /// On D1 a sign-in is the transaction that a change of id is, and no statement more.
+    fn a_sign_in_asks_the_store_as_little_as_can_be(store: Store) {
+        let worker = Worker::over_faulty_stores_with_routes(store);
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        let mut asked = |act: &str| {
+            worker.order(&[]);
+            assert_eq!(visitor.get(&worker, &format!("user?act={act}&user=ada")).status, 200);
+            worker.calls().into_iter().filter(|call| call != "stub").collect::<Vec<_>>().join(" ")
+        };
+        let all = ["login", "sign-in", "count", "login", "list", "end-others", "end-all"].map(&mut asked);
+        let expected = match store {
+            Store::D1 => [
+                "select batch", "select batch", "select update", "select batch", "select select", "select batch", "select batch",
+            ],
+            _ => [
+                "load create update", "load register create update confirm list", "load update",
+                "load move create update confirm", "load list load", "load revoke", "load revoke delete forget",
+            ],
+        };
+        assert_eq!(all, expected);
+    }
+}
+
 on_each_store! {
     fn each_request_asks_the_store_as_little_as_can_be(store: Store) {
         let worker = Worker::over_faulty_stores(store);

@@ -14,8 +14,11 @@ mod memory;
 pub mod repeat;
 #[cfg(feature = "conformance")]
 pub mod simulated_kv;
-#[cfg(any(feature = "object", test))]
-pub(crate) mod user_list;
+#[cfg(any(feature = "object", feature = "conformance", test))]
+mod user_list;
+#[cfg(any(feature = "object", feature = "conformance", test))]
+#[doc(hidden)]
+pub mod user_objects;
 pub(crate) mod users;
 pub(crate) use self::users::AnyUserStore;
 pub use self::{

@@ -12,5 +12,3 @@ mod promise;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod serve;
-#[cfg(feature = "object")]
-mod user_object;

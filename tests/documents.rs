@@ -236,7 +236,7 @@ fn every_line_of_the_asvs_names_tests_that_there_are() {
     let named = |document: &'static str| -> Vec<(&str, Vec<&str>)> {
         let rows = document.lines().filter(|line| line.starts_with("| 7.") || line.starts_with("| 3."));
         let last = |row: &'static str| row.trim_end_matches(" |").rsplit("| ").next().unwrap();
-        rows.map(|row| (&row[..7], last(row).split('`').skip(1).step_by(2).collect())).collect()
+        rows.map(|row| (row.get(..7).unwrap_or(row), last(row).split('`').skip(1).step_by(2).collect())).collect()
     };
     let lines = named(include_str!("../docs/security.md"));
     assert_eq!(lines, named(include_str!("../docs/security.zh-CN.md")));

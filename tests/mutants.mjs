@@ -56,6 +56,8 @@ const mutants = [
   ["a sign-in under way does not survive the end of all", "src/store/users.rs", "claim.began_at <= self.at &&", "false &&", "users", "does_not_survive"],
   ["but the one that is spared may", "src/store/users.rs", " && self.spared.as_ref() != Some(&claim.handle)", "", "users", "a_forgotten_password"],
   ["of other sessions a failure is answered as what it is", "src/session.rs", "self.refused.iter().chain(&*elsewhere).find(", "self.refused.iter().find(", "users", "answered_as_what_it_is"],
+  ["on objects, what is to end is not confirmed", "src/store/user_list.rs", "        self.entry(key).is_some_and(|entry| entry.state == State::Listed)\n    }\n\n    /// Those that are theirs.", "        true\n    }\n\n    /// Those that are theirs.", "explorer", "the end of all and two sign-ins"],
+  ["and is ended by who finds that out", "src/store/user_objects.rs", "    objects.delete(key).await?;\n    Ok(Updated::Gone)", "    Ok(Updated::Gone)", "explorer", "the end of all, answers lost"],
   // Requests of other sites.
   ["another site's post is refused", "src/cross_origin.rs", '(_, Some(site)) => !["same-origin", "none"].contains(&site),', "(_, Some(_)) => false,", "cross_origin", "is_refused_before"],
   ["and where only the origin is known", "src/cross_origin.rs", "(Some(origin), None) => !is_of_host(origin, incoming.url),", "(Some(_), None) => false,", "axum", "a_socket_that_another_sites"],

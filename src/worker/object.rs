@@ -10,11 +10,11 @@ use super::js;
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use super::response::text;
-use super::user_object;
-use crate::sign_in::SignIn;
 use crate::store::repeat::{Answered, repeated};
-use crate::store::user_list::UserList;
-use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, Users};
+use crate::store::user_objects::{self, Deleted, MOST_SESSIONS, Objects};
+use crate::{
+    Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Updated, UserKey, UserStore, Users,
+};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -39,11 +39,11 @@ const CREATE: &str = "create";
 const UPDATE: &str = "update";
 const TOUCH: &str = "touch";
 const DELETE: &str = "delete";
-pub(super) const DONE: &str = "done";
+const DONE: &str = "done";
 const STALE: &str = "stale";
-pub(super) const GONE: &str = "gone";
+const GONE: &str = "gone";
 const DUPLICATE: &str = "duplicate";
-pub(super) const NONE: &str = "none";
+const NONE: &str = "none";
 const RECORD: &str = "record";
 
 #[wasm_bindgen]
@@ -77,7 +77,7 @@ impl ObjectStore {
     }
 
     /// What the object of this name answers.
-    pub(super) async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
+    async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
         let message = format!("{PROTOCOL} {act}\n{text}");
         let init = web_sys::RequestInit::new();
         init.set_method("POST");
@@ -98,7 +98,7 @@ impl ObjectStore {
 }
 
 /// The first word of an answer, and what follows it.
-pub(super) fn parts(answer: &str) -> (&str, &str) {
+fn parts(answer: &str) -> (&str, &str) {
     answer.split_once('\n').unwrap_or((answer, ""))
 }
 
@@ -155,10 +155,7 @@ impl Store for ObjectStore {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
-        match SignIn::of(moved) {
-            Some(sign_in) => self.change_id_of(&sign_in, from, retired, to, moved).await,
-            None => self.move_record(from, retired, to, moved).await,
-        }
+        user_objects::change_id(self, from, retired, to, moved).await
     }
 
     fn users(&self) -> Option<Users<'_>> {
@@ -166,15 +163,13 @@ impl Store for ObjectStore {
     }
 }
 
-/// What a delete found.
-pub(super) struct Deleted {
-    /// A session that was alive, or had expired.
-    pub(super) was_there: bool,
-    pub(super) successor: Option<Successor>,
-}
+impl Objects for ObjectStore {
+    async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
+        let name = user.as_str();
+        Ok(self.ask_object(&format!("user:{name}"), act, &format!("{name} {words}")).await?.answer)
+    }
 
-impl ObjectStore {
-    pub(super) async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+    async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
         match parts(&self.ask(key, DELETE, None).await?.answer) {
             (NONE, _) => Ok(Deleted { was_there: false, successor: None }),
             (RECORD, text) => {
@@ -185,25 +180,45 @@ impl ObjectStore {
         }
     }
 
-    /// Creates, then retires: a failure between the two leaves a record that nobody knows the id of.
-    pub(super) async fn move_record(
-        &self,
-        from: &RecordKey,
-        retired: &Record,
-        to: &RecordKey,
-        moved: &Record,
-    ) -> Result<Updated, Error> {
-        self.create(to, moved).await?;
-        let updated = self.update(from, retired).await?;
-        if updated != Updated::Done {
-            // What cannot be deleted now is only space, until it expires.
-            drop(self.delete(to).await);
-        }
-        Ok(updated)
+    fn milliseconds(&self) -> u64 {
+        js::milliseconds()
     }
 }
 
-pub(super) fn failed(message: &str) -> Error {
+impl UserStore for ObjectStore {
+    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        user_objects::create_for(self, claim, key, record).await
+    }
+
+    async fn change_id_for(
+        &self,
+        claim: &Claim,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &mut Record,
+    ) -> Result<Updated, Error> {
+        user_objects::change_id_for(self, claim, from, retired, to, moved).await
+    }
+
+    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        user_objects::list(self, user).await
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        user_objects::end_all(self, user, now, spared).await
+    }
+
+    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        user_objects::end_oldest(self, claim, most).await
+    }
+
+    fn max_sessions(&self) -> Option<u64> {
+        Some(MOST_SESSIONS)
+    }
+}
+
+fn failed(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
 }
 
@@ -306,17 +321,16 @@ impl SessionObject {
 
     /// As the object of a user. Reading and writing the list is one step: what waits is the alarm alone.
     async fn answer_for_user(&self, stored: Option<&str>, act: &str, words: &str) -> Result<String, JsValue> {
-        let list = stored.map_or_else(|| Some(UserList::default()), UserList::from_text);
-        let Some(mut list) = list else { return Ok("this object cannot read the list that it keeps".to_owned()) };
-        let before = list.clone();
-        let Some(answer) = user_object::answer(&mut list, act, words) else {
+        let (user, words) = words.split_once(' ').unwrap_or((words, ""));
+        let Some(user) = UserKey::from_stored(user) else {
             return Ok(format!("this object does not know how to {act}"));
         };
-        if list != before {
-            self.storage.kv()?.put(KEY, &list.to_text())?;
+        let answer = user_objects::answer(stored, &user, act, words, js::milliseconds());
+        if let Some(keeps) = &answer.keeps {
+            self.storage.kv()?.put(KEY, keeps)?;
             self.wake(js::float(js::milliseconds()) + LIST_FOR).await?;
         }
-        Ok(answer)
+        Ok(answer.text)
     }
 
     async fn create(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
@@ -369,7 +383,7 @@ impl SessionObject {
     async fn expire(&self) -> Result<(), JsValue> {
         let now = js::milliseconds();
         let stored = self.stored()?;
-        if stored.as_deref().is_some_and(|stored| UserList::from_text(stored).is_some()) {
+        if stored.as_deref().is_some_and(user_objects::is_list) {
             return Settled::of_call(self.storage.delete_all()).await.map(|_| ());
         }
         match stored.map(|stored| Record::from_text(&stored)) {

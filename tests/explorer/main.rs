@@ -150,23 +150,23 @@ fn scenarios() -> Vec<Scenario> {
         halves(of("a login and an adversary's by halves", &[(V, LogIn), (A, LogIn), (A, Count)])),
         halves(Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time by halves", &[(V, Look), (V, Count)]) }),
         halves(Scenario { jumps: vec![31], ..lossy(of("halves, all lost", &[(V, LogIn), (V, Reset), (V, Count)])) }),
-        // The end of a user's sessions. (Objects' steps are played in workerd.)
+        // The end of a user's sessions.
         Scenario {
-            kinds: &[Kind::D1],
+            kinds: &Kind::EXACT,
             ..of("the end of all and two sign-ins", &[(V, SignIn), (A, SignIn), (V, EndAll)])
         },
         Scenario {
-            kinds: &[Kind::D1],
+            kinds: &Kind::EXACT,
             jumps: vec![1, 1],
             ..of("the end of all, sign-ins and a new id", &[(V, SignIn), (V, EndAll), (V, LogIn), (V, SignIn)])
         },
         Scenario {
-            kinds: &[Kind::D1],
+            kinds: &Kind::EXACT,
             faults: OfWrites(3),
             ..of("the end of all, answers lost", &[(V, SignIn), (A, SignIn), (V, EndAll)])
         },
         Scenario {
-            kinds: &[Kind::D1],
+            kinds: &Kind::EXACT,
             jumps: vec![1, 1],
             ..of("the end of the others", &[(V, SignIn), (A, SignIn), (V, EndOthers), (V, Count)])
         },

@@ -11,7 +11,7 @@ use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
 use pollster::block_on;
 
 use crate::requests::{Act, By, First, Got, Notes, Second, Seen, ask};
-use crate::stores::{Exact, Flaw, Inside, Keys, Kind, ScheduledKv};
+use crate::stores::{Exact, Flaw, Inside, Keys, Kind, Lists, ScheduledKv};
 use crate::world::{Choices, Faults, Turn, World};
 
 const KEY: &str = "first-key-0123456789abcdef012345";
@@ -91,13 +91,21 @@ enum Move {
     Jump,
 }
 
-fn sessions(world: &World, kind: Kind, inside: &Inside, keys: &Keys, parameters: &str, flaw: Flaw) -> Sessions {
+fn sessions(
+    world: &World,
+    kind: Kind,
+    inside: &Inside,
+    keys: &Keys,
+    lists: &Lists,
+    parameters: &str,
+    flaw: Flaw,
+) -> Sessions {
     let parameters = SessionParameters::from_json(parameters).unwrap();
     let signer = Signer::from_secret(KEY).unwrap();
     let (world, keys) = (world.clone(), Rc::clone(keys));
     match inside.clone() {
         Inside::Memory(inside) => {
-            let store = Exact { inside, world: world.clone(), kind, flaw, keys };
+            let store = Exact { inside, world: world.clone(), kind, flaw, keys, lists: Rc::clone(lists) };
             Sessions::new(store, world, signer, parameters)
         }
         Inside::Kv(inside) => {
@@ -145,7 +153,7 @@ impl Run {
         if scenario.age > 0 {
             world.advance(scenario.age);
         }
-        let sessions = sessions(&world, kind, &inside, &keys, scenario.parameters, scenario.flaw);
+        let sessions = sessions(&world, kind, &inside, &keys, &Lists::default(), scenario.parameters, scenario.flaw);
         let jars = [RefCell::new(Some(cookie.clone())), RefCell::new(Some(cookie.clone()))];
         Self {
             scenario: scenario.clone(),

@@ -1,12 +1,14 @@
 //! Stores whose calls take effect when the schedule says so: an exact one, as D1 and objects are, and Workers KV.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use edge_session::store::repeat::{Answered, repeated};
+use edge_session::store::user_objects::{self, Deleted, Objects};
 use edge_session::{
-    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Record, RecordKey, SessionHandle, Store, Successor,
-    Updated, UserKey, UserStore, Users,
+    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Platform, Record, RecordKey, SessionHandle, Store,
+    Successor, Updated, UserKey, UserStore, Users,
 };
 use pollster::block_on;
 
@@ -71,6 +73,9 @@ impl Inside {
 /// The keys under which anything was ever stored.
 pub type Keys = Rc<RefCell<Vec<RecordKey>>>;
 
+/// Each user's list.
+pub type Lists = Rc<RefCell<BTreeMap<UserKey, String>>>;
+
 /// An exact store, over a network.
 pub struct Exact {
     pub inside: MemoryStore,
@@ -78,6 +83,8 @@ pub struct Exact {
     pub kind: Kind,
     pub flaw: Flaw,
     pub keys: Keys,
+    /// What the users' objects keep.
+    pub lists: Lists,
 }
 
 impl Exact {
@@ -101,7 +108,7 @@ impl Exact {
 
 impl Store for Exact {
     fn users(&self) -> Option<Users<'_>> {
-        (self.kind == Kind::D1).then(|| Users::of(self))
+        Some(Users::of(self))
     }
 
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -164,12 +171,7 @@ impl Store for Exact {
         moved: &mut Record,
     ) -> Result<Updated, Error> {
         if self.kind == Kind::Object {
-            self.create(to, moved).await?;
-            let updated = self.update(from, retired).await?;
-            if updated != Updated::Done {
-                drop(self.delete(to).await);
-            }
-            return Ok(updated);
+            return user_objects::change_id(self, from, retired, to, moved).await;
         }
         self.keys.borrow_mut().push(to.clone());
         let (from, retired, to, moved) = (from.clone(), retired.clone(), to.clone(), moved.clone());
@@ -189,11 +191,15 @@ impl Store for Exact {
     }
 }
 
-/// As D1: each act is one step.
+/// As D1, where each act is one step; and as objects, where each is the steps that the library takes.
 impl UserStore for Exact {
     async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        let claim = self.claimed(claim);
+        if self.kind == Kind::Object {
+            return user_objects::create_for(self, &claim, key, record).await;
+        }
         self.keys.borrow_mut().push(key.clone());
-        let (claim, key, record) = (self.claimed(claim), key.clone(), record.clone());
+        let (key, record) = (key.clone(), record.clone());
         Ok(self.call("create", move |inside| block_on(inside.create_for(&claim, &key, &record))).await?.answer)
     }
 
@@ -205,9 +211,12 @@ impl UserStore for Exact {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
+        let claim = self.claimed(claim);
+        if self.kind == Kind::Object {
+            return user_objects::change_id_for(self, &claim, from, retired, to, moved).await;
+        }
         self.keys.borrow_mut().push(to.clone());
-        let (claim, from, retired, to, moved) =
-            (self.claimed(claim), from.clone(), retired.clone(), to.clone(), moved.clone());
+        let (from, retired, to, moved) = (from.clone(), retired.clone(), to.clone(), moved.clone());
         let change = move |inside: &MemoryStore| {
             block_on(async {
                 let is_done = inside.load(&from).await?.is_some_and(|stored| stored == retired);
@@ -223,18 +232,58 @@ impl UserStore for Exact {
     }
 
     async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+        if self.kind == Kind::Object {
+            return user_objects::list(self, user).await;
+        }
         let user = user.clone();
         Ok(self.call("list", move |inside| block_on(inside.list(&user))).await?.answer)
     }
 
     async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        if self.kind == Kind::Object {
+            return user_objects::end_all(self, user, now, spared).await;
+        }
         let (user, spared) = (user.clone(), spared.cloned());
         Ok(self.call("end_all", move |inside| block_on(inside.end_all(&user, now, spared.as_ref()))).await?.answer)
     }
 
     async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+        if self.kind == Kind::Object {
+            return user_objects::end_oldest(self, claim, most).await;
+        }
         let claim = claim.clone();
         Ok(self.call("end_oldest", move |inside| block_on(inside.end_oldest(&claim, most))).await?.answer)
+    }
+}
+
+impl Objects for Exact {
+    async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
+        let (lists, now) = (Rc::clone(&self.lists), self.world.milliseconds());
+        let (user, words, asked) = (user.clone(), words.to_owned(), act.to_owned());
+        let ask = move |_: &MemoryStore| {
+            let mut lists = lists.borrow_mut();
+            let answer = user_objects::answer(lists.get(&user).map(String::as_str), &user, &asked, &words, now);
+            if let Some(keeps) = answer.keeps {
+                lists.insert(user.clone(), keeps);
+            }
+            Ok(answer.text)
+        };
+        Ok(self.call(act, ask).await?.answer)
+    }
+
+    async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+        let key = key.clone();
+        let delete = move |inside: &MemoryStore| {
+            block_on(async {
+                let was_there = inside.load(&key).await?.is_some_and(|record| record.successor.is_none());
+                Ok(Deleted { was_there, successor: inside.delete(&key).await? })
+            })
+        };
+        Ok(self.call("delete", delete).await?.answer)
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.world.milliseconds()
     }
 }
 

@@ -1,0 +1,529 @@
+//! A user's sessions where each session has an object of its own, and each user one more, which keeps the list of the
+//! sessions. A session is noted in the list before it is there, and confirmed when it is; whoever confirms one that is to end
+//! ends it.
+//!
+//! The steps are plain Rust over [`Objects`]: the Durable Objects' binding stands on them, and so does a simulation.
+
+use super::user_list::{Entry, Moving, UserList};
+use crate::sign_in::SignIn;
+use crate::{Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Updated, UserKey};
+
+/// The objects, as one Worker reaches them.
+#[expect(async_fn_in_trait, reason = "no Send bound: a Worker has one thread")]
+pub trait Objects: Store {
+    /// What the object of a user [answers](answer).
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error>;
+
+    /// [`delete`](Store::delete), and whether a session was there.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error>;
+
+    /// Milliseconds since 1970 UTC.
+    fn milliseconds(&self) -> u64;
+}
+
+/// What a delete found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// A session that was alive, or had expired.
+    pub was_there: bool,
+    /// Where it went.
+    pub successor: Option<Successor>,
+}
+
+/// What is asked of a user's object.
+const REGISTER: &str = "register";
+const MOVE: &str = "move";
+const CONFIRM: &str = "confirm";
+const LIST: &str = "list";
+const REVOKE: &str = "revoke";
+const CONDEMN: &str = "condemn";
+const FORGET: &str = "forget";
+
+/// What it answers, in the first line.
+const DONE: &str = "done";
+const GONE: &str = "gone";
+
+/// Stands for what is not there.
+const NONE: &str = "-";
+
+/// As many as one request can end, whose Worker may make 50 calls on the free plan.
+pub const MOST_SESSIONS: u64 = 32;
+
+/// A session that is not there is about to be, if it was noted less than so many milliseconds ago.
+const IN_THE_MAKING: u64 = 60_000;
+
+/// The first line of an answer, and what follows it.
+fn parts(answer: &str) -> (&str, &str) {
+    answer.split_once('\n').unwrap_or((answer, ""))
+}
+
+fn failed(answer: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format_args!("object of a user: {answer}"))
+}
+
+async fn ask(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) -> Result<String, Error> {
+    objects.ask_user(user, act, &words.join(" ")).await
+}
+
+/// The keys that it answers.
+async fn keys(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) -> Result<Vec<RecordKey>, Error> {
+    let answer = ask(objects, user, act, words).await?;
+    match parts(&answer) {
+        (DONE, keys) => Ok(keys.split(' ').filter_map(RecordKey::from_stored).collect()),
+        (other, _) => Err(failed(other)),
+    }
+}
+
+/// Whether the user's list says that this may be, or is.
+async fn is_listed(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) -> Result<bool, Error> {
+    match parts(&ask(objects, user, act, words).await?).0 {
+        DONE => Ok(true),
+        GONE => Ok(false),
+        other => Err(failed(other)),
+    }
+}
+
+/// Whether a session that is there now is still the user's; otherwise it is ended.
+async fn confirmed(
+    objects: &impl Objects,
+    user: &UserKey,
+    key: &RecordKey,
+    before: Option<&RecordKey>,
+) -> Result<Updated, Error> {
+    let before = before.map_or(NONE, RecordKey::as_str);
+    if is_listed(objects, user, CONFIRM, &[key.as_str(), before]).await? {
+        return Ok(Updated::Done);
+    }
+    objects.delete(key).await?;
+    Ok(Updated::Gone)
+}
+
+async fn forget(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Result<(), Error> {
+    let keys: Vec<_> = keys.iter().map(RecordKey::as_str).collect();
+    ask(objects, user, FORGET, &keys).await.map(|_| ())
+}
+
+/// Ends the sessions of these keys, wherever they went, and takes them off the list. How many there were.
+async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Result<u64, Error> {
+    let mut ended: u64 = 0;
+    for key in keys {
+        let mut next = Some(key.clone());
+        while let Some(key) = next {
+            let found = objects.deleted(&key).await?;
+            ended = ended.saturating_add(u64::from(found.was_there));
+            next = found.successor.map(|successor| successor.key);
+        }
+    }
+    if !keys.is_empty() {
+        forget(objects, user, keys).await?;
+    }
+    Ok(ended)
+}
+
+/// A change of id. The new key of a session that is somebody's is on the list before its old one is retired.
+///
+/// # Errors
+///
+/// Those of [`Store::change_id`].
+pub async fn change_id(
+    objects: &impl Objects,
+    from: &RecordKey,
+    retired: &Record,
+    to: &RecordKey,
+    moved: &Record,
+) -> Result<Updated, Error> {
+    let Some(sign_in) = SignIn::of(moved) else { return move_record(objects, from, retired, to, moved).await };
+    let user = UserKey::of(&sign_in.user);
+    let at = sign_in.at.to_string();
+    let words = [from.as_str(), to.as_str(), sign_in.handle.as_str(), &at];
+    if !is_listed(objects, &user, MOVE, &words).await? {
+        return Ok(Updated::Gone);
+    }
+    listed_move(objects, &user, from, retired, to, moved).await
+}
+
+/// Once its new key is on the list.
+async fn listed_move(
+    objects: &impl Objects,
+    user: &UserKey,
+    from: &RecordKey,
+    retired: &Record,
+    to: &RecordKey,
+    moved: &Record,
+) -> Result<Updated, Error> {
+    match move_record(objects, from, retired, to, moved).await? {
+        Updated::Done => confirmed(objects, user, to, Some(from)).await,
+        other => {
+            forget(objects, user, std::slice::from_ref(to)).await?;
+            Ok(other)
+        }
+    }
+}
+
+/// Creates, then retires: a failure between the two leaves a record that nobody knows the id of.
+async fn move_record(
+    objects: &impl Objects,
+    from: &RecordKey,
+    retired: &Record,
+    to: &RecordKey,
+    moved: &Record,
+) -> Result<Updated, Error> {
+    objects.create(to, moved).await?;
+    let updated = objects.update(from, retired).await?;
+    if updated != Updated::Done {
+        // What cannot be deleted now is only space, until it expires.
+        drop(objects.delete(to).await);
+    }
+    Ok(updated)
+}
+
+/// [`create_for`](crate::UserStore::create_for).
+///
+/// # Errors
+///
+/// As there.
+pub async fn create_for(
+    objects: &impl Objects,
+    claim: &Claim,
+    key: &RecordKey,
+    record: &Record,
+) -> Result<Updated, Error> {
+    if !is_listed(objects, &claim.user, REGISTER, &claimed(claim, key, &claim.began_at.to_string())).await? {
+        return Ok(Updated::Gone);
+    }
+    objects.create(key, record).await?;
+    confirmed(objects, &claim.user, key, None).await
+}
+
+/// [`change_id_for`](crate::UserStore::change_id_for).
+///
+/// # Errors
+///
+/// As there.
+pub async fn change_id_for(
+    objects: &impl Objects,
+    claim: &Claim,
+    from: &RecordKey,
+    retired: &Record,
+    to: &RecordKey,
+    moved: &Record,
+) -> Result<Updated, Error> {
+    if !is_listed(objects, &claim.user, REGISTER, &claimed(claim, to, &claim.began_at.to_string())).await? {
+        return Ok(Updated::Gone);
+    }
+    listed_move(objects, &claim.user, from, retired, to, moved).await
+}
+
+/// [`list`](crate::UserStore::list).
+///
+/// # Errors
+///
+/// As there.
+pub async fn list(objects: &impl Objects, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+    let answer = ask(objects, user, LIST, &[]).await?;
+    let (DONE, entries) = parts(&answer) else { return Err(failed(&answer)) };
+    let now = objects.milliseconds();
+    let (mut listed, mut ended) = (Vec::new(), Vec::new());
+    for entry in entries.lines().filter_map(Entry::from_text) {
+        match found(objects, &entry.key).await {
+            Ok(Some((key, record))) => listed.push((key, record)),
+            Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
+            _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
+            Ok(_) => ended.push(entry.key),
+            // Perhaps a later release's.
+            Err(_) => {}
+        }
+    }
+    if !ended.is_empty() {
+        forget(objects, user, &ended).await?;
+    }
+    Ok(listed)
+}
+
+/// The session that had this key, where it is now: an earlier release changes an id without a word to the list.
+async fn found(objects: &impl Objects, key: &RecordKey) -> Result<Option<(RecordKey, Record)>, Error> {
+    let mut next = key.clone();
+    while let Some(record) = objects.load(&next).await? {
+        match record.successor {
+            None => return Ok(Some((next, record))),
+            Some(successor) => next = successor.key,
+        }
+    }
+    Ok(None)
+}
+
+/// [`end_all`](crate::UserStore::end_all).
+///
+/// # Errors
+///
+/// As there.
+pub async fn end_all(
+    objects: &impl Objects,
+    user: &UserKey,
+    now: u64,
+    spared: Option<&SessionHandle>,
+) -> Result<u64, Error> {
+    let spared = spared.map_or(NONE, SessionHandle::as_str);
+    let keys = keys(objects, user, REVOKE, &[&now.to_string(), spared]).await?;
+    end(objects, user, &keys).await
+}
+
+/// [`end_oldest`](crate::UserStore::end_oldest). The list has those that ended by themselves, too: so they are looked at only where
+/// it is too long.
+///
+/// # Errors
+///
+/// As there.
+pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64) -> Result<u64, Error> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let answer = ask(objects, &claim.user, LIST, &[]).await?;
+    if parts(&answer).1.lines().count() <= most {
+        return Ok(0);
+    }
+    let mut listed = list(objects, &claim.user).await?;
+    let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
+    listed.sort_by_key(|(_, record)| (is_claimed(record), record.created_at));
+    listed.truncate(listed.len().saturating_sub(most));
+    if listed.is_empty() {
+        return Ok(0);
+    }
+    let oldest: Vec<_> = listed.iter().map(|(key, _)| key.as_str()).collect();
+    ask(objects, &claim.user, CONDEMN, &oldest).await?;
+    let oldest: Vec<_> = listed.into_iter().map(|(key, _)| key).collect();
+    end(objects, &claim.user, &oldest).await
+}
+
+fn claimed<'a>(claim: &'a Claim, key: &'a RecordKey, began_at: &'a str) -> [&'a str; 3] {
+    [key.as_str(), claim.handle.as_str(), began_at]
+}
+
+/// What a user's object comes to, asked by [`Objects::ask_user`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it answers.
+    pub text: String,
+    /// What it keeps from now on, if that is something else than before.
+    pub keeps: Option<String>,
+}
+
+/// Whether what an object keeps is a user's list, and no session's record.
+#[must_use]
+pub fn is_list(text: &str) -> bool {
+    UserList::from_text(text).is_some()
+}
+
+/// What a user's object answers that keeps this.
+#[must_use]
+pub fn answer(keeps: Option<&str>, user: &UserKey, act: &str, words: &str, now: u64) -> Answer {
+    let refused = |text: String| Answer { text, keeps: None };
+    let list = keeps.map_or_else(|| Some(UserList::default()), UserList::from_text);
+    let Some(mut list) = list else { return refused("this object cannot read the list that it keeps".to_owned()) };
+    let before = list.clone();
+    let Some(text) = answered(&mut list, user, act, words, now) else {
+        return refused(format!("this object does not know how to {act}"));
+    };
+    Answer { text, keeps: (list != before).then(|| list.to_text()) }
+}
+
+/// `None` for what it does not understand.
+fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u64) -> Option<String> {
+    let mut words = words.split(' ');
+    let mut word = || words.next();
+    let verdict = |is_right| Some(if is_right { DONE } else { GONE }.to_owned());
+    let with_keys = |keys: Vec<RecordKey>| {
+        let keys: Vec<_> = keys.iter().map(RecordKey::as_str).collect();
+        Some(format!("{DONE}\n{}", keys.join(" ")))
+    };
+    match act {
+        REGISTER => {
+            let key = RecordKey::from_stored(word()?)?;
+            let handle = SessionHandle::from_text(word()?)?;
+            verdict(list.register(&Claim::new(user.clone(), handle, word()?.parse().ok()?), &key, now))
+        }
+        MOVE => {
+            let (from, to) = (RecordKey::from_stored(word()?)?, RecordKey::from_stored(word()?)?);
+            let handle = SessionHandle::from_text(word()?)?;
+            verdict(list.register_move(&Moving { from, handle, signed_in_at: word()?.parse().ok()? }, &to, now))
+        }
+        CONFIRM => {
+            let key = RecordKey::from_stored(word()?)?;
+            verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref()))
+        }
+        LIST => {
+            let entries: Vec<_> = list.listed().map(Entry::to_text).collect();
+            Some(format!("{DONE}\n{}", entries.join("\n")))
+        }
+        REVOKE => {
+            let at = word()?.parse().ok()?;
+            with_keys(list.revoke(at, word().and_then(SessionHandle::from_text).as_ref()))
+        }
+        CONDEMN => {
+            let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
+            with_keys(list.condemn(|entry| these.contains(&entry.key)))
+        }
+        FORGET => {
+            let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
+            list.forget(&these);
+            verdict(true)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use pollster::block_on;
+
+    use super::*;
+    use crate::store::conformance::{Abilities, check, check_users};
+    use crate::{MemoryStore, Platform, SessionId, TestPlatform, UserStore, Users};
+
+    /// Objects in memory.
+    struct InMemory {
+        sessions: MemoryStore,
+        lists: RefCell<BTreeMap<UserKey, String>>,
+        platform: TestPlatform,
+    }
+
+    impl InMemory {
+        fn new() -> Self {
+            let platform = TestPlatform::at(1_764_000_000);
+            Self { sessions: MemoryStore::default(), lists: RefCell::default(), platform }
+        }
+    }
+
+    impl Store for InMemory {
+        async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+            self.sessions.load(key).await
+        }
+        async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+            self.sessions.create(key, record).await
+        }
+        async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.sessions.update(key, record).await
+        }
+        async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.sessions.touch(key, record).await
+        }
+        async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+            self.sessions.delete(key).await
+        }
+        async fn change_id(
+            &self,
+            from: &RecordKey,
+            retired: &Record,
+            to: &RecordKey,
+            moved: &mut Record,
+        ) -> Result<Updated, Error> {
+            change_id(self, from, retired, to, moved).await
+        }
+        fn users(&self) -> Option<Users<'_>> {
+            Some(Users::of(self))
+        }
+    }
+
+    impl Objects for InMemory {
+        async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
+            let mut lists = self.lists.borrow_mut();
+            let answer = answer(lists.get(user).map(String::as_str), user, act, words, self.milliseconds());
+            if let Some(keeps) = answer.keeps {
+                lists.insert(user.clone(), keeps);
+            }
+            Ok(answer.text)
+        }
+        async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+            let was_there = self.load(key).await?.is_some_and(|record| record.successor.is_none());
+            Ok(Deleted { was_there, successor: self.delete(key).await? })
+        }
+        fn milliseconds(&self) -> u64 {
+            self.platform.milliseconds()
+        }
+    }
+
+    impl UserStore for InMemory {
+        async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            create_for(self, claim, key, record).await
+        }
+        async fn change_id_for(
+            &self,
+            claim: &Claim,
+            from: &RecordKey,
+            retired: &Record,
+            to: &RecordKey,
+            moved: &mut Record,
+        ) -> Result<Updated, Error> {
+            change_id_for(self, claim, from, retired, to, moved).await
+        }
+        async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+            list(self, user).await
+        }
+        async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+            end_all(self, user, now, spared).await
+        }
+        async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+            end_oldest(self, claim, most).await
+        }
+    }
+
+    #[test]
+    fn what_is_built_of_objects_conforms() {
+        let objects = InMemory::new();
+        block_on(async {
+            check(&objects, &objects.platform, Abilities::ALL).await.unwrap();
+            check_users(&objects, &objects.platform).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn an_id_that_an_earlier_release_has_changed_leads_to_its_session() {
+        let objects = InMemory::new();
+        let platform = &objects.platform;
+        let key = || SessionId::random(platform).unwrap().record_key();
+        let (from, to, handle) = (key(), key(), SessionHandle::random(platform).unwrap());
+        let sign_in = SignIn { user: "ada".to_owned(), at: platform.now(), lifetime: None, handle: handle.clone() };
+        let mut record = Record::new(platform.now(), platform.now() + 100, "{}");
+        sign_in.note_in(&mut record.extensions).unwrap();
+        let claim = Claim::new(UserKey::of("ada"), handle, objects.milliseconds());
+        let successor = Some(Successor { key: to.clone(), until: platform.now() + 30 });
+        let retired = Record { version: 2, successor, extensions: crate::Extensions::default(), ..record.clone() };
+        block_on(async {
+            assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+            let moved = move_record(&objects, &from, &retired, &to, &record).await.unwrap();
+            assert_eq!(moved, Updated::Done);
+            let listed = objects.list(&claim.user).await.unwrap();
+            assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
+            assert_eq!(objects.end_oldest(&claim, 0).await.unwrap(), 1);
+            assert_eq!(objects.load(&to).await.unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn its_end_is_found_as_well() {
+        let objects = InMemory::new();
+        let platform = &objects.platform;
+        let key = || SessionId::random(platform).unwrap().record_key();
+        let (from, to, handle) = (key(), key(), SessionHandle::random(platform).unwrap());
+        let record = Record::new(platform.now(), platform.now() + 100, "{}");
+        let claim = Claim::new(UserKey::of("ada"), handle, objects.milliseconds());
+        let successor = Some(Successor { key: to.clone(), until: platform.now() + 30 });
+        let retired = Record { version: 2, successor, ..record.clone() };
+        block_on(async {
+            assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+            let moved = move_record(&objects, &from, &retired, &to, &record).await.unwrap();
+            assert_eq!(moved, Updated::Done);
+            assert_eq!(objects.end_all(&claim.user, objects.milliseconds(), None).await.unwrap(), 1);
+            assert_eq!(objects.load(&to).await.unwrap(), None);
+        });
+    }
+}

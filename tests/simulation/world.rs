@@ -275,10 +275,12 @@ impl World {
         });
         self.tell(format!("request {number}: {status}, saw {state:?}"));
         let is_late = self.tally.get().late > 0;
+        // A write may grow too old while the request runs.
+        let now = self.now();
         let (young, old): (State, State) = shown
             .difference(&state)
             .copied()
-            .partition(|write| self.made_at(*write) + CARRIED_FOR - self.conditions.skew > sent);
+            .partition(|write| self.made_at(*write) + CARRIED_FOR - self.conditions.skew > now);
         // Whom KV has shown no session is given another one.
         let lacks = if is_late { State::new() } else { young };
         let met = !lacks.is_empty() && lacks.iter().all(|write| self.has_met_another(*write));

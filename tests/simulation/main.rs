@@ -21,6 +21,11 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// Whether a single run is asked for, in which not everything happens.
+fn is_one() -> bool {
+    number("SIMULATION_SEED").is_some()
+}
+
 /// Plays these conditions with each seed. `is_right` says whether a run is as it should be.
 fn simulate(conditions: Conditions, is_right: impl Fn(&Tally) -> bool) -> Tally {
     let one = number("SIMULATION_SEED");
@@ -69,7 +74,7 @@ fn is_kept(tally: &Tally) -> bool {
 #[test]
 fn a_visitor_reads_their_own_writes_from_anywhere_meets_no_error_and_loses_nothing() {
     let all = simulate(STEADY, is_kept);
-    assert!(all.acknowledged > 0 && all.overlapped > 0, "{all:?}");
+    assert!(is_one() || all.acknowledged > 0 && all.overlapped > 0, "{all:?}");
 }
 
 #[test]
@@ -80,7 +85,7 @@ fn also_where_replies_are_lost_clients_leave_isolates_die_and_clocks_differ() {
 #[test]
 fn nor_do_they_read_an_older_state_where_calls_fail() {
     let all = simulate(Conditions { faults: 5, ..ROUGH }, |tally| tally.older == 0);
-    assert!(all.refused > 0, "{all:?}");
+    assert!(is_one() || all.refused > 0, "{all:?}");
 }
 
 #[test]

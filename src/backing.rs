@@ -12,8 +12,7 @@ use crate::platform::{Sleep, random_pause};
 use crate::sign_in::SignIn;
 use crate::store::{Answer, AnyStore, AnyUserStore, Claim, RequestStore};
 use crate::{
-    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer, Updated,
-    UserKey,
+    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionParameters, Signer, Updated, UserKey,
 };
 
 /// What sessions stand on, shared by all requests.
@@ -200,7 +199,7 @@ impl Backing {
         self.within_deadline(self.users()?.list(user)).await
     }
 
-    pub(crate) async fn end_all(&self, user: &UserKey, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+    pub(crate) async fn end_all(&self, user: &UserKey, spared: Option<&Claim>) -> Result<u64, Error> {
         self.within_deadline(self.users()?.end_all(user, self.platform.milliseconds(), spared)).await
     }
 

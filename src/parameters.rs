@@ -130,7 +130,7 @@ impl StoreKind {
 
 /// The longest time that a parameter may name: a hundred years. Times stay far below 2^53, up to
 /// which JavaScript, and so D1, counts exactly.
-const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
+pub(crate) const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
 
 /// Name, value and attributes are kept well under the 4096 bytes that browsers accept of a cookie,
 /// and each attribute under its 1024 (RFC 6265bis, section 5.6).

@@ -12,6 +12,7 @@ use crate::arrival::Arrival;
 use crate::backing::{ATTEMPTS, Backing, Loaded};
 use crate::cookie::SignedId;
 use crate::log::Event;
+use crate::parameters::LONGEST;
 use crate::sign_in::{self, SignIn};
 use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
 
@@ -119,8 +120,11 @@ enum Asked {
 /// requests of one page may be late.
 const GRACE: u64 = 30;
 
+/// For how many seconds a retired record stays at the most that keeps data from before a sign-in: a day.
+const KEPT_FOR: u64 = 24 * 60 * 60;
+
 /// What a retired record has in place of data.
-const NOTHING: &str = "null";
+pub(crate) const NOTHING: &str = "null";
 
 /// What a session is opened again by.
 pub(crate) struct Origin {
@@ -185,7 +189,8 @@ impl<T> Session<T> {
     }
 
     fn sign_in_by_now(&self) -> Option<&SignIn> {
-        self.signing_in.as_ref().or(self.signed_in.as_ref()).filter(|_| self.intent != Intent::End)
+        let has_ended = self.intent == Intent::End || matches!(self.state, State::Ended { .. });
+        self.signing_in.as_ref().or(self.signed_in.as_ref()).filter(|_| !has_ended)
     }
 
     /// What its user knows it by where it is listed, as the name of a browser: 128 bytes at most, the rest is cut off. It is
@@ -258,6 +263,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// `Unserializable` for a name that is empty or longer than 256 bytes, `Unavailable` without random bytes.
     ///
+    /// `Ended` after a [`kill`](Self::kill).
+    ///
     /// That the user's sessions were all [ended](crate::UserSessions::end_all) since the request began is no error of this call,
     /// but of the commit: `Ended`, a 401.
     #[doc(alias = "log_in")]
@@ -268,26 +275,27 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     /// [`sign_in`](Self::sign_in) for so long, in whole seconds, used or not, and also when the browser is closed: "remember me".
-    /// Neither `timeout` nor `absolute_timeout` ends it.
+    /// Neither `timeout` nor `absolute_timeout` ends it. At most a hundred years.
     ///
     /// # Errors
     ///
     /// As [`sign_in`](Self::sign_in).
     pub fn sign_in_for(&mut self, user: &str, lifetime: Duration) -> Result<(), Error> {
-        let begun = self.begin_sign_in(user, Some(lifetime.as_secs().max(1)));
+        let begun = self.begin_sign_in(user, Some(lifetime.as_secs().clamp(1, LONGEST)));
         self.noted(begun)
     }
 
     fn begin_sign_in(&mut self, user: &str, lifetime: Option<u64>) -> Result<(), Error> {
         SignIn::check(user)?;
         if self.intent == Intent::End {
-            return Ok(());
+            return Err(Error::ended());
         }
         if let State::Retired { kept, .. } = &mut self.state
             && self.unchanged.is_none()
-            && let Some(kept) = kept.take()
+            // What cannot be read is none.
+            && let Some(Ok(data)) = kept.take().map(|kept| serde_json::from_str(&kept))
         {
-            self.data = serde_json::from_str(&kept).map_err(|error| Error::data_unreadable(&error))?;
+            self.data = data;
         }
         // It stays the same session of the same user.
         let handle = self.handle_for(user)?;
@@ -429,10 +437,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Stores what is due when the handler is done, and says what was done altogether.
     pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
         self.log_ignored();
-        let effect = self.commit(Asked::AtTheEnd).await?;
+        self.commit(Asked::AtTheEnd).await?;
         // The reply says that they are signed in.
-        if effect == Effect::Dropped && self.signing_in.is_some() {
-            return Err(Error::ended());
+        if self.signing_in.is_some() && self.intent != Intent::End {
+            return Err(if self.progress == Progress::Unsure { unsure() } else { Error::ended() });
         }
         self.renew_cookie().await;
         Ok(())
@@ -698,11 +706,18 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let mut moved = Record { version: 1, ..next.clone() };
         let until = self.backing.platform.now().saturating_add(GRACE);
         let before = match &self.state {
-            State::Stored { record, .. } if self.signing_in.is_some() && self.signed_in.is_none() => &*record.data,
+            // Not of one that is bound to an address: who comes with the old id may come from another.
+            State::Stored { record, .. }
+                if self.signing_in.is_some() && self.signed_in.is_none() && next.ip.is_none() =>
+            {
+                &*record.data
+            }
             // The data has moved; a copy of it would outlive a logout.
             _ => NOTHING,
         };
+        let kept_until = self.backing.platform.now().saturating_add(KEPT_FOR);
         let retired = Record {
+            expires_at: if before == NOTHING { next.expires_at } else { next.expires_at.min(kept_until) },
             ip: None,
             successor: Some(Successor { key: key.clone(), until }),
             extensions: Extensions::default(),

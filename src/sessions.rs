@@ -9,7 +9,7 @@ use crate::backing::{Backing, Loaded, Shared};
 use crate::cookie::{self, SignedId};
 use crate::log::{Event, Said};
 use crate::nesting::Nesting;
-use crate::session::{CookieChange, Origin, unsure};
+use crate::session::{CookieChange, NOTHING, Origin, unsure};
 use crate::timing::Stopwatch;
 use crate::{
     Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept,
@@ -254,7 +254,9 @@ impl Sessions {
     ///   again, or answer 503. [`Session::update`] does that by itself.
     /// - `Unavailable`, `Unserializable` and `TooLarge`, as for [`run`](Self::run).
     ///
-    /// A session that ended meanwhile is *not* an error: `commit` drops its changes, and logs that. ([`Session::save`]
+    /// `Ended` where a user was to be signed in, and is not.
+    ///
+    /// Otherwise a session that ended meanwhile is *not* an error: `commit` drops its changes, and logs that. ([`Session::save`]
     /// fails with `Ended`.)
     pub async fn commit<T>(&self, session: &mut Session<T>) -> Result<Vec<String>, Error>
     where
@@ -303,7 +305,7 @@ impl Sessions {
             }
             Loaded::Unreadable => Session::new(&backing, key()),
             Loaded::Retired { kept } => Session::retired(&backing, signed.key.clone(), kept),
-            Loaded::Former => Session::retired(&backing, signed.key.clone(), String::new()),
+            Loaded::Former => Session::retired(&backing, signed.key.clone(), NOTHING.to_owned()),
             Loaded::Absent => Session::ended(&backing, key()),
         };
         Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie)))

@@ -74,6 +74,11 @@ impl SignIn {
     }
 }
 
+/// When its user was signed in, in seconds since 1970 UTC: 0 for a session that is nobody's.
+pub(crate) fn time_of(record: &Record) -> u64 {
+    record.extensions.get(TIME).and_then(|seconds| seconds.parse().ok()).unwrap_or_default()
+}
+
 /// What the application has called a session.
 pub(crate) fn label_of(record: &Record) -> Option<String> {
     unescaped(record.extensions.get(LABEL)?)

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::backing::Backing;
 use crate::sign_in::{self, SignIn};
-use crate::{Error, Incoming, RecordKey, Session, SessionHandle, Sessions, UserKey};
+use crate::{Claim, Error, Incoming, RecordKey, Session, SessionHandle, Sessions, UserKey};
 
 /// The sessions of one user: to show them, and to end them (ASVS 5.0, 7.4.2, 7.4.3 and 7.5.2). [`Sessions::of`] gives it.
 ///
@@ -56,7 +56,8 @@ pub struct UserSession {
 impl Sessions {
     /// The sessions of this user, who was [signed in](Session::sign_in) by this name.
     ///
-    /// They are in the store that all sessions are in. On KV, which cannot find them, each call fails with `Misconfigured`; keep a
+    /// Sessions of several kinds in one store (a second cookie name) share their users: give these names that tell them apart, as
+    /// `clerk:7` and `customer:7`. On KV, which cannot find them, each call fails with `Misconfigured`; keep a
     /// part of the credential's hash in the session instead, and compare it at each load
     /// (docs/cookbook.md, "Devices").
     #[must_use]
@@ -104,11 +105,15 @@ impl UserSessions {
     ///
     /// One that is not signed in yet may be, after this call, in the same request: for a password that was forgotten.
     ///
+    /// Store the new password before this call: whoever asks for the old one after it would be let in.
+    ///
     /// # Errors
     ///
-    /// As [`list`](Self::list). After `Unavailable` some may have ended; do it again.
+    /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay. After
+    /// `Unavailable` some may have ended; do it again.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
-        let spared = self.noted(session.handle_for(&self.user))?;
+        let handle = self.noted(session.handle_for(&self.user))?;
+        let spared = Claim::new(self.key.clone(), handle, session.arrival().began_at);
         self.noted(self.backing().end_all(&self.key, Some(&spared)).await)
     }
 

@@ -239,3 +239,92 @@ fn a_sign_in_that_loses_its_race_runs_again() {
     assert_eq!(visitor.ask(&rig, sign_in).0, Reply::Ok(7));
     assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
 }
+
+/// However it comes that nothing is stored: a reply that says welcome must not leave.
+#[test]
+fn a_sign_in_that_came_to_nothing_is_never_a_welcome() {
+    // Lost its race, and then its session was ended.
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::UpdateAndDelete(r#"{"count":7}"#)]);
+    assert_eq!(visitor.ask(&rig, sign_in), (Reply::Expired("Session expired".to_owned()), None));
+    // Its absolute timeout came while the handler ran.
+    let rig = Rig::with(r#"{"timeout": 1000, "absolute_timeout": 100}"#);
+    let mut visitor = known(&rig);
+    rig.platform.advance(99);
+    let late = async |session: &mut Session<Visit>| {
+        rig.platform.advance(2);
+        session.sign_in("ada")
+    };
+    assert_eq!(visitor.ask(&rig, late), (Reply::Expired("Session expired".to_owned()), None));
+    // After a save that may have been stored.
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.fail_once("update", 0, false);
+    let after_a_failure = async |session: &mut Session<Visit>| {
+        session.count += 1;
+        drop(session.save().await);
+        session.sign_in("ada")
+    };
+    assert_eq!(visitor.ask(&rig, after_a_failure).0, Reply::Error(ErrorKind::Unavailable));
+    // A refusal that the handler hides.
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Delete]);
+    let hides = async |session: &mut Session<Visit>| {
+        session.sign_in("ada")?;
+        drop(session.save().await);
+        Ok(session.user().map(str::to_owned))
+    };
+    assert_eq!(visitor.ask(&rig, hides), (Reply::Expired("Session expired".to_owned()), None));
+    // After a sign-out.
+    let signs_out = async |session: &mut Session<Visit>| {
+        session.sign_out();
+        session.sign_in("grace")
+    };
+    assert_eq!(known(&rig).ask(&rig, signs_out).0, Reply::Expired("Session expired".to_owned()));
+}
+
+#[test]
+fn a_sign_in_whose_race_outlasts_the_grace_begins_from_default() {
+    let rig = Rig::new();
+    let visitor = std::cell::RefCell::new(known(&rig));
+    let elsewhere = rig.redeployed(support::KEY, "{}");
+    let is_first = std::cell::Cell::new(true);
+    let mut late = visitor.borrow().twin();
+    let (reply, _) = late.ask(&rig, async |session: &mut Session<Visit>| {
+        if is_first.replace(false) {
+            visitor.borrow_mut().log_in(&elsewhere);
+            rig.platform.advance(31);
+        }
+        session.sign_in("ada@example.com")?;
+        Ok(session.count)
+    });
+    assert_eq!(reply, Reply::Ok(0));
+    assert_eq!(as_text(&late.ask(&rig, who).0), ADA);
+}
+
+#[test]
+fn what_is_bound_to_an_address_is_kept_for_nobody() {
+    let rig = Rig::with(r#"{"ignore_change_ip": false}"#);
+    let mut visitor = Visitor::at("192.0.2.1");
+    visitor.count(&rig);
+    let mut elsewhere = Visitor { ip: Some("198.51.100.9"), ..visitor.twin() };
+    visitor.ask(&rig, sign_in);
+    let stolen = elsewhere.ask(&rig, async |session: &mut Session<Visit>| {
+        session.sign_in("mallory")?;
+        Ok(session.count)
+    });
+    assert_eq!(stolen.0, Reply::Ok(0));
+}
+
+#[test]
+fn what_is_kept_for_a_sign_in_that_is_sent_twice_is_gone_in_a_day() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let old = visitor.twin();
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in_for("ada", Duration::MAX));
+    assert!(stored(&rig, &old).unwrap().expires_at <= NOW + 24 * 60 * 60);
+    let hundred_years = NOW + 100 * 365 * 24 * 60 * 60;
+    assert_eq!(stored(&rig, &visitor).unwrap().expires_at, hundred_years, "as long as any time may be");
+}

@@ -207,3 +207,21 @@ fn a_failure_that_its_handler_returns_is_answered_as_what_it_is() {
         assert!(rig.platform.logged()[0].starts_with("failure_ignored: "), "{:?}", rig.platform.logged());
     }
 }
+
+#[test]
+fn what_began_before_an_end_of_all_neither_ends_others_nor_signs_in_after_it() {
+    let rig = Rig::new();
+    let (owner, thief) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"));
+    let elsewhere = rig.redeployed(KEY, "{}");
+    let (reply, _) = thief.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        rig.platform.advance(1);
+        owner.twin().ask(&elsewhere, async |session: &mut Session<Visit>| {
+            elsewhere.sessions.of("ada").end_others(session).await
+        });
+        rig.platform.advance(1);
+        rig.sessions.of("ada").end_others(session).await?;
+        session.sign_in("ada")
+    });
+    assert_eq!(reply, Reply::Expired("Session expired".to_owned()));
+    assert_eq!((is_in(&rig, &owner), list(&rig, "ada").len()), (true, 1));
+}

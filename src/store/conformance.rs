@@ -487,11 +487,12 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
     async fn all_end_but_the_one_that_is_spared(&self) -> Result<(), Violation> {
         let (ada, grace) = (self.user()?, self.user()?);
         let (mine, handle) = self.signed_in(&ada, 0).await?;
+        let own = Claim { handle, ..self.claim(&ada)? };
         let (lost, _) = self.signed_in(&ada, 0).await?;
         let (hers, _) = self.signed_in(&grace, 0).await?;
         let nobodys = self.created(&self.record(1, "{}")).await?;
         let now = self.platform.milliseconds();
-        same("it says how many it ended", &self.store.end_all(&ada.1, now, Some(&handle)).await?, &1)?;
+        same("it says how many it ended", &self.store.end_all(&ada.1, now, Some(&own)).await?, &1)?;
         same("the others end", &self.store.load(&lost).await?, &None)?;
         for (key, whose) in [(&mine, "the one that is spared"), (&hers, "another user's"), (&nobodys, "nobody's")] {
             same(&format!("{whose} stays"), &self.store.load(key).await?.is_some(), &true)?;
@@ -512,7 +513,7 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
         let first = self.record(1, "{}");
         let from = self.created(&first).await?;
         let now = early.began_at.saturating_add(1);
-        self.store.end_all(&ada.1, now, Some(&spared.handle)).await?;
+        self.store.end_all(&ada.1, now, Some(&spared)).await?;
         let (to, key) = (self.key()?, self.key()?);
         let (retired, mut moved) = self.new_id(&first, &to);
         note(&mut moved, &ada, &early)?;
@@ -527,6 +528,10 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
             same("and stores nothing", &self.store.load(key).await?, &None)?;
         }
         same("and changes nothing", &self.store.load(&from).await?, &Some(first))?;
+        let refused = self.store.end_all(&ada.1, now.saturating_add(5), Some(&early)).await;
+        let is_ended = refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ended);
+        same("an end of the others is Ended that itself began before", &is_ended, &true)?;
+        same("an earlier end takes no later one back", &self.store.end_all(&ada.1, 5, Some(&spared)).await?, &0)?;
         let late = Claim { began_at: now.saturating_add(1), ..self.claim(&ada)? };
         for claim in [spared, late] {
             let (to, mut record) = (self.key()?, self.record(1, "{}"));
@@ -542,14 +547,14 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
     async fn the_oldest_end_and_never_the_one_that_comes(&self) -> Result<(), Violation> {
         let ada = self.user()?;
         let mut handles = Vec::new();
-        // The last to sign in began first.
-        for age in [30, 20, 10, 40] {
+        // The claim is of the one that was signed in first.
+        for age in [40, 30, 20, 10] {
             handles.push(self.signed_in(&ada, age).await?.1);
         }
-        let [_, _, third, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
-        let claim = Claim { handle: last.clone(), ..self.claim(&ada)? };
+        let [first, _, _, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
+        let claim = Claim { handle: first.clone(), ..self.claim(&ada)? };
         same("it says how many it ended", &self.store.end_oldest(&claim, 2).await?, &2)?;
-        let left = sorted(vec![third.clone(), last.clone()]);
+        let left = sorted(vec![first.clone(), last.clone()]);
         same("the oldest have ended", &self.handles(&ada.0).await?, &left)?;
         same("and no more than there are too many", &self.store.end_oldest(&claim, 2).await?, &0)?;
         self.store.end_all(&ada.1, self.platform.milliseconds(), None).await?;
@@ -567,11 +572,11 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
         Ok(Claim::new(user.clone(), handle, self.platform.milliseconds()))
     }
 
-    /// A session of this user's, which began so many seconds ago.
+    /// A session of this user's, who was signed in so many seconds ago.
     async fn signed_in(&self, user: &(String, UserKey), age: u64) -> Result<(RecordKey, SessionHandle), Violation> {
         let (key, claim) = (self.key()?, self.claim(user)?);
         let mut record = self.record(1, "{}");
-        record.created_at = record.created_at.saturating_sub(age);
+        record.touched_at = record.touched_at.saturating_sub(age);
         note(&mut record, user, &claim)?;
         for _ in 0..2 {
             let created = self.store.create_for(&claim, &key, &record).await?;

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::users::{Claim, Revocation, UserStore, Users};
+use crate::sign_in;
 use crate::{Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Swept, Updated, UserKey};
 
 /// Records in this process's memory: the reference that other stores are measured by, and the
@@ -134,8 +135,11 @@ impl UserStore for MemoryStore {
         Ok(theirs.map(|(key, record)| (key.clone(), record.clone())).collect())
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
-        self.revocations.borrow_mut().insert(user.clone(), Revocation { at: now, spared: spared.cloned() });
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+        let before = self.revocations.borrow().get(user).cloned();
+        let Some(revocation) = Revocation::then(before.as_ref(), now, spared) else { return Err(Error::ended()) };
+        self.revocations.borrow_mut().insert(user.clone(), revocation);
+        let spared = spared.map(|claim| &claim.handle);
         let mut theirs = self.list(user).await?;
         theirs.retain(|(_, record)| spared.is_none() || SessionHandle::of_record(record).as_ref() != spared);
         Ok(self.removed(&theirs))
@@ -144,7 +148,7 @@ impl UserStore for MemoryStore {
     async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
         let mut theirs = self.list(&claim.user).await?;
         let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
-        theirs.sort_by_key(|(_, record)| (is_claimed(record), record.created_at));
+        theirs.sort_by_key(|(_, record)| (is_claimed(record), sign_in::time_of(record)));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         theirs.truncate(theirs.len().saturating_sub(most));
         Ok(self.removed(&theirs))

@@ -16,7 +16,7 @@ pub(crate) struct UserList {
 pub(crate) struct Entry {
     pub(crate) key: RecordKey,
     pub(crate) handle: SessionHandle,
-    /// When it was noted here, in milliseconds since 1970 UTC.
+    /// When it was signed in, or first noted here, in milliseconds since 1970 UTC.
     pub(crate) noted_at: u64,
     state: State,
 }
@@ -54,6 +54,7 @@ impl UserList {
 
     /// Notes the new key of a session that is theirs. Whether it may have one: not if it is to end.
     pub(crate) fn register_move(&mut self, moving: &Moving, key: &RecordKey, now: u64) -> bool {
+        let noted_at = self.entry(&moving.from).map_or(now, |entry| entry.noted_at);
         let ends = match self.entry(&moving.from) {
             Some(entry) => entry.state == State::Condemned,
             // It has ended, or the list is younger than the session.
@@ -62,7 +63,7 @@ impl UserList {
                     && revocation.spared.as_ref() != Some(&moving.handle)
             }),
         };
-        !ends && self.note(key, &moving.handle, now)
+        !ends && self.note(key, &moving.handle, noted_at)
     }
 
     /// Also a second time, when the first answer was lost.
@@ -82,20 +83,35 @@ impl UserList {
         self.entry(key).is_some_and(|entry| entry.state == State::Listed)
     }
 
+    /// All that may be alive, also those that are to end.
+    pub(crate) fn all(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Those that are theirs.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.state == State::Listed)
     }
 
-    /// Those that are to end: now all but the one that is spared, under each of its keys.
-    pub(crate) fn revoke(&mut self, now: u64, spared: Option<&SessionHandle>) -> Vec<RecordKey> {
-        let at = self.revocation.as_ref().map_or(now, |before| before.at.max(now));
-        self.revocation = Some(Revocation { at, spared: spared.cloned() });
-        self.condemn(|entry| Some(&entry.handle) != spared)
+    /// Those that are to end: now all but the one that is spared, under each of its keys. `None` if that may spare nothing.
+    pub(crate) fn revoke(&mut self, now: u64, spared: Option<&Claim>) -> Option<Vec<RecordKey>> {
+        self.revocation = Some(Revocation::then(self.revocation.as_ref(), now, spared)?);
+        let spared = spared.map(|claim| &claim.handle);
+        Some(self.condemn(|entry| Some(&entry.handle) != spared))
+    }
+
+    /// Those that are to end: now also the oldest but so many, and never the one of this handle.
+    pub(crate) fn condemn_oldest(&mut self, most: usize, handle: &SessionHandle) -> Vec<RecordKey> {
+        // What was noted at the same time is in the order in which it was.
+        let mut listed: Vec<_> = self.listed().collect();
+        listed.sort_by_key(|entry| (entry.handle == *handle, entry.noted_at));
+        listed.truncate(listed.len().saturating_sub(most));
+        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.key.clone()).collect();
+        self.condemn(|entry| oldest.contains(&entry.key))
     }
 
     /// Those that are to end, these among them.
-    pub(crate) fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<RecordKey> {
+    fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<RecordKey> {
         for entry in self.entries.iter_mut().filter(|entry| is_one(entry)) {
             entry.state = State::Condemned;
         }
@@ -185,9 +201,9 @@ mod tests {
         let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
         assert_eq!(UserList::from_text(&list.to_text()), Some(list.clone()));
         assert!(list.register(&one, &key(&platform), 5) && list.register(&other, &key(&platform), 6));
-        list.revoke(7, Some(&one.handle));
+        assert!(list.revoke(one.began_at, Some(&one)).is_some());
         assert_eq!(UserList::from_text(&list.to_text()), Some(list.clone()));
-        list.revoke(8, None);
+        assert!(list.revoke(one.began_at + 1, None).is_some());
         assert_eq!(UserList::from_text(&list.to_text()), Some(list));
         for text in ["", "edge-session-user/2 - -", "edge-session-user/1 - -\nx", "edge-session/1 1 1"] {
             assert_eq!(UserList::from_text(text), None, "{text}");
@@ -202,11 +218,24 @@ mod tests {
             assert!(list.register(&one, &at, 5), "also a second time");
         }
         assert_eq!(list.listed().count(), 1);
-        assert_eq!(list.revoke(one.began_at - 1, None), vec![at.clone()]);
+        assert_eq!(list.revoke(one.began_at - 1, None), Some(vec![at.clone()]));
         assert!(!list.confirm(&at, None));
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
         list.forget(std::slice::from_ref(&at));
         assert!(!list.confirm(&at, None), "nor when it has ended");
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_end_in_one_step() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let mut list = UserList::default();
+        let all: Vec<_> = (0..4).map(|at| (claim(&platform), key(&platform), at)).collect();
+        for (claim, key, at) in &all {
+            assert!(list.register(claim, key, *at));
+        }
+        let oldest = list.condemn_oldest(2, &all[0].0.handle);
+        assert_eq!(oldest, [all[1].1.clone(), all[2].1.clone()], "but never the one that asks");
+        assert_eq!(list.condemn_oldest(2, &all[3].0.handle).len(), 2, "which the next one finds done");
     }
 
     #[test]
@@ -221,11 +250,10 @@ mod tests {
         assert_eq!(list.listed().count(), 2, "until it is there");
         assert!(list.confirm(&to, Some(&from)));
         assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
-        list.revoke(one.began_at, None);
+        assert!(list.revoke(one.began_at, None).is_some());
         assert!(!list.register_move(&moving(&to), &key(&platform), 7));
         list.forget(std::slice::from_ref(&to));
         assert!(!list.register_move(&moving(&to), &key(&platform), 7), "also when it is forgotten");
-        list.revoke(one.began_at, Some(&one.handle));
-        assert!(list.register_move(&moving(&to), &key(&platform), 8), "the one that is spared does");
+        assert_eq!(list.revoke(one.began_at, Some(&one)), None, "nor does it end others");
     }
 }

@@ -4,6 +4,9 @@
 //!
 //! The steps are plain Rust over [`Objects`]: the Durable Objects' binding stands on them, and so does a simulation.
 
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
 use super::user_list::{Entry, Moving, UserList};
 use crate::sign_in::SignIn;
 use crate::{Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Updated, UserKey};
@@ -44,7 +47,7 @@ const MOVE: &str = "move";
 const CONFIRM: &str = "confirm";
 const LIST: &str = "list";
 const REVOKE: &str = "revoke";
-const CONDEMN: &str = "condemn";
+const OLDEST: &str = "oldest";
 const FORGET: &str = "forget";
 
 /// What it answers, in the first line.
@@ -56,6 +59,10 @@ const NONE: &str = "-";
 
 /// As many as one request can end, whose Worker may make 50 calls on the free plan.
 pub const MOST_SESSIONS: u64 = 32;
+
+/// How many objects are asked at a time, and how many sessions one list looks at.
+const AT_ONCE: usize = 8;
+const MOST_LOADED: usize = 40;
 
 /// A session that is not there is about to be, if it was noted less than so many milliseconds ago.
 const IN_THE_MAKING: u64 = 60_000;
@@ -73,10 +80,9 @@ async fn ask(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) 
     objects.ask_user(user, act, &words.join(" ")).await
 }
 
-/// The keys that it answers.
-async fn keys(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) -> Result<Vec<RecordKey>, Error> {
-    let answer = ask(objects, user, act, words).await?;
-    match parts(&answer) {
+/// The keys in an answer.
+fn keys(answer: &str) -> Result<Vec<RecordKey>, Error> {
+    match parts(answer) {
         (DONE, keys) => Ok(keys.split(' ').filter_map(RecordKey::from_stored).collect()),
         (other, _) => Err(failed(other)),
     }
@@ -111,21 +117,58 @@ async fn forget(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> R
     ask(objects, user, FORGET, &keys).await.map(|_| ())
 }
 
-/// Ends the sessions of these keys, wherever they went, and takes them off the list. How many there were.
+/// Ends the sessions of these keys, wherever they went, and takes them off the list, some at a time: so what is done stays
+/// done where another one fails. How many there were.
 async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Result<u64, Error> {
     let mut ended: u64 = 0;
-    for key in keys {
-        let mut next = Some(key.clone());
-        while let Some(key) = next {
-            let found = objects.deleted(&key).await?;
-            ended = ended.saturating_add(u64::from(found.was_there));
-            next = found.successor.map(|successor| successor.key);
+    let mut failure = None;
+    for some in keys.chunks(AT_ONCE) {
+        let answers = all_of(some.iter().map(|key| end_one(objects, user, key)).collect()).await;
+        let mut done = Vec::new();
+        for (key, answer) in some.iter().zip(answers) {
+            match answer {
+                Ok(was_there) => {
+                    ended = ended.saturating_add(u64::from(was_there));
+                    done.push(key.clone());
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if !done.is_empty() {
+            forget(objects, user, &done).await?;
         }
     }
-    if !keys.is_empty() {
-        forget(objects, user, keys).await?;
+    failure.map_or(Ok(ended), Err)
+}
+
+/// Ends the session that had this key, if it is still this user's where it is now. Whether there was one.
+async fn end_one(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<bool, Error> {
+    let found = objects.deleted(key).await?;
+    if found.successor.is_none() {
+        return Ok(found.was_there);
     }
-    Ok(ended)
+    // Its id was changed by an earlier release, or meanwhile; or somebody else was signed in over it.
+    match self::found(objects, user, key).await? {
+        Some((key, _)) => Ok(objects.deleted(&key).await?.was_there),
+        None => Ok(false),
+    }
+}
+
+/// All of these at once, in their order.
+async fn all_of<R>(futures: Vec<impl Future<Output = R>>) -> Vec<R> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut is_done = true;
+        for (future, answer) in running.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(given) => *answer = Some(given),
+                Poll::Pending => is_done = false,
+            }
+        }
+        if is_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, answer)| answer).collect()
 }
 
 /// A change of id. The new key of a session that is somebody's is on the list before its old one is retired.
@@ -162,7 +205,8 @@ async fn listed_move(
     match move_record(objects, from, retired, to, moved).await? {
         Updated::Done => confirmed(objects, user, to, Some(from)).await,
         other => {
-            forget(objects, user, std::slice::from_ref(to)).await?;
+            // What stays on the list leads nowhere.
+            drop(forget(objects, user, std::slice::from_ref(to)).await);
             Ok(other)
         }
     }
@@ -231,15 +275,20 @@ pub async fn list(objects: &impl Objects, user: &UserKey) -> Result<Vec<(RecordK
     let answer = ask(objects, user, LIST, &[]).await?;
     let (DONE, entries) = parts(&answer) else { return Err(failed(&answer)) };
     let now = objects.milliseconds();
+    // More are left for the next time: the user may have signed in and out very often.
+    let entries: Vec<_> = entries.lines().filter_map(Entry::from_text).take(MOST_LOADED).collect();
     let (mut listed, mut ended) = (Vec::new(), Vec::new());
-    for entry in entries.lines().filter_map(Entry::from_text) {
-        match found(objects, &entry.key).await {
-            Ok(Some((key, record))) => listed.push((key, record)),
-            Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
-            _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
-            Ok(_) => ended.push(entry.key),
-            // Perhaps a later release's.
-            Err(_) => {}
+    for some in entries.chunks(AT_ONCE) {
+        let answers = all_of(some.iter().map(|entry| found(objects, user, &entry.key)).collect()).await;
+        for (entry, answer) in some.iter().zip(answers) {
+            match answer {
+                Ok(Some(session)) => listed.push(session),
+                Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
+                _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
+                Ok(_) => ended.push(entry.key.clone()),
+                // Perhaps a later release's.
+                Err(_) => {}
+            }
         }
     }
     if !ended.is_empty() {
@@ -248,12 +297,16 @@ pub async fn list(objects: &impl Objects, user: &UserKey) -> Result<Vec<(RecordK
     Ok(listed)
 }
 
-/// The session that had this key, where it is now: an earlier release changes an id without a word to the list.
-async fn found(objects: &impl Objects, key: &RecordKey) -> Result<Option<(RecordKey, Record)>, Error> {
+/// The session that had this key, where it is now, if it is still this user's: an earlier release changes an id without a word
+/// to the list.
+async fn found(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<Option<(RecordKey, Record)>, Error> {
     let mut next = key.clone();
     while let Some(record) = objects.load(&next).await? {
         match record.successor {
-            None => return Ok(Some((next, record))),
+            None => {
+                let is_theirs = UserKey::of_record(&record).as_ref() == Some(user);
+                return Ok(is_theirs.then_some((next, record)));
+            }
             Some(successor) => next = successor.key,
         }
     }
@@ -265,15 +318,14 @@ async fn found(objects: &impl Objects, key: &RecordKey) -> Result<Option<(Record
 /// # Errors
 ///
 /// As there.
-pub async fn end_all(
-    objects: &impl Objects,
-    user: &UserKey,
-    now: u64,
-    spared: Option<&SessionHandle>,
-) -> Result<u64, Error> {
-    let spared = spared.map_or(NONE, SessionHandle::as_str);
-    let keys = keys(objects, user, REVOKE, &[&now.to_string(), spared]).await?;
-    end(objects, user, &keys).await
+pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+    let (now, began_at) = (now.to_string(), spared.map(|claim| claim.began_at.to_string()).unwrap_or_default());
+    let answer =
+        ask(objects, user, REVOKE, &[&now, spared.map_or(NONE, |claim| claim.handle.as_str()), &began_at]).await?;
+    if parts(&answer).0 == GONE {
+        return Err(Error::ended());
+    }
+    end(objects, user, &keys(&answer)?).await
 }
 
 /// [`end_oldest`](crate::UserStore::end_oldest). The list has those that ended by themselves, too: so they are looked at only where
@@ -285,20 +337,11 @@ pub async fn end_all(
 pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64) -> Result<u64, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let answer = ask(objects, &claim.user, LIST, &[]).await?;
-    if parts(&answer).1.lines().count() <= most {
+    if parts(&answer).1.lines().count() <= most || list(objects, &claim.user).await?.len() <= most {
         return Ok(0);
     }
-    let mut listed = list(objects, &claim.user).await?;
-    let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
-    listed.sort_by_key(|(_, record)| (is_claimed(record), record.created_at));
-    listed.truncate(listed.len().saturating_sub(most));
-    if listed.is_empty() {
-        return Ok(0);
-    }
-    let oldest: Vec<_> = listed.iter().map(|(key, _)| key.as_str()).collect();
-    ask(objects, &claim.user, CONDEMN, &oldest).await?;
-    let oldest: Vec<_> = listed.into_iter().map(|(key, _)| key).collect();
-    end(objects, &claim.user, &oldest).await
+    let answer = ask(objects, &claim.user, OLDEST, &[&most.to_string(), claim.handle.as_str()]).await?;
+    end(objects, &claim.user, &keys(&answer)?).await
 }
 
 fn claimed<'a>(claim: &'a Claim, key: &'a RecordKey, began_at: &'a str) -> [&'a str; 3] {
@@ -358,16 +401,23 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
             verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref()))
         }
         LIST => {
-            let entries: Vec<_> = list.listed().map(Entry::to_text).collect();
+            let entries: Vec<_> = list.all().iter().map(Entry::to_text).collect();
             Some(format!("{DONE}\n{}", entries.join("\n")))
         }
         REVOKE => {
             let at = word()?.parse().ok()?;
-            with_keys(list.revoke(at, word().and_then(SessionHandle::from_text).as_ref()))
+            let spared = match word()? {
+                NONE => None,
+                handle => Some(Claim::new(user.clone(), SessionHandle::from_text(handle)?, word()?.parse().ok()?)),
+            };
+            match list.revoke(at, spared.as_ref()) {
+                Some(keys) => with_keys(keys),
+                None => verdict(false),
+            }
         }
-        CONDEMN => {
-            let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
-            with_keys(list.condemn(|entry| these.contains(&entry.key)))
+        OLDEST => {
+            let most = word()?.parse().ok()?;
+            with_keys(list.condemn_oldest(most, &SessionHandle::from_text(word()?)?))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
@@ -468,7 +518,7 @@ mod tests {
         async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
             list(self, user).await
         }
-        async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+        async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
             end_all(self, user, now, spared).await
         }
         async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
@@ -514,16 +564,45 @@ mod tests {
         let platform = &objects.platform;
         let key = || SessionId::random(platform).unwrap().record_key();
         let (from, to, handle) = (key(), key(), SessionHandle::random(platform).unwrap());
-        let record = Record::new(platform.now(), platform.now() + 100, "{}");
+        let sign_in = SignIn { user: "ada".to_owned(), at: platform.now(), lifetime: None, handle: handle.clone() };
+        let mut record = Record::new(platform.now(), platform.now() + 100, "{}");
+        sign_in.note_in(&mut record.extensions).unwrap();
         let claim = Claim::new(UserKey::of("ada"), handle, objects.milliseconds());
         let successor = Some(Successor { key: to.clone(), until: platform.now() + 30 });
-        let retired = Record { version: 2, successor, ..record.clone() };
+        let retired = Record { version: 2, successor, extensions: crate::Extensions::default(), ..record.clone() };
         block_on(async {
             assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
             let moved = move_record(&objects, &from, &retired, &to, &record).await.unwrap();
             assert_eq!(moved, Updated::Done);
             assert_eq!(objects.end_all(&claim.user, objects.milliseconds(), None).await.unwrap(), 1);
             assert_eq!(objects.load(&to).await.unwrap(), None);
+        });
+    }
+    /// In one browser, after ada, without a sign-out.
+    #[test]
+    fn the_end_of_one_users_sessions_ends_no_other_users() {
+        let objects = InMemory::new();
+        let platform = &objects.platform;
+        let key = || SessionId::random(platform).unwrap().record_key();
+        let signed_in = |user: &str| {
+            let handle = SessionHandle::random(platform).unwrap();
+            let claim = Claim::new(UserKey::of(user), handle.clone(), objects.milliseconds());
+            let sign_in = SignIn { user: user.to_owned(), at: platform.now(), lifetime: None, handle };
+            let mut record = Record::new(platform.now(), platform.now() + 100, "{}");
+            sign_in.note_in(&mut record.extensions).unwrap();
+            (claim, record)
+        };
+        let (from, to) = (key(), key());
+        let ((ada, hers), (grace, mut theirs)) = (signed_in("ada"), signed_in("grace"));
+        let successor = Some(Successor { key: to.clone(), until: platform.now() + 30 });
+        let retired = Record { version: 2, successor, extensions: crate::Extensions::default(), ..hers.clone() };
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            let changed = objects.change_id_for(&grace, &from, &retired, &to, &mut theirs).await.unwrap();
+            assert_eq!(changed, Updated::Done);
+            assert_eq!(objects.list(&ada.user).await.unwrap(), []);
+            assert_eq!(objects.end_all(&ada.user, objects.milliseconds(), None).await.unwrap(), 0);
+            assert_eq!(objects.load(&to).await.unwrap(), Some(theirs));
         });
     }
 }

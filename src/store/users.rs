@@ -47,13 +47,14 @@ pub trait UserStore: Store {
     /// `Unavailable`. A record that cannot be read is left out, and is no error.
     async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error>;
 
-    /// Ends all of the user's sessions but the one that is `spared`, and from now on refuses what began before `now`, in
-    /// milliseconds since 1970 UTC. Gives how many there were.
+    /// Ends all of the user's sessions but the one that is `spared`, which asks for it, and from now on refuses what began
+    /// before `now`, in milliseconds since 1970 UTC. Gives how many there were.
     ///
     /// # Errors
     ///
-    /// `Unavailable`: then some may have ended. To do it again ends the rest.
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error>;
+    /// - `Ended`, and nothing has changed, if the one that is spared is itself refused by an earlier end of all.
+    /// - `Unavailable`: then some may have ended. To do it again ends the rest.
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error>;
 
     /// Ends the oldest of the user's sessions, so that no more than `most` are left, but never the one of this claim. Gives how
     /// many it ended.
@@ -91,7 +92,6 @@ impl Claim {
 
 /// That a user's sessions were ended: when, and which one was spared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "object"), allow(dead_code, reason = "D1 asks it in SQL"))]
 pub(crate) struct Revocation {
     /// In milliseconds since 1970 UTC.
     pub(crate) at: u64,
@@ -99,6 +99,15 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
+    /// The next one, which spares this, or none if it is refused itself.
+    pub(crate) fn then(before: Option<&Self>, now: u64, spared: Option<&Claim>) -> Option<Self> {
+        if before.zip(spared).is_some_and(|(before, spared)| before.refuses(spared)) {
+            return None;
+        }
+        let at = before.map_or(now, |before| before.at.max(now));
+        Some(Self { at, spared: spared.map(|claim| claim.handle.clone()) })
+    }
+
     /// Whether it refuses this.
     pub(crate) fn refuses(&self, claim: &Claim) -> bool {
         claim.began_at <= self.at && self.spared.as_ref() != Some(&claim.handle)
@@ -133,7 +142,7 @@ pub(crate) trait AnyUserStore {
         moved: &'a mut Record,
     ) -> Answer<'a, Updated>;
     fn list<'a>(&'a self, user: &'a UserKey) -> Answer<'a, Vec<(RecordKey, Record)>>;
-    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a SessionHandle>) -> Answer<'a, u64>;
+    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a Claim>) -> Answer<'a, u64>;
     fn end_oldest<'a>(&'a self, claim: &'a Claim, most: u64) -> Answer<'a, u64>;
     fn max_sessions(&self) -> Option<u64>;
 }
@@ -158,7 +167,7 @@ impl<S: UserStore> AnyUserStore for S {
         Box::pin(UserStore::list(self, user))
     }
 
-    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a SessionHandle>) -> Answer<'a, u64> {
+    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a Claim>) -> Answer<'a, u64> {
         Box::pin(UserStore::end_all(self, user, now, spared))
     }
 

@@ -8,8 +8,8 @@ use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use crate::store::repeat::{Answered, repeated};
 use crate::{
-    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionHandle, Store, Successor, Swept, Updated,
-    UserKey, UserStore, Users,
+    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated, UserKey,
+    UserStore, Users,
 };
 
 /// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
@@ -282,8 +282,11 @@ impl Store for D1Store {
         let swept = self.swept(now).await?;
         let sql = format!("DELETE FROM {}_revocations WHERE revoked_at < ?1 RETURNING 1", self.table);
         let oldest = now.saturating_sub(REVOCATIONS_FOR).saturating_mul(1000);
-        self.rows(&sql, &[js::number(oldest)]).await?;
-        Ok(swept)
+        match self.rows(&sql, &[js::number(oldest)]).await {
+            // Nobody was ever signed in, or ended: a table of one's own may do without.
+            Err(error) if error.to_string().contains("has no table") => Ok(swept),
+            answer => answer.map(|_| swept),
+        }
     }
 }
 
@@ -429,25 +432,36 @@ impl UserStore for D1Store {
         Ok(rows.iter().filter_map(keyed).collect())
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+    /// First the sessions, and then the note of it, each only if what is spared is not refused itself.
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
         let table = &self.table;
-        let spared = spared.map_or(JsValue::NULL, |handle| handle.as_str().into());
+        let (is_not_refused, but) = match spared {
+            Some(_) => (self.is_not_revoked(1), "AND handle IS NOT ?3"),
+            None => ("?1 = ?1 AND ?2 = 0 AND ?3 IS NULL".to_owned(), ""),
+        };
+        let end = format!("DELETE FROM {table} WHERE owner = ?1 {but} AND {is_not_refused} RETURNING 1");
         let revoke = format!(
-            "INSERT INTO {table}_revocations (owner, revoked_at, spared) VALUES (?1, ?2, ?3) ON CONFLICT (owner) \
-             DO UPDATE SET revoked_at = max(revoked_at, excluded.revoked_at), spared = excluded.spared"
+            "INSERT INTO {table}_revocations (owner, revoked_at, spared) SELECT ?1, ?4, ?3 WHERE {is_not_refused} \
+             ON CONFLICT (owner) DO UPDATE SET revoked_at = max(revoked_at, excluded.revoked_at), spared = excluded.spared \
+             RETURNING 1"
         );
-        let end = format!("DELETE FROM {table} WHERE owner = ?1 AND (?2 IS NULL OR handle IS NOT ?2) RETURNING 1");
-        let user: JsValue = user.as_str().into();
-        let statements = [(revoke, vec![user.clone(), js::number(now), spared.clone()]), (end, vec![user, spared])];
-        let ended = self.transaction(&statements).await?.answer;
-        Ok(rows_of(&ended, 1).into())
+        let claimed = match spared {
+            Some(claim) => claimed(claim),
+            None => [user.as_str().into(), 0.into(), JsValue::NULL],
+        };
+        let with_now = claimed.iter().cloned().chain([js::number(now)]).collect();
+        let ended = self.transaction(&[(end, claimed.to_vec()), (revoke, with_now)]).await?.answer;
+        if rows_of(&ended, 1) == 0 {
+            return Err(Error::ended());
+        }
+        Ok(rows_of(&ended, 0).into())
     }
 
     async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
         let table = &self.table;
         let sql = format!(
             "DELETE FROM {table} WHERE session_id IN (SELECT session_id FROM {table} WHERE owner = ?1 AND expires_at > ?4 \
-             ORDER BY handle IS ?3 DESC, created_at DESC LIMIT -1 OFFSET ?2) RETURNING 1"
+             ORDER BY handle IS ?3 DESC, signed_in DESC LIMIT -1 OFFSET ?2) RETURNING 1"
         );
         let [user, _, handle] = claimed(claim);
         let values = [user, js::number(most), handle, js::number(WorkerPlatform.now())];

@@ -12,9 +12,7 @@ use super::promise::Settled;
 use super::response::text;
 use crate::store::repeat::{Answered, repeated};
 use crate::store::user_objects::{self, Deleted, MOST_SESSIONS, Objects};
-use crate::{
-    Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Updated, UserKey, UserStore, Users,
-};
+use crate::{Claim, Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, UserKey, UserStore, Users};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -205,7 +203,7 @@ impl UserStore for ObjectStore {
         user_objects::list(self, user).await
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
         user_objects::end_all(self, user, now, spared).await
     }
 

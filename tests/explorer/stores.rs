@@ -7,8 +7,8 @@ use std::rc::Rc;
 use edge_session::store::repeat::{Answered, repeated};
 use edge_session::store::user_objects::{self, Deleted, Objects};
 use edge_session::{
-    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Platform, Record, RecordKey, SessionHandle, Store,
-    Successor, Updated, UserKey, UserStore, Users,
+    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Platform, Record, RecordKey, Store, Successor, Updated,
+    UserKey, UserStore, Users,
 };
 use pollster::block_on;
 
@@ -239,7 +239,7 @@ impl UserStore for Exact {
         Ok(self.call("list", move |inside| block_on(inside.list(&user))).await?.answer)
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
         if self.kind == Kind::Object {
             return user_objects::end_all(self, user, now, spared).await;
         }

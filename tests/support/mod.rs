@@ -11,9 +11,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
-    Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionHandle,
-    SessionParameters, Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated, UserKey,
-    UserStore, Users,
+    Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionParameters,
+    Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated, UserKey, UserStore, Users,
 };
 use serde::{Deserialize, Serialize};
 
@@ -262,7 +261,7 @@ impl UserStore for SpyStore {
         self.inside.list(user).await
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&SessionHandle>) -> Result<u64, Error> {
+    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
         self.note("end_all").await?;
         self.inside.end_all(user, now, spared).await
     }

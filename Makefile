@@ -42,6 +42,7 @@ WASM_LIMIT := 200704
 .PHONY: help
 help:
 	@echo 'make dev      serve on http://localhost:8787; PORT=8787 and STORE=kv|d1|object choose'
+	@echo 'make example  serve examples/accounts on http://localhost:8787; PORT=8787'
 	@echo 'make test     everything that CI runs'
 	@echo 'make build    the Worker as it is deployed, into build/ and dist/'
 	@echo 'make deploy   migrate D1, then deploy; SECRETS_FILE=path the first time (docs/deploy.md)'
@@ -120,6 +121,17 @@ endif
 .wrangler/state/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql)
 	@echo '==> the local D1 database'
 	CI=1 $(WRANGLER) d1 migrations apply DB --local
+	@touch $@
+
+# The example of accounts, with the same key. Its database holds the sessions and the users.
+ACCOUNTS := examples/accounts
+.PHONY: example
+example: setup $(ACCOUNTS)/.wrangler/state/migrated
+	$(WRANGLER) dev --cwd $(ACCOUNTS) --port $(PORT) --env-file $(CURDIR)/.dev.vars
+
+$(ACCOUNTS)/.wrangler/state/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql $(ACCOUNTS)/migrations/*.sql)
+	@echo '==> the local D1 database of $(ACCOUNTS)'
+	CI=1 $(WRANGLER) d1 migrations apply DB --local --cwd $(ACCOUNTS)
 	@touch $@
 
 # Build and deploy.
@@ -260,4 +272,4 @@ bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.jso
 .PHONY: clean
 clean:
 	cargo clean
-	rm -rf dist .wrangler wrangler.dev.toml $(foreach folder,counter bench/constant bench/edge-session tests/worker/routes examples/*,$(folder)/build $(folder)/dist)
+	rm -rf dist .wrangler $(ACCOUNTS)/.wrangler wrangler.dev.toml $(foreach folder,counter bench/constant bench/edge-session tests/worker/routes examples/*,$(folder)/build $(folder)/dist)

@@ -72,25 +72,172 @@ const devices = async (page) => {
 };
 const device = (page, label) => page.locator("li", { hasText: label });
 
-describe("accounts", () => {
+for (const store of ["d1", "object"]) {
+  describe(`accounts with their sessions in ${store}`, () => {
+    before(() => begin({ session_parameters: { store, cookie_name: "__Host-session" } }));
+    after(() => stop?.());
+
+    test("a visitor signs up, out and in", async () => {
+      const page = await sit();
+      assert.equal(await isSignedIn(page), false);
+      assert.equal(await sessionCookie(page), undefined, "who only looks gets no session");
+      assert.equal(await signUp(page, "  grace "), 303);
+      assert.match(await text(page), /You are signed in as grace\./);
+      const before = await sessionCookie(page);
+      assert.deepEqual([before.secure, before.httpOnly, before.sameSite, before.expires], [true, true, "Lax", -1]);
+      assert.equal(await pressed(page, "Sign out"), 303);
+      assert.match(await text(page), /You are not signed in/);
+      assert.equal(await sessionCookie(page), undefined);
+      assert.equal(await signIn(page, "GRACE"), 303);
+      assert.match(await text(page), /You are signed in as grace\./, "one name, however it is spelled");
+      assert.notEqual((await sessionCookie(page)).value, before.value);
+    });
+
+    test("a sign-up that is sent twice makes one account, and both times its visitor is signed in", async () => {
+      const page = await sit({ bypassCSP: true });
+      await page.goto(`${origin}/sign-up`);
+      const replies = await page.evaluate((password) => {
+        const send = async () => {
+          const reply = await fetch("/sign-up", { method: "POST", body: new URLSearchParams({ name: "twice", password }) });
+          return reply.text();
+        };
+        return Promise.all([send(), send()]);
+      }, OLD);
+      for (const reply of replies) assert.match(reply, /You are signed in as <strong>twice/);
+      assert.equal(await isSignedIn(page), true);
+    });
+
+    test("two browsers see each other, and one ends the other", async () => {
+      const [desk, phone] = [await sit({ userAgent: FIREFOX }), await sit({ userAgent: SAFARI })];
+      await signUp(desk, "ada");
+      await signIn(phone, "ada");
+      const stranger = await sit();
+      await signUp(stranger, "stranger");
+      const listed = await devices(desk);
+      assert.equal(listed.length, 2);
+      const [own, other] = [/Firefox on Linux/, /Safari on iPhone/].map((label) => listed.find((entry) => label.test(entry)));
+      assert.match(own, /this one/);
+      assert.doesNotMatch(other, /this one/);
+      for (const entry of listed) assert.match(entry, /signed in just now, last used just now/);
+      assert.equal(await press(desk, device(desk, "Safari on iPhone").getByRole("button")), 303);
+      assert.equal(path(desk), "/devices");
+      assert.equal((await devices(desk)).length, 1);
+      await phone.goto(`${origin}/devices`);
+      assert.equal(path(phone), "/sign-in", "signed out at its next click");
+      assert.equal(await isSignedIn(phone), false);
+      assert.equal(await isSignedIn(stranger), true);
+      assert.equal((await devices(stranger)).length, 1);
+      // Its own it may end there as well.
+      await devices(desk);
+      await press(desk, device(desk, "this one").getByRole("button"));
+      assert.equal(await isSignedIn(desk), false);
+    });
+
+    test("another user's session cannot be ended", async () => {
+      const [page, other] = [await sit(), await sit()];
+      await signUp(page, "mallory");
+      await signUp(other, "bob");
+      await devices(other);
+      const handle = await other.getAttribute("input[name=handle]", "value");
+      await devices(page);
+      await page.locator("input[name=handle]").evaluate((input, handle) => { input.value = handle; }, handle);
+      assert.equal(await press(page, device(page, "this one").getByRole("button")), 303);
+      assert.equal(await isSignedIn(page), true);
+      assert.equal(await isSignedIn(other), true);
+    });
+
+    test("all others are ended at once", async () => {
+      const [desk, phone, other] = [await sit(), await sit({ userAgent: SAFARI }), await sit({ userAgent: EDGE })];
+      await signUp(desk, "hedy");
+      await signIn(phone, "hedy");
+      await signIn(other, "hedy");
+      assert.ok((await devices(desk)).some((entry) => entry.startsWith("Edge on Windows")));
+      await pressed(desk, "Sign out all others");
+      assert.match(await text(desk), /2 others were signed out/);
+      await desk.reload();
+      assert.doesNotMatch(await text(desk), /signed out\./, "it is said once");
+      assert.deepEqual([await isSignedIn(desk), await isSignedIn(phone), await isSignedIn(other)], [true, false, false]);
+    });
+
+    test("a change of the password signs out all others and not this one", async () => {
+      const [desk, phone] = [await sit({ userAgent: FIREFOX }), await sit({ userAgent: SAFARI })];
+      await signUp(desk, "emmy");
+      await signIn(phone, "emmy");
+      const before = await sessionCookie(desk);
+      for (const [old, wanted, sentence] of [[NEW, NEW, /not your password/], [OLD, "short", /too short/]]) {
+        assert.equal(await changePassword(desk, old, wanted), 422);
+        assert.match(await desk.innerText("[role=alert]"), sentence);
+      }
+      assert.equal(await isSignedIn(phone), true);
+      assert.equal(await changePassword(desk, OLD, NEW), 303);
+      assert.equal(path(desk), "/devices");
+      assert.match(await text(desk), /Your password is changed\. 1 other was signed out\./);
+      const listed = await devices(desk);
+      assert.equal(listed.length, 1);
+      assert.match(listed[0], /Firefox on Linux – this one/);
+      assert.equal(await isSignedIn(desk), true);
+      assert.notEqual((await sessionCookie(desk)).value, before.value, "a new id");
+      assert.equal(await isSignedIn(phone), false);
+      assert.equal(await signIn(phone, "emmy", OLD), 422, "the old password no longer works");
+      assert.equal(await signIn(phone, "emmy", NEW), 303);
+    });
+
+    test("a change of the password that meets other requests of its session is done once, and is told", async () => {
+      const page = await sit({ bypassCSP: true });
+      await signUp(page, "joan");
+      const passwords = [OLD, NEW, "a third one", "a fourth one"];
+      for (const [index, wanted] of passwords.slice(1).entries()) {
+        await page.goto(`${origin}/devices`);
+        const told = await page.evaluate(async ([old, wanted]) => {
+          const send = (path, fields) => fetch(path, { method: "POST", body: new URLSearchParams(fields), redirect: "manual" });
+          // Each of these changes the session, for its notice.
+          const others = [0, 10, 20, 40, 60].map((delay) =>
+            new Promise((done) => setTimeout(done, delay)).then(() => send("/devices/end-others", {})));
+          const change = await fetch("/password", { method: "POST", body: new URLSearchParams({ old, new: wanted }) });
+          await Promise.all(others);
+          return [change.status, new URL(change.url).pathname];
+        }, [passwords[index], wanted]);
+        assert.deepEqual(told, [200, "/devices"], "not that the old password is wrong, and no failure");
+        assert.equal(await isSignedIn(page), true);
+        const other = await sit();
+        assert.equal(await signIn(other, "joan", passwords[index]), 422);
+        assert.equal(await signIn(other, "joan", wanted), 303);
+      }
+    });
+
+    test("“stay signed in” survives the browser's closing, and otherwise nobody stays signed in", async () => {
+      await signUp(await sit(), "rosa");
+      const days = (cookie) => Math.round((cookie.expires - Date.now() / 1000) / 86_400);
+      for (const stay of [true, false]) {
+        const folder = await mkdtemp(join(tmpdir(), "accounts-"));
+        const open = () => chromium.launchPersistentContext(folder, { executablePath: process.env.CHROME, args: ["--no-sandbox"] });
+        let context = await open();
+        try {
+          let page = await context.newPage();
+          await signIn(page, "rosa", OLD, { stay });
+          assert.equal(await isSignedIn(page), true);
+          if (stay) assert.equal(days(await sessionCookie(page)), 30);
+          // Also after a change of the password, which is a sign-in.
+          if (stay) {
+            await changePassword(page, OLD, OLD);
+            assert.equal(days(await sessionCookie(page)), 30);
+          }
+          await context.close();
+          context = await open();
+          page = await context.newPage();
+          assert.equal(await isSignedIn(page), stay);
+        } finally {
+          await context.close();
+          await rm(folder, { recursive: true, force: true });
+        }
+      }
+    });
+  });
+}
+
+describe("accounts as wrangler.toml has them", () => {
   before(() => begin());
   after(() => stop?.());
-
-  test("a visitor signs up, out and in", async () => {
-    const page = await sit();
-    assert.equal(await isSignedIn(page), false);
-    assert.equal(await sessionCookie(page), undefined, "who only looks gets no session");
-    assert.equal(await signUp(page, "  grace "), 303);
-    assert.match(await text(page), /You are signed in as grace\./);
-    const before = await sessionCookie(page);
-    assert.deepEqual([before.secure, before.httpOnly, before.sameSite, before.expires], [true, true, "Lax", -1]);
-    assert.equal(await pressed(page, "Sign out"), 303);
-    assert.match(await text(page), /You are not signed in/);
-    assert.equal(await sessionCookie(page), undefined);
-    assert.equal(await signIn(page, "GRACE"), 303);
-    assert.match(await text(page), /You are signed in as grace\./, "one name, however it is spelled");
-    assert.notEqual((await sessionCookie(page)).value, before.value);
-  });
 
   test("a sign-up says what to mend", async () => {
     const [first, page] = [await sit(), await sit()];
@@ -113,20 +260,6 @@ describe("accounts", () => {
     assert.equal(await signIn(page, "taken", NEW), 422, "the first one's password is as it was");
     assert.equal(await signUp(page, "somebody", "é".repeat(8)), 303, "characters are counted, not bytes");
     assert.equal(await signUp(await sit(), "n".repeat(64), "p".repeat(1000)), 303);
-  });
-
-  test("a sign-up that is sent twice makes one account, and both times its visitor is signed in", async () => {
-    const page = await sit({ bypassCSP: true });
-    await page.goto(`${origin}/sign-up`);
-    const replies = await page.evaluate((password) => {
-      const send = async () => {
-        const reply = await fetch("/sign-up", { method: "POST", body: new URLSearchParams({ name: "twice", password }) });
-        return reply.text();
-      };
-      return Promise.all([send(), send()]);
-    }, OLD);
-    for (const reply of replies) assert.match(reply, /You are signed in as <strong>twice/);
-    assert.equal(await isSignedIn(page), true);
   });
 
   test("a wrong name and a wrong password are told the same", async () => {
@@ -152,58 +285,6 @@ describe("accounts", () => {
     assert.equal(await page.locator("b").count(), 0);
   });
 
-  test("two browsers see each other, and one ends the other", async () => {
-    const [desk, phone] = [await sit({ userAgent: FIREFOX }), await sit({ userAgent: SAFARI })];
-    await signUp(desk, "ada");
-    await signIn(phone, "ada");
-    const stranger = await sit();
-    await signUp(stranger, "stranger");
-    const listed = await devices(desk);
-    assert.equal(listed.length, 2);
-    const [own, other] = [/Firefox on Linux/, /Safari on iPhone/].map((label) => listed.find((entry) => label.test(entry)));
-    assert.match(own, /this one/);
-    assert.doesNotMatch(other, /this one/);
-    for (const entry of listed) assert.match(entry, /signed in just now, last used just now/);
-    assert.equal(await press(desk, device(desk, "Safari on iPhone").getByRole("button")), 303);
-    assert.equal(path(desk), "/devices");
-    assert.equal((await devices(desk)).length, 1);
-    await phone.goto(`${origin}/devices`);
-    assert.equal(path(phone), "/sign-in", "signed out at its next click");
-    assert.equal(await isSignedIn(phone), false);
-    assert.equal(await isSignedIn(stranger), true);
-    assert.equal((await devices(stranger)).length, 1);
-    // Its own it may end there as well.
-    await devices(desk);
-    await press(desk, device(desk, "this one").getByRole("button"));
-    assert.equal(await isSignedIn(desk), false);
-  });
-
-  test("another user's session cannot be ended", async () => {
-    const [page, other] = [await sit(), await sit()];
-    await signUp(page, "mallory");
-    await signUp(other, "bob");
-    await devices(other);
-    const handle = await other.getAttribute("input[name=handle]", "value");
-    await devices(page);
-    await page.locator("input[name=handle]").evaluate((input, handle) => { input.value = handle; }, handle);
-    assert.equal(await press(page, device(page, "this one").getByRole("button")), 303);
-    assert.equal(await isSignedIn(page), true);
-    assert.equal(await isSignedIn(other), true);
-  });
-
-  test("all others are ended at once", async () => {
-    const [desk, phone, other] = [await sit(), await sit({ userAgent: SAFARI }), await sit({ userAgent: EDGE })];
-    await signUp(desk, "hedy");
-    await signIn(phone, "hedy");
-    await signIn(other, "hedy");
-    assert.ok((await devices(desk)).some((entry) => entry.startsWith("Edge on Windows")));
-    await pressed(desk, "Sign out all others");
-    assert.match(await text(desk), /2 others were signed out/);
-    await desk.reload();
-    assert.doesNotMatch(await text(desk), /signed out\./, "it is said once");
-    assert.deepEqual([await isSignedIn(desk), await isSignedIn(phone), await isSignedIn(other)], [true, false, false]);
-  });
-
   test("who signed in long ago is asked for the password before others are ended", async () => {
     const [desk, phone] = [await sit(), await sit()];
     await signUp(desk, "mary");
@@ -224,52 +305,6 @@ describe("accounts", () => {
     await pressed(desk, "Sign out all others");
     assert.match(await text(desk), /1 other was signed out/);
     assert.equal(await isSignedIn(phone), false);
-  });
-
-  test("a change of the password signs out all others and not this one", async () => {
-    const [desk, phone] = [await sit({ userAgent: FIREFOX }), await sit({ userAgent: SAFARI })];
-    await signUp(desk, "emmy");
-    await signIn(phone, "emmy");
-    const before = await sessionCookie(desk);
-    for (const [old, wanted, sentence] of [[NEW, NEW, /not your password/], [OLD, "short", /too short/]]) {
-      assert.equal(await changePassword(desk, old, wanted), 422);
-      assert.match(await desk.innerText("[role=alert]"), sentence);
-    }
-    assert.equal(await isSignedIn(phone), true);
-    assert.equal(await changePassword(desk, OLD, NEW), 303);
-    assert.equal(path(desk), "/devices");
-    assert.match(await text(desk), /Your password is changed\. 1 other was signed out\./);
-    const listed = await devices(desk);
-    assert.equal(listed.length, 1);
-    assert.match(listed[0], /Firefox on Linux – this one/);
-    assert.equal(await isSignedIn(desk), true);
-    assert.notEqual((await sessionCookie(desk)).value, before.value, "a new id");
-    assert.equal(await isSignedIn(phone), false);
-    assert.equal(await signIn(phone, "emmy", OLD), 422, "the old password no longer works");
-    assert.equal(await signIn(phone, "emmy", NEW), 303);
-  });
-
-  test("a change of the password that meets other requests of its session is done once, and is told", async () => {
-    const page = await sit({ bypassCSP: true });
-    await signUp(page, "joan");
-    const passwords = [OLD, NEW, "a third one", "a fourth one"];
-    for (const [index, wanted] of passwords.slice(1).entries()) {
-      await page.goto(`${origin}/devices`);
-      const told = await page.evaluate(async ([old, wanted]) => {
-        const send = (path, fields) => fetch(path, { method: "POST", body: new URLSearchParams(fields), redirect: "manual" });
-        // Each of these changes the session, for its notice.
-        const others = [0, 10, 20, 40, 60].map((delay) =>
-          new Promise((done) => setTimeout(done, delay)).then(() => send("/devices/end-others", {})));
-        const change = await fetch("/password", { method: "POST", body: new URLSearchParams({ old, new: wanted }) });
-        await Promise.all(others);
-        return [change.status, new URL(change.url).pathname];
-      }, [passwords[index], wanted]);
-      assert.deepEqual(told, [200, "/devices"], "not that the old password is wrong, and no failure");
-      assert.equal(await isSignedIn(page), true);
-      const other = await sit();
-      assert.equal(await signIn(other, "joan", passwords[index]), 422);
-      assert.equal(await signIn(other, "joan", wanted), 303);
-    }
   });
 
   test("a form that a page of another origin sends is refused, and the session is as it was", async () => {
@@ -326,34 +361,6 @@ describe("accounts", () => {
     }
     assert.deepEqual(await status("/password", {}), [422, true]);
     assert.equal(await isSignedIn(page), true);
-  });
-
-  test("“stay signed in” survives the browser's closing, and otherwise nobody stays signed in", async () => {
-    await signUp(await sit(), "rosa");
-    const days = (cookie) => Math.round((cookie.expires - Date.now() / 1000) / 86_400);
-    for (const stay of [true, false]) {
-      const folder = await mkdtemp(join(tmpdir(), "accounts-"));
-      const open = () => chromium.launchPersistentContext(folder, { executablePath: process.env.CHROME, args: ["--no-sandbox"] });
-      let context = await open();
-      try {
-        let page = await context.newPage();
-        await signIn(page, "rosa", OLD, { stay });
-        assert.equal(await isSignedIn(page), true);
-        if (stay) assert.equal(days(await sessionCookie(page)), 30);
-        // Also after a change of the password, which is a sign-in.
-        if (stay) {
-          await changePassword(page, OLD, OLD);
-          assert.equal(days(await sessionCookie(page)), 30);
-        }
-        await context.close();
-        context = await open();
-        page = await context.newPage();
-        assert.equal(await isSignedIn(page), stay);
-      } finally {
-        await context.close();
-        await rm(folder, { recursive: true, force: true });
-      }
-    }
   });
 
   test("its database holds neither a password nor an id", async () => {

@@ -45,8 +45,8 @@ struct Visitor {
     notice: Option<String>,
     /// Whether they asked to stay signed in.
     stays: bool,
-    /// The mark of the password that they were signed in by, for KV.
-    mark: String,
+    /// The stamp of the password that they were signed in by, for KV.
+    stamp: String,
 }
 
 #[event(fetch)]
@@ -98,11 +98,11 @@ async fn answer(request: &Request, env: &Env, session: &mut Session<Visitor>) ->
     }
 }
 
-/// KV cannot find a user's sessions to end them. So each of them keeps a mark of the password, and is compared at each load.
+/// KV cannot find a user's sessions to end them. So each of them keeps a stamp of the password, and is compared at each load.
 async fn password_was_changed(users: &Users, session: &Session<Visitor>) -> Result<bool> {
     let Some(name) = session.user() else { return Ok(false) };
-    let mark = users.find(name).await?.map(|user| password::mark(&user.hash));
-    Ok(mark.as_ref() != Some(&session.mark))
+    let stamp = users.find(name).await?.map(|user| password::stamp(&user.hash));
+    Ok(stamp.as_ref() != Some(&session.stamp))
 }
 
 async fn sign_up(request: &Request, users: &Users, session: &mut Session<Visitor>) -> Result<Response> {
@@ -160,7 +160,7 @@ fn enter(request: &Request, session: &mut Session<Visitor>, user: &User, stays: 
     }
     session.set_label(browser::name_of(&request.headers().get("User-Agent")?.unwrap_or_default()));
     // Nothing of who was here before.
-    **session = Visitor { notice: None, stays, mark: password::mark(&user.hash) };
+    **session = Visitor { notice: None, stays, stamp: password::stamp(&user.hash) };
     Ok(())
 }
 
@@ -242,7 +242,7 @@ async fn change_password(
     let noted = session.update(|visitor| {
         visitor.notice = Some(notice.clone());
         if is_changed {
-            visitor.mark = password::mark(&hash);
+            visitor.stamp = password::stamp(&hash);
         }
     });
     if let Err(error) = noted.await {

@@ -6,6 +6,12 @@ use worker::{Response, Result};
 const STYLE: &str = "body { max-width: 36rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif } \
     label { display: block; margin: .5rem 0 } [role=alert] { color: #a00 } li { margin: 1rem 0 } form { margin: .5rem 0 }";
 
+/// Below a page.
+const HOME: &str = "<p><a href=\"/\">Home</a></p>";
+
+/// And below each page behind the sign-in (ASVS 5.0, 7.4.4).
+const SIGN_OUT: &str = "<form method=\"post\" action=\"/sign-out\"><button>Sign out</button></form>";
+
 /// As text, and as an attribute's value in quotation marks.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -52,8 +58,7 @@ pub(crate) fn home(user: Option<&str>, notice: Option<&str>) -> Result<Response>
     let body = match user {
         Some(user) => format!(
             "<p>You are signed in as <strong>{}</strong>.</p>\
-             <p><a href=\"/devices\">Your devices</a> · <a href=\"/password\">Change your password</a></p>\
-             <form method=\"post\" action=\"/sign-out\"><button>Sign out</button></form>",
+             <p><a href=\"/devices\">Your devices</a> · <a href=\"/password\">Change your password</a></p>{SIGN_OUT}",
             escaped(user)
         ),
         None => {
@@ -64,12 +69,19 @@ pub(crate) fn home(user: Option<&str>, notice: Option<&str>) -> Result<Response>
     page(200, "Accounts", notice, &body)
 }
 
-/// 200 for an empty form, 422 for one with something to mend.
-fn form(title: &str, path: &str, notice: Option<&str>, objection: Option<&str>, fields: &str) -> Result<Response> {
+/// 200 for an empty form, 422 for one with something to mend. `fields` and `below` are HTML.
+fn form(
+    title: &str,
+    path: &str,
+    notice: Option<&str>,
+    objection: Option<&str>,
+    fields: &str,
+    below: &str,
+) -> Result<Response> {
     let status = if objection.is_some() { 422 } else { 200 };
     let objection = objection.map(|text| format!("<p role=\"alert\">{}</p>", escaped(text))).unwrap_or_default();
     let body = format!(
-        "{objection}<form method=\"post\" action=\"{path}\">{fields}<button>{title}</button></form><p><a href=\"/\">Home</a></p>"
+        "{objection}<form method=\"post\" action=\"{path}\">{fields}<button>{title}</button></form>{HOME}{below}"
     );
     page(status, title, notice, &body)
 }
@@ -80,7 +92,7 @@ pub(crate) fn sign_up(name: &str, objection: Option<&str>) -> Result<Response> {
          <label>Password, of 8 characters or more <input type=\"password\" name=\"password\" autocomplete=\"new-password\"></label>",
         escaped(name)
     );
-    form("Sign up", "/sign-up", None, objection, &fields)
+    form("Sign up", "/sign-up", None, objection, &fields, "")
 }
 
 pub(crate) fn sign_in(name: &str, notice: Option<&str>, objection: Option<&str>) -> Result<Response> {
@@ -90,13 +102,13 @@ pub(crate) fn sign_in(name: &str, notice: Option<&str>, objection: Option<&str>)
          <label><input type=\"checkbox\" name=\"stay\" value=\"yes\"> Stay signed in for 30 days</label>",
         escaped(name)
     );
-    form("Sign in", "/sign-in", notice, objection, &fields)
+    form("Sign in", "/sign-in", notice, objection, &fields, "")
 }
 
 pub(crate) fn password(objection: Option<&str>) -> Result<Response> {
     let fields = "<label>Your password <input type=\"password\" name=\"old\" autocomplete=\"current-password\"></label>\
          <label>The new one <input type=\"password\" name=\"new\" autocomplete=\"new-password\"></label>";
-    form("Change your password", "/password", None, objection, fields)
+    form("Change your password", "/password", None, objection, fields, SIGN_OUT)
 }
 
 /// `own` is what this session is called, and `now` is in seconds since 1970 UTC.
@@ -110,7 +122,7 @@ pub(crate) fn devices(
     for session in listed {
         let end = format!(
             "<form method=\"post\" action=\"/devices/end\"><input type=\"hidden\" name=\"handle\" value=\"{}\">\
-             <button>Sign out</button></form>",
+             <button>End this session</button></form>",
             session.handle
         );
         body += &format!(
@@ -121,14 +133,15 @@ pub(crate) fn devices(
             ago(now, session.used_at),
         );
     }
-    body += "</ul><form method=\"post\" action=\"/devices/end-others\"><button>Sign out all others</button></form>\
-             <p><a href=\"/\">Home</a></p>";
+    body += "</ul><form method=\"post\" action=\"/devices/end-others\"><button>Sign out all others</button></form>";
+    body += HOME;
+    body += SIGN_OUT;
     page(200, "Your devices", notice, &body)
 }
 
 pub(crate) fn no_devices(notice: Option<&str>) -> Result<Response> {
-    let body = "<p>Here they cannot be listed. A change of your password signs out all others.</p><p><a href=\"/\">Home</a></p>";
-    page(200, "Your devices", notice, body)
+    let sentence = "Here they cannot be listed. A change of your password signs out all others.";
+    page(200, "Your devices", notice, &format!("<p>{sentence}</p>{HOME}{SIGN_OUT}"))
 }
 
 /// How long ago, in the largest unit that is full.

@@ -45,6 +45,6 @@ pub(crate) fn is_right(password: &str, hash: Option<&str>) -> bool {
 }
 
 /// What a session keeps of the hash, to see that it has changed: enough for that, and too little to try passwords on.
-pub(crate) fn mark(hash: &str) -> String {
+pub(crate) fn stamp(hash: &str) -> String {
     Sha256::digest(hash).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

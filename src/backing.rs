@@ -10,7 +10,9 @@ use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::{Sleep, random_pause};
 use crate::sign_in::SignIn;
-use crate::store::{Answer, AnyStore, AnyUserStore, Claim, RequestStore};
+#[cfg(feature = "users")]
+use crate::store::AnyUserStore;
+use crate::store::{Answer, AnyStore, Claim, RequestStore};
 use crate::{
     Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionParameters, Signer, Updated, UserKey,
 };
@@ -186,6 +188,7 @@ impl Backing {
         Ok(updated)
     }
 
+    #[cfg(feature = "users")]
     fn users(&self) -> Result<&dyn AnyUserStore, Error> {
         self.store().users().ok_or_else(|| {
             Error::misconfigured(
@@ -195,10 +198,12 @@ impl Backing {
         })
     }
 
+    #[cfg(feature = "users")]
     pub(crate) async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
         self.within_deadline(self.users()?.list(user)).await
     }
 
+    #[cfg(feature = "users")]
     pub(crate) async fn end_all(&self, user: &UserKey, spared: Option<&Claim>) -> Result<u64, Error> {
         self.within_deadline(self.users()?.end_all(user, self.platform.milliseconds(), spared)).await
     }

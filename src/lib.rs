@@ -79,6 +79,7 @@ mod sign_in;
 mod signer;
 pub mod store;
 mod timing;
+#[cfg(feature = "users")]
 mod users;
 
 #[cfg(feature = "axum")]
@@ -102,6 +103,7 @@ pub use store::{
     Claim, KvFailure, KvNamespace, KvStore, MemoryStore, RequestStore, Store, Swept, Updated, UserStore, Users,
 };
 pub use timing::{Effect, Timing};
+#[cfg(feature = "users")]
 pub use users::{UserSession, UserSessions};
 
 #[cfg(feature = "object")]

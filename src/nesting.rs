@@ -34,6 +34,7 @@ impl Nesting {
     }
 
     /// The request whose handler is being polled at this moment, the innermost one.
+    #[cfg(feature = "users")]
     pub(crate) fn current(&self) -> Option<Rc<Arrival>> {
         self.polled.borrow().last().cloned()
     }

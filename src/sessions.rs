@@ -129,6 +129,7 @@ impl Sessions {
         &*self.shared.platform
     }
 
+    #[cfg(any(feature = "axum", feature = "users"))]
     pub(crate) fn nesting(&self) -> &Nesting {
         &self.shared.nesting
     }
@@ -335,6 +336,7 @@ impl Sessions {
     }
 
     /// What a call stands on that is of no request.
+    #[cfg(feature = "users")]
     pub(crate) fn backing(&self, incoming: &Incoming<'_>) -> Rc<Backing> {
         Backing::new(&self.shared, &Rc::new(self.arrived(incoming)))
     }

@@ -80,6 +80,7 @@ pub(crate) fn time_of(record: &Record) -> u64 {
 }
 
 /// What the application has called a session.
+#[cfg(any(feature = "users", test))]
 pub(crate) fn label_of(record: &Record) -> Option<String> {
     unescaped(record.extensions.get(LABEL)?)
 }

@@ -14,9 +14,9 @@ mod memory;
 pub mod repeat;
 #[cfg(feature = "conformance")]
 pub mod simulated_kv;
-#[cfg(any(feature = "object", feature = "conformance", test))]
+#[cfg(all(feature = "users", any(feature = "object", feature = "conformance")))]
 mod user_list;
-#[cfg(any(feature = "object", feature = "conformance", test))]
+#[cfg(all(feature = "users", any(feature = "object", feature = "conformance")))]
 #[doc(hidden)]
 pub mod user_objects;
 pub(crate) mod users;

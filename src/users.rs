@@ -54,7 +54,7 @@ pub struct UserSession {
 }
 
 impl Sessions {
-    /// The sessions of this user, who was [signed in](Session::sign_in) by this name.
+    /// The sessions of this user, who was [signed in](Session::sign_in) by this name. It needs the feature `users`.
     ///
     /// Sessions of several kinds in one store (a second cookie name) share their users: give these names that tell them apart, as
     /// `clerk:7` and `customer:7`. On KV, which cannot find them, each call fails with `Misconfigured`; keep a

@@ -12,3 +12,5 @@ mod promise;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod serve;
+#[cfg(all(feature = "object", feature = "users"))]
+mod user_objects;

@@ -131,6 +131,7 @@ impl fmt::Debug for Users<'_> {
 }
 
 /// A [`UserStore`] behind a pointer.
+#[cfg_attr(not(feature = "users"), expect(dead_code, reason = "without it nobody lists and ends"))]
 pub(crate) trait AnyUserStore {
     fn create_for<'a>(&'a self, claim: &'a Claim, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn change_id_for<'a>(

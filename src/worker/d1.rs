@@ -7,10 +7,9 @@ use super::js;
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use crate::store::repeat::{Answered, repeated};
-use crate::{
-    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated, UserKey,
-    UserStore, Users,
-};
+use crate::{Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated};
+#[cfg(feature = "users")]
+use crate::{UserKey, UserStore, Users};
 
 /// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
 ///
@@ -274,6 +273,7 @@ impl Store for D1Store {
         self.moved(None, from, retired, to, moved).await
     }
 
+    #[cfg(feature = "users")]
     fn users(&self) -> Option<Users<'_>> {
         Some(Users::of(self))
     }
@@ -391,6 +391,7 @@ fn rows_of(answers: &Array, place: u32) -> u32 {
     answer.results().map_or(0, |rows| rows.length())
 }
 
+#[cfg(feature = "users")]
 impl UserStore for D1Store {
     async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         let is_not_revoked = self.is_not_revoked(12);

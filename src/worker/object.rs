@@ -10,9 +10,10 @@ use super::js;
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use super::response::text;
+#[cfg(feature = "users")]
+use crate::Users;
 use crate::store::repeat::{Answered, repeated};
-use crate::store::user_objects::{self, Deleted, MOST_SESSIONS, Objects};
-use crate::{Claim, Error, ErrorKind, Record, RecordKey, Store, Successor, Updated, UserKey, UserStore, Users};
+use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 
 /// Records in Durable Objects: one object per session, named by its record key, born near its visitor.
 ///
@@ -75,7 +76,7 @@ impl ObjectStore {
     }
 
     /// What the object of this name answers.
-    async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
+    pub(super) async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
         let message = format!("{PROTOCOL} {act}\n{text}");
         let init = web_sys::RequestInit::new();
         init.set_method("POST");
@@ -143,9 +144,10 @@ impl Store for ObjectStore {
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
-        Ok(self.deleted(key).await?.successor)
+        Ok(self.left_by_delete(key).await?.and_then(|record| record.ok()?.successor))
     }
 
+    #[cfg(feature = "users")]
     async fn change_id(
         &self,
         from: &RecordKey,
@@ -153,66 +155,23 @@ impl Store for ObjectStore {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
-        user_objects::change_id(self, from, retired, to, moved).await
+        crate::store::user_objects::change_id(self, from, retired, to, moved).await
     }
 
+    #[cfg(feature = "users")]
     fn users(&self) -> Option<Users<'_>> {
         Some(Users::of(self))
     }
 }
 
-impl Objects for ObjectStore {
-    async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
-        let name = user.as_str();
-        Ok(self.ask_object(&format!("user:{name}"), act, &format!("{name} {words}")).await?.answer)
-    }
-
-    async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+impl ObjectStore {
+    /// What a delete found, if it was a record: it is gone, unless it is retired.
+    pub(super) async fn left_by_delete(&self, key: &RecordKey) -> Result<Option<Result<Record, Error>>, Error> {
         match parts(&self.ask(key, DELETE, None).await?.answer) {
-            (NONE, _) => Ok(Deleted { was_there: false, successor: None }),
-            (RECORD, text) => {
-                let successor = Record::from_text(text).ok().and_then(|record| record.successor);
-                Ok(Deleted { was_there: successor.is_none(), successor })
-            }
+            (NONE, _) => Ok(None),
+            (RECORD, text) => Ok(Some(Record::from_text(text))),
             (other, _) => Err(failed(other)),
         }
-    }
-
-    fn milliseconds(&self) -> u64 {
-        js::milliseconds()
-    }
-}
-
-impl UserStore for ObjectStore {
-    async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
-        user_objects::create_for(self, claim, key, record).await
-    }
-
-    async fn change_id_for(
-        &self,
-        claim: &Claim,
-        from: &RecordKey,
-        retired: &Record,
-        to: &RecordKey,
-        moved: &mut Record,
-    ) -> Result<Updated, Error> {
-        user_objects::change_id_for(self, claim, from, retired, to, moved).await
-    }
-
-    async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
-        user_objects::list(self, user).await
-    }
-
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
-        user_objects::end_all(self, user, now, spared).await
-    }
-
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
-        user_objects::end_oldest(self, claim, most).await
-    }
-
-    fn max_sessions(&self) -> Option<u64> {
-        Some(MOST_SESSIONS)
     }
 }
 
@@ -225,19 +184,19 @@ extern "C" {
     /// An object's storage, with its synchronous half, which worker does not bind: between a read and
     /// a write of it no other message can come.
     #[derive(Clone, Debug)]
-    type Storage;
+    pub(super) type Storage;
     #[wasm_bindgen(method, catch, getter)]
-    fn kv(this: &Storage) -> Result<Values, JsValue>;
+    pub(super) fn kv(this: &Storage) -> Result<Values, JsValue>;
     #[wasm_bindgen(method, catch, js_name = setAlarm)]
     fn set_alarm(this: &Storage, milliseconds: f64) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = deleteAll)]
     fn delete_all(this: &Storage) -> Result<Promise, JsValue>;
 
-    type Values;
+    pub(super) type Values;
     #[wasm_bindgen(method, catch)]
     fn get(this: &Values, key: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn put(this: &Values, key: &str, value: &str) -> Result<(), JsValue>;
+    pub(super) fn put(this: &Values, key: &str, value: &str) -> Result<(), JsValue>;
 }
 
 /// The Durable Object behind [`ObjectStore`]: it holds one session's record, as text.
@@ -248,19 +207,15 @@ extern "C" {
 #[wasm_bindgen]
 #[derive(Clone, Debug)]
 pub struct SessionObject {
-    storage: Storage,
+    pub(super) storage: Storage,
 }
 
 /// Under which the text is kept.
-const KEY: &str = "record";
+pub(super) const KEY: &str = "record";
 
 /// After how long an object whose record it cannot read looks again, in milliseconds: a day. It may be
 /// a newer release's record, after a rollback.
 const LOOK_AGAIN: f64 = 86_400_000.0;
-
-/// For how long a user's list is kept that nothing was changed in, in milliseconds: 400 days, as long as a browser keeps a
-/// cookie (RFC 6265bis, section 5.5). A session that is older by then goes on, and is not listed.
-const LIST_FOR: f64 = 400.0 * 86_400_000.0;
 
 #[wasm_bindgen]
 impl SessionObject {
@@ -313,22 +268,11 @@ impl SessionObject {
                 }
                 Ok(found(stored))
             }
+            #[cfg(feature = "users")]
             (other, _) => self.answer_for_user(stored.as_deref(), other, text).await,
+            #[cfg(not(feature = "users"))]
+            (other, _) => Ok(format!("this object does not know how to {other}")),
         }
-    }
-
-    /// As the object of a user. Reading and writing the list is one step: what waits is the alarm alone.
-    async fn answer_for_user(&self, stored: Option<&str>, act: &str, words: &str) -> Result<String, JsValue> {
-        let (user, words) = words.split_once(' ').unwrap_or((words, ""));
-        let Some(user) = UserKey::from_stored(user) else {
-            return Ok(format!("this object does not know how to {act}"));
-        };
-        let answer = user_objects::answer(stored, &user, act, words, js::milliseconds());
-        if let Some(keeps) = &answer.keeps {
-            self.storage.kv()?.put(KEY, keeps)?;
-            self.wake(js::float(js::milliseconds()) + LIST_FOR).await?;
-        }
-        Ok(answer.text)
     }
 
     async fn create(&self, stored: Option<&str>, record: &Record, text: &str) -> Result<String, JsValue> {
@@ -381,7 +325,8 @@ impl SessionObject {
     async fn expire(&self) -> Result<(), JsValue> {
         let now = js::milliseconds();
         let stored = self.stored()?;
-        if stored.as_deref().is_some_and(user_objects::is_list) {
+        #[cfg(feature = "users")]
+        if stored.as_deref().is_some_and(crate::store::user_objects::is_list) {
             return Settled::of_call(self.storage.delete_all()).await.map(|_| ());
         }
         match stored.map(|stored| Record::from_text(&stored)) {
@@ -395,7 +340,7 @@ impl SessionObject {
         self.wake(js::float(seconds) * 1000.0).await
     }
 
-    async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
+    pub(super) async fn wake(&self, milliseconds: f64) -> Result<(), JsValue> {
         Settled::of_call(self.storage.set_alarm(milliseconds)).await.map(|_| ())
     }
 }

@@ -16,8 +16,6 @@ pub use edge_session::SessionObject;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Visitor {
-    /// Who is logged in, if anybody is.
-    user: Option<String>,
     count: u64,
 }
 
@@ -44,7 +42,8 @@ async fn fetch(request: HttpRequest, env: Env, _context: Context) -> Result<Resp
 
 /// `None` is a visitor without a session.
 async fn who(session: Option<Session<Visitor>>) -> String {
-    session.and_then(|session| session.user.clone()).unwrap_or_else(|| "nobody".to_owned())
+    let user = session.as_ref().and_then(|session| session.user());
+    user.unwrap_or("nobody").to_owned()
 }
 
 /// What is changed is saved when the handler has answered. It runs again where another request was faster.
@@ -65,14 +64,16 @@ struct Login {
     password: String,
 }
 
-async fn login(mut session: Session<Visitor>, Form(login): Form<Login>) -> (StatusCode, &'static str) {
+async fn login(
+    mut session: Session<Visitor>,
+    Form(login): Form<Login>,
+) -> std::result::Result<(StatusCode, &'static str), Error> {
     if !is_right(&login.user, &login.password) {
-        return (StatusCode::FORBIDDEN, "wrong user or password");
+        return Ok((StatusCode::FORBIDDEN, "wrong user or password"));
     }
-    // At every change of privilege: the old id ends with it.
-    session.cycle_id();
-    session.user = Some(login.user);
-    (StatusCode::OK, "welcome")
+    // It has a new id, and an owner: the old id ends with it.
+    session.sign_in(&login.user)?;
+    Ok((StatusCode::OK, "welcome"))
 }
 
 /// Stands for your own check, against a hash and in constant time.
@@ -82,7 +83,7 @@ fn is_right(user: &str, password: &str) -> bool {
 
 /// By POST: a link on another site must not log anybody out. With `save`, the logout is stored before what follows it.
 async fn logout(mut session: Session<Visitor>) -> std::result::Result<&'static str, Error> {
-    session.kill();
+    session.sign_out();
     session.save().await?;
     Ok("goodbye")
 }

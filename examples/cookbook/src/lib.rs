@@ -1,7 +1,7 @@
 //! The parts of docs/cookbook.md, docs/operations.md and README.md that are no program by themselves.
 #![allow(clippy::arithmetic_side_effects, reason = "a count of visits does not overflow")]
 
-use std::cell::OnceCell;
+use std::time::Duration;
 
 use edge_session::{D1Store, Session, SessionParameters, Sessions, Signer, WorkerPlatform};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,6 @@ async fn deliver(_basket: &[String]) {}
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     match request.path().as_str() {
-        "/remember" => return remember(&request, &env).await,
         "/paid" => return paid(&request, &env).await,
         "/reports" => return shop_sessions(&env)?.serve(&request, report).await,
         _ => {}
@@ -61,8 +60,12 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
             Response::ok(count.to_string())
         }
         "/login" => {
-            session.cycle_id();
+            session.sign_in("ada")?;
             session.message = Some("Welcome.".to_owned()); // for the next page
+            redirect_home(&request)
+        }
+        "/remember" => {
+            session.sign_in_for("ada", THIRTY_DAYS)?;
             redirect_home(&request)
         }
         _ => Response::error("not found", 404),
@@ -95,36 +98,8 @@ fn is_signed_by_the_bank(receipt: &str) -> bool {
     receipt.starts_with("signed:")
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Login {
-    user: Option<String>,
-}
-
-thread_local! {
-    static REMEMBERED: OnceCell<Sessions> = const { OnceCell::new() };
-}
-
-/// A second kind of session, which lasts for thirty days.
-fn remembered(env: &Env) -> Result<Sessions> {
-    if let Some(sessions) = REMEMBERED.with(|place| place.get().cloned()) {
-        return Ok(sessions);
-    }
-    let sessions = Sessions::from_env_with(env, |parameters| {
-        parameters.cookie_name = "remembered".to_owned();
-        parameters.persistent = true;
-        parameters.timeout = 30 * 24 * 60 * 60;
-    })?;
-    Ok(REMEMBERED.with(|place| place.get_or_init(|| sessions).clone()))
-}
-
-async fn remember(request: &Request, env: &Env) -> Result<Response> {
-    let log_in = async |login: &mut Session<Login>| {
-        login.cycle_id();
-        login.user = Some("ada".to_owned());
-        Response::ok("for thirty days")
-    };
-    remembered(env)?.serve(request, log_in).await
-}
+/// How long who asks for it stays logged in.
+const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Sessions in a database, a table, a key and parameters of their own.
 fn shop_sessions(env: &Env) -> Result<Sessions> {
@@ -133,6 +108,6 @@ fn shop_sessions(env: &Env) -> Result<Sessions> {
     Ok(Sessions::new(store, WorkerPlatform, signer, parameters)?)
 }
 
-async fn report(session: &mut Session<Login>) -> Result<Response> {
-    Response::ok(session.user.as_deref().unwrap_or("nobody"))
+async fn report(session: &mut Session<Shop>) -> Result<Response> {
+    Response::ok(session.user().unwrap_or("nobody"))
 }

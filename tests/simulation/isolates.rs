@@ -931,8 +931,6 @@ fn nothing_is_given_up_behind_a_reply_for_429() {
     assert_eq!(logged, 0);
 }
 
-// ---- review 16 ----
-
 #[test]
 fn an_orphan_that_is_shown_after_five_seconds_is_stored() {
     for wait in [100, 3_000, 5_000, 20_000] {

@@ -240,7 +240,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// and makes it theirs. `user` is any text of 1 to 256 bytes by which your application knows them.
     ///
     /// From then on [`user`](Self::user) says who it is, `absolute_timeout` counts from now (ASVS 5.0, 7.3.2), and
-    /// [`Sessions::of`](crate::Sessions::of) lists and ends it. It takes effect when the handler has answered, or at
+    /// `Sessions::of`, by the feature `users`, lists and ends it. It takes effect when the handler has answered, or at
     /// [`save`](Self::save). The data stays as it is: what belongs to another user is yours to take out.
     ///
     /// A form that is sent twice signs in twice. The second request comes with the id from before: it finds the data from before
@@ -265,7 +265,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// `Ended` after a [`kill`](Self::kill).
     ///
-    /// That the user's sessions were all [ended](crate::UserSessions::end_all) since the request began is no error of this call,
+    /// That the user's sessions were all ended since the request began is no error of this call,
     /// but of the commit: `Ended`, a 401.
     #[doc(alias = "log_in")]
     #[doc(alias = "login")]

@@ -68,6 +68,8 @@ mod id;
 mod jar;
 mod log;
 mod nesting;
+#[cfg(not(feature = "users"))]
+mod no_users;
 mod parameters;
 mod platform;
 mod record;

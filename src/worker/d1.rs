@@ -82,7 +82,8 @@ impl D1Store {
         Ok(Self { database, binding: binding.to_owned(), table: TABLE.to_owned() })
     }
 
-    /// The same store in another table, which has the columns that `migrations/` gives `sessions`.
+    /// The same store in another table, which has the columns that `migrations/` gives `sessions`. For users' sessions there is also
+    /// one with `_revocations` behind that name.
     ///
     /// # Errors
     ///

@@ -11,19 +11,14 @@ use crate::schedules::{Reply, Stage, Visit, count};
 fn what_is_not_carried_for_long_any_more_is_not_stored_once_more() {
     let stage = Stage::new();
     let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(87_000);
     stage.kv.order("put session:", Ordered::Takes(9_400));
     assert_eq!(stage.look(&elsewhere), Ok(2));
     stage.wait(3_000);
     stage.kv.order("put session:", Ordered::Takes(100));
     assert_eq!(stage.count(&other_home), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(40_000);
-    assert_eq!(stage.id_alone(2), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 /// Work behind a reply may end before it is done: the isolate goes on without it.
@@ -31,9 +26,7 @@ fn what_is_not_carried_for_long_any_more_is_not_stored_once_more() {
 fn what_nobody_stores_is_not_stored_once_a_newer_write_is_brought() {
     let stage = Stage::new();
     let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     assert!(stage.clock.kill(0), "it had a write to store");
     stage.wait(8_000);
     assert_eq!(stage.count(&elsewhere), Ok(3));
@@ -51,9 +44,7 @@ fn what_nobody_stores_is_not_stored_once_a_newer_write_is_brought() {
 fn what_nobody_stores_is_stored_by_the_next_look() {
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     assert!(stage.clock.kill(0), "it had a write to store");
     stage.wait(15_000);
     assert_eq!(stage.kv.written(), 1);
@@ -66,9 +57,7 @@ fn what_nobody_stores_is_stored_by_the_next_look() {
 fn what_is_built_on_it_meanwhile_knows_of_that() {
     let stage = Stage::new();
     let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     assert!(stage.clock.kill(0), "it had a write to store");
     stage.wait(15_000);
     stage.kv.order("put session:", Ordered::Takes(9_000));
@@ -76,10 +65,7 @@ fn what_is_built_on_it_meanwhile_knows_of_that() {
     stage.wait(1_000);
     stage.kv.order("put session:", Ordered::Takes(100));
     assert_eq!(stage.count(&elsewhere), Ok(3));
-    stage.wait(40_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 fn fate_run(look_arrives: bool) -> u32 {
@@ -114,18 +100,12 @@ fn parallel_look_marks_a_pending_write_as_stored() {
 fn told_again(own: bool) -> Result<u64, u16> {
     let stage = Stage::new();
     let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(40_000);
     stage.kv.order("put session:", Ordered::Takes(3_000));
     assert_eq!(stage.look(&elsewhere), Ok(2), "stores it late, slowly");
     assert_eq!(stage.count(if own { &here } else { &other_home }), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    println!("{:#?}", stage.kv.written());
-    stage.wait(40_000);
-    stage.id_alone(2)
+    stage.at_rest()
 }
 
 #[test]
@@ -184,26 +164,19 @@ impl Stage {
 fn what_nobody_looks_after_is_still_stored_once_more() {
     let stage = Stage::new();
     let (a, b, c) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
-    stage.count(&a).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&a), Ok(2));
+    stage.counts_twice(&a);
     assert_eq!(stage.count(&b), Ok(3), "once more after 7 s");
     assert_eq!(stage.count(&c), Ok(4), "once more after 14 s");
     assert!(stage.clock.kill(2));
     stage.wait(6_300);
     assert_eq!(stage.look(&c), Ok(4), "forgotten, and so stored by this");
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(4));
+    assert_eq!(stage.at_rest(), Ok(4));
 }
 
 fn failing(forgotten: bool) -> Result<u64, u16> {
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(400);
     if forgotten {
         assert_eq!(stage.count(&here), Ok(3));
@@ -228,9 +201,7 @@ fn what_nobody_looks_after_is_tried_for_as_long_as_another() {
 fn told(how: &str) -> Result<u64, u16> {
     let stage = Stage::new();
     let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(40_000);
     stage.kv.order("put session:", Ordered::Takes(4_000));
     match how {
@@ -242,10 +213,7 @@ fn told(how: &str) -> Result<u64, u16> {
         }
     }
     assert_eq!(stage.count(&other_home), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    stage.id_alone(2)
+    stage.at_rest()
 }
 
 #[test]
@@ -258,17 +226,12 @@ fn skewed(late: i64, then: i64) -> Result<u64, u16> {
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
     let (other_home, elsewhere) = (stage.isolate_ahead(2, 0, then), stage.isolate_ahead(1, 1, late));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(50_000);
     stage.kv.order("put session:", Ordered::Takes(4_000));
     assert_eq!(stage.look(&elsewhere), Ok(2));
     assert_eq!(stage.count(&other_home), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    stage.id_alone(2)
+    stage.at_rest()
 }
 
 #[test]
@@ -281,28 +244,21 @@ fn so_it_is_by_clocks_that_are_three_seconds_behind() {
 fn what_was_abandoned_is_told_of_as_well() {
     let stage = Stage::new();
     let (a, b) = (stage.isolate(0, 0), stage.isolate(1, 1));
-    stage.count(&a).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&a), Ok(2));
+    stage.counts_twice(&a);
     assert!(stage.clock.kill(0), "in its put");
     stage.wait(5_500);
     stage.kv.order("put session:", Ordered::Takes(4_500));
     assert_eq!(stage.look(&a), Ok(2), "takes over when the put counts as abandoned, at 6 s");
     stage.wait(1_700);
     assert_eq!(stage.count(&b), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 #[test]
 fn what_it_met_is_still_waited_for() {
     let stage = Stage::new();
     let [a, x, y, z] = [0, 1, 2, 3].map(|n| stage.isolate(n, n as usize));
-    stage.count(&a).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&a), Ok(2));
+    stage.counts_twice(&a);
     assert_eq!(stage.count(&x), Ok(3), "once more after 7 s");
     let before = stage.header();
     assert_eq!(stage.count(&y), Ok(4), "once more after 14 s");
@@ -313,10 +269,7 @@ fn what_it_met_is_still_waited_for() {
     assert!(stage.clock.kill(3));
     stage.wait(6_200);
     assert_eq!(stage.count(&z), Ok(5), "its own update; the reply has arrived");
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(5));
+    assert_eq!(stage.at_rest(), Ok(5));
 }
 
 fn shown_before_its_isolate_died(saves: bool, looks: bool) -> Result<u64, u16> {
@@ -399,9 +352,7 @@ fn an_end_beats_what_is_stored_late() {
 fn what_is_stored_late_and_whose_answers_are_lost_takes_no_newer_ones_place() {
     let stage = Stage::new();
     let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(40_000);
     for _ in 0..2 {
         stage.kv.order("put session:", Ordered::Loses(KvFailure::Other("lost".to_owned())));
@@ -409,10 +360,7 @@ fn what_is_stored_late_and_whose_answers_are_lost_takes_no_newer_ones_place() {
     assert_eq!(stage.look(&elsewhere), Ok(2));
     stage.wait(500);
     assert_eq!(stage.count(&other_home), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 /// Two isolates store late, their replies cross.
@@ -420,9 +368,7 @@ fn what_is_stored_late_and_whose_answers_are_lost_takes_no_newer_ones_place() {
 fn of_two_isolates_that_store_late_the_news_may_cross() {
     let stage = Stage::new();
     let [here, other_home, b, d] = [(0, 0), (2, 0), (1, 1), (3, 2)].map(|(n, p)| stage.isolate(n, p));
-    stage.count(&here).unwrap();
-    stage.wait(5_000);
-    assert_eq!(stage.count(&here), Ok(2));
+    stage.counts_twice(&here);
     stage.wait(40_000);
     let header = stage.header();
     let first = stage.send(&b, &header, |_| {});
@@ -432,10 +378,7 @@ fn of_two_isolates_that_store_late_the_news_may_cross() {
     stage.arrives(&second);
     stage.arrives(&first);
     assert_eq!(stage.count(&other_home), Ok(3));
-    stage.wait(25_000);
-    stage.kv.come_to_rest();
-    stage.wait(60_000);
-    assert_eq!(stage.id_alone(2), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 /// Stored late, and changed, by one request.

@@ -103,6 +103,21 @@ impl Stage {
         self.visit(isolate, |_| {})
     }
 
+    /// A session begins, and counts to two when KV has had its time for the beginning.
+    pub(super) fn counts_twice(&self, isolate: &Sessions) {
+        self.count(isolate).unwrap();
+        self.wait(5_000);
+        assert_eq!(self.count(isolate), Ok(2));
+    }
+
+    /// What the id alone leads to when all is stored, and every place has forgotten what it knew.
+    pub(super) fn at_rest(&self) -> Result<u64, u16> {
+        self.wait(40_000);
+        self.kv.come_to_rest();
+        self.wait(60_000);
+        self.id_alone(2)
+    }
+
     /// What a client that keeps the id alone sees, at a place.
     pub(super) fn id_alone(&self, place: usize) -> Result<u64, u16> {
         self.send(&self.isolate(99, place), &self.browser.borrow().id_alone(COOKIE), |_| {}).count

@@ -112,8 +112,8 @@ impl Error {
     /// When another site made a visitor's browser send the request.
     pub(crate) fn cross_origin(origin: &str) -> Self {
         let message = format_args!(
-            "a page of another site sent this request: {origin}; if it may, name it in `trusted_origins`, or let the route be \
-             asked from anywhere"
+            "a page of another site sent this request: {origin}; if it may, name an origin in `trusted_origins` (`null` is none), or \
+             let the route be asked from anywhere"
         );
         Self::of(ErrorKind::CrossOrigin, &message)
     }

@@ -235,13 +235,14 @@ impl<T> Session<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Session<T> {
+impl<T: Default + Serialize + DeserializeOwned> Session<T> {
     /// Signs a user in, after your own check of who they are: gives the session a new id, as [`cycle_id`](Self::cycle_id) does,
     /// and makes it theirs. `user` is any text of 1 to 256 bytes by which your application knows them.
     ///
     /// From then on [`user`](Self::user) says who it is, `absolute_timeout` counts from now (ASVS 5.0, 7.3.2), and
     /// `Sessions::of`, by the feature `users`, lists and ends it. It takes effect when the handler has answered, or at
-    /// [`save`](Self::save). The data stays as it is: what belongs to another user is yours to take out.
+    /// [`save`](Self::save). The data stays as it is, a visitor's basket for one; but where another user was signed in before, it begins
+    /// from `Default`.
     ///
     /// A form that is sent twice signs in twice. The second request comes with the id from before: it finds the data from before
     /// the sign-in again, if that belonged to nobody and it calls this first, and is a session of its own.
@@ -297,6 +298,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         {
             self.data = data;
         }
+        if self.signed_in.as_ref().is_some_and(|before| before.user != user) {
+            **self = T::default();
+        }
         // It stays the same session of the same user.
         let handle = self.handle_for(user)?;
         let at = self.backing.platform.now();
@@ -304,7 +308,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         self.intent = Intent::NewId;
         Ok(())
     }
+}
 
+impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Commits at once, for handlers with effects outside the session: what follows a successful `save`
     /// runs once. (On KV within one isolate: of requests that met in two, each may run it.)
     ///

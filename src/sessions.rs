@@ -79,7 +79,7 @@ impl Sessions {
     /// # Errors
     ///
     /// `Misconfigured` when the parameters do not pass their [check](SessionParameters::check), or allow more data than
-    /// the store can hold.
+    /// the store can hold, or limit a user's sessions where the store does not find them.
     pub fn new(
         store: impl Store + 'static,
         platform: impl Platform + 'static,
@@ -94,13 +94,18 @@ impl Sessions {
                 parameters.max_data
             )));
         }
-        let users = store.users().and_then(|users| users.0.max_sessions());
-        if let (Some(given), Some(most)) = (parameters.max_sessions, users)
-            && given > most
-        {
-            return Err(Error::misconfigured(format_args!(
-                "session_parameters: `max_sessions` is {given}, and must be at most {most}, which the store can end in one request"
-            )));
+        if let Some(given) = parameters.max_sessions {
+            let Some(users) = store.users() else {
+                return Err(Error::misconfigured(
+                    "session_parameters: `max_sessions` needs a store that finds a user's sessions: D1 or Durable Objects, with \
+                     edge-session's feature `users`; leave it out otherwise",
+                ));
+            };
+            if let Some(most) = users.0.max_sessions().filter(|most| given > *most) {
+                return Err(Error::misconfigured(format_args!(
+                    "session_parameters: `max_sessions` is {given}, and must be at most {most}, which the store can end in one request"
+                )));
+            }
         }
         let signer = Rc::new(signer);
         let no_jar = Rc::new(Jar::of(None, &parameters.cookie_name, &signer, false));

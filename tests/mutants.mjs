@@ -53,6 +53,7 @@ const mutants = [
   ["but nothing that was somebody's", "src/session.rs", "if self.signing_in.is_some() && self.signed_in.is_none() && next", "if self.signing_in.is_some() && next", "sign_in", "that_had_an_owner"],
   ["a sign-in of a session that ended is no welcome", "src/session.rs", "if self.signing_in.is_some() && self.intent != Intent::End {", "if false {", "sign_in", "is_a_401_and_not"],
   ["another user has a label of their own", "src/session.rs", "before.user != sign_in.user", "false", "sign_in", "a_label_of_its_own"],
+  ["another user finds nothing of who was signed in before", "src/session.rs", "            **self = T::default();\n", "", "sign_in", "finds_nothing_of_theirs"],
   ["a sign-in under way does not survive the end of all", "src/store/users.rs", "claim.began_at <= self.at &&", "false &&", "users", "does_not_survive"],
   ["but the one that is spared may", "src/store/users.rs", " && self.spared.as_ref() != Some(&claim.handle)", "", "users", "a_forgotten_password"],
   ["of other sessions a failure is answered as what it is", "src/session.rs", "self.refused.iter().chain(&*elsewhere).find(", "self.refused.iter().find(", "users", "answered_as_what_it_is"],

@@ -115,6 +115,21 @@ fn another_users_sign_in_has_a_handle_and_a_label_of_its_own() {
     assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), None);
 }
 
+/// In one browser, without a sign-out between the two.
+#[test]
+fn who_signs_in_after_another_user_finds_nothing_of_theirs() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    assert_eq!(visitor.ask(&rig, sign_in).0, Reply::Ok(1), "what was nobody's is theirs");
+    assert_eq!(visitor.ask(&rig, sign_in).0, Reply::Ok(1), "and stays so at another sign-in of theirs");
+    let grace = async |session: &mut Session<Visit>| {
+        session.sign_in("grace")?;
+        Ok(session.count)
+    };
+    assert_eq!(visitor.ask(&rig, grace).0, Reply::Ok(0));
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":0}"#);
+}
+
 #[test]
 fn a_label_is_saved_like_a_change_and_only_of_a_session_that_is_somebodys() {
     let rig = Rig::new();

@@ -174,13 +174,17 @@ fn a_store_that_cannot_list_says_so_and_signs_in_all_the_same() {
     let platform = TestPlatform::at(NOW);
     let store = KvStore::new(ModelKv::new(platform.clone()), platform.clone());
     let signer = Signer::from_secret(KEY).unwrap();
-    let sessions = Sessions::new(store, platform, signer, SessionParameters::default()).unwrap();
+    let sessions = Sessions::new(store, platform.clone(), signer, SessionParameters::default()).unwrap();
     for refused in
         [block_on(sessions.of("ada").list()).unwrap_err(), block_on(sessions.of("ada").end_all()).unwrap_err()]
     {
         assert_eq!(refused.kind(), ErrorKind::Misconfigured);
         assert!(refused.to_string().contains("cannot list a user's sessions: use D1 or Durable Objects"), "{refused}");
     }
+    let store = KvStore::new(ModelKv::new(platform.clone()), platform.clone());
+    let limited = SessionParameters { max_sessions: Some(2), ..SessionParameters::default() };
+    let refused = Sessions::new(store, platform, Signer::from_secret(KEY).unwrap(), limited).unwrap_err();
+    assert!(refused.to_string().contains("`max_sessions` needs a store that finds a user's sessions"), "{refused}");
     let incoming = edge_session::Incoming::new();
     let signed_in = block_on(sessions.run(&incoming, async |session: &mut Session<Visit>| session.sign_in("ada")));
     assert!(matches!(signed_in, Ok(edge_session::Outcome::Replied { .. })), "{signed_in:?}");

@@ -126,7 +126,7 @@ impl<T> Session<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned + Send> Session<T> {
+impl<T: Default + Serialize + DeserializeOwned + Send> Session<T> {
     /// [`Session::sign_in`](crate::Session::sign_in): gives the session a new id, and makes it this user's.
     ///
     /// # Errors
@@ -144,7 +144,9 @@ impl<T: Serialize + DeserializeOwned + Send> Session<T> {
     pub fn sign_in_for(&mut self, user: &str, lifetime: Duration) -> Result<(), Error> {
         self.inside_mut().sign_in_for(user, lifetime)
     }
+}
 
+impl<T: Serialize + DeserializeOwned + Send> Session<T> {
     /// [`Session::save`](crate::Session::save): commits at once, for handlers with effects outside the session.
     ///
     /// # Errors

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::sign_in::SignIn;
+use crate::sign_in;
 use crate::{Error, Record};
 
 /// The settings of [`Sessions`](crate::Sessions): web.py's `session_parameters`, with web.py's names,
@@ -313,19 +313,16 @@ impl SessionParameters {
     /// When a session that is used at this time ends if it is not used again: it says of itself when it began, or was signed
     /// in.
     pub(crate) fn expires_at(&self, record: &Record, touched_at: u64) -> u64 {
-        match (SignIn::of(record), self.absolute_end(record)) {
-            (Some(SignIn { lifetime: Some(_), .. }), Some(end)) => end,
-            (_, end) => end.unwrap_or(u64::MAX).min(self.idle_expires_at(touched_at)),
-        }
+        sign_in::end_of(record).unwrap_or_else(|| {
+            let idle = self.idle_expires_at(touched_at);
+            self.absolute_end(record).map_or(idle, |absolute| idle.min(absolute))
+        })
     }
 
     /// When a session ends in any case. A sign-in counts as a beginning (ASVS 5.0, 7.3.2).
     pub(crate) fn absolute_end(&self, record: &Record) -> Option<u64> {
-        match SignIn::of(record) {
-            Some(SignIn { at, lifetime: Some(lifetime), .. }) => Some(at.saturating_add(lifetime)),
-            Some(SignIn { at, .. }) => self.absolute_expires_at(at),
-            None => self.absolute_expires_at(record.created_at),
-        }
+        let began_at = sign_in::time_of(record).unwrap_or(record.created_at);
+        sign_in::end_of(record).or_else(|| self.absolute_expires_at(began_at))
     }
 
     /// When a session that was last used at this time ends, if it is not used again.
@@ -356,7 +353,7 @@ impl SessionParameters {
         let least = self.touch_after.unwrap_or(self.timeout / 10).max(1);
         let gained = self.expires_at(record, now).saturating_sub(self.ends_at(record));
         // Of one that lasts a fixed time the user is told when it was last used.
-        let is_fixed = SignIn::of(record).is_some_and(|sign_in| sign_in.lifetime.is_some());
+        let is_fixed = sign_in::end_of(record).is_some();
         gained >= least || is_fixed && now.saturating_sub(record.touched_at) >= least
     }
 
@@ -642,7 +639,7 @@ mod tests {
     /// In the record's words: signed in a hundred seconds after it began.
     fn signed_in(lifetime: Option<u64>) -> Record {
         let handle = crate::SessionHandle::from_text("00112233445566ff").unwrap();
-        let sign_in = SignIn { user: "ada".to_owned(), at: 1100, lifetime, handle };
+        let sign_in = sign_in::SignIn { user: "ada".to_owned(), at: 1100, lifetime, handle };
         record(1100, 9000).with(|record| sign_in.note_in(&mut record.extensions).unwrap())
     }
 

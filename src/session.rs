@@ -486,7 +486,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 let changed = changed?;
                 let moves = self.intent == Intent::NewId;
                 let words = self.words(&record.extensions)?;
-                let is_changed = changed.is_some() || words != record.extensions;
+                let is_changed = changed.is_some() || words.is_some();
                 if !is_changed && !moves && !binds && !touch {
                     return Ok(Effect::Nothing);
                 }
@@ -505,7 +505,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                     version: record.version.saturating_add(1),
                     nonce: self.backing.nonce()?,
                     ip: ip.cloned(),
-                    extensions: words,
+                    extensions: words.unwrap_or(next.extensions),
                     data: match changed {
                         Some(data) => self.storable(data)?,
                         None => next.data,
@@ -541,8 +541,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         }
     }
 
-    /// What its record is to note beside its data: whose it is, and what it is called.
-    fn words(&self, before: &Extensions) -> Result<Extensions, Error> {
+    /// What its record is to note beside its data, whose it is and what it is called, if that is something else than before.
+    fn words(&self, before: &Extensions) -> Result<Option<Extensions>, Error> {
+        if self.signing_in.is_none() && self.label.is_none() {
+            return Ok(None);
+        }
         let mut words = before.clone();
         if let Some(sign_in) = &self.signing_in {
             if self.signed_in.as_ref().is_some_and(|before| before.user != sign_in.user) {
@@ -553,7 +556,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         if let Some(label) = self.label.as_ref().filter(|_| self.sign_in_by_now().is_some()) {
             sign_in::set_label(&mut words, label)?;
         }
-        Ok(words)
+        Ok(Some(words).filter(|words| words != before))
     }
 
     /// Whether it ended while the handler ran: at its absolute timeout, which no use can put off.
@@ -605,7 +608,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             expires_at: now,
             ip: self.ip().cloned(),
             successor: None,
-            extensions: self.words(&Extensions::default())?,
+            extensions: self.words(&Extensions::default())?.unwrap_or_default(),
             data: self.storable(data)?,
         };
         record.expires_at = self.backing.parameters.expires_at(&record, now);

@@ -38,7 +38,7 @@ impl SignIn {
         let words = &record.extensions;
         Some(Self {
             user: unescaped(words.get(USER)?)?,
-            at: words.get(TIME)?.parse().ok()?,
+            at: time_of(record)?,
             lifetime: words.get(LIFETIME).and_then(|seconds| seconds.parse().ok()),
             handle: SessionHandle::from_text(words.get(HANDLE)?)?,
         })
@@ -74,9 +74,15 @@ impl SignIn {
     }
 }
 
-/// When its user was signed in, in seconds since 1970 UTC: 0 for a session that is nobody's.
-pub(crate) fn time_of(record: &Record) -> u64 {
-    record.extensions.get(TIME).and_then(|seconds| seconds.parse().ok()).unwrap_or_default()
+/// When its user was signed in, in seconds since 1970 UTC.
+pub(crate) fn time_of(record: &Record) -> Option<u64> {
+    record.extensions.get(TIME)?.parse().ok()
+}
+
+/// When it ends, used or not, if it was said at the sign-in for how long it lasts.
+pub(crate) fn end_of(record: &Record) -> Option<u64> {
+    let lifetime: u64 = record.extensions.get(LIFETIME)?.parse().ok()?;
+    Some(time_of(record)?.saturating_add(lifetime))
 }
 
 /// What the application has called a session.

@@ -46,9 +46,9 @@ const mutants = [
   ["a store that fails is no empty session", "src/backing.rs", "            Err(error) => return Err(error),\n        };", "            Err(_) => return Ok(Loaded::Absent),\n        };", "explorer", "counts and looks, all lost"],
   // Sign-ins.
   ["who signs in again keeps the handle", "src/session.rs", "self.sign_in_by_now().filter(|sign_in| sign_in.user == user)", "self.sign_in_by_now().filter(|_| false)", "sign_in", "the_same_handle"],
-  ["a sign-in counts as a beginning", "src/parameters.rs", "Some(SignIn { at, .. }) => self.absolute_expires_at(at),", "Some(_) => self.absolute_expires_at(record.created_at),", "sign_in", "its_end_counts_from"],
+  ["a sign-in counts as a beginning", "src/parameters.rs", "sign_in::time_of(record).unwrap_or(record.created_at)", "record.created_at", "sign_in", "its_end_counts_from"],
   ["who is remembered is so when the browser is closed", "src/sessions.rs", "is_kept || parameters.persistent", "parameters.persistent", "sign_in", "one_that_is_remembered"],
-  ["no timeout ends who is remembered", "src/parameters.rs", "(Some(SignIn { lifetime: Some(_), .. }), Some(end)) => end,", "", "sign_in", "one_that_is_remembered"],
+  ["no timeout ends who is remembered", "src/parameters.rs", "        sign_in::end_of(record).unwrap_or_else(|| {", "        sign_in::end_of(record).filter(|_| false).unwrap_or_else(|| {", "sign_in", "one_that_is_remembered"],
   ["a basket is kept for a form that is sent twice", "src/session.rs", "let kept = Some(kept).filter(|kept| kept != NOTHING);", "let kept = Some(kept).filter(|_| false);", "sign_in", "finds_the_basket_again"],
   ["but nothing that was somebody's", "src/session.rs", "if self.signing_in.is_some() && self.signed_in.is_none() && next", "if self.signing_in.is_some() && next", "sign_in", "that_had_an_owner"],
   ["a sign-in of a session that ended is no welcome", "src/session.rs", "if self.signing_in.is_some() && self.intent != Intent::End {", "if false {", "sign_in", "is_a_401_and_not"],

@@ -272,11 +272,22 @@ pub async fn change_id_for(
 ///
 /// As there.
 pub async fn list(objects: &impl Objects, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
+    let entries = entries(objects, user).await?;
+    alive(objects, user, &entries).await
+}
+
+/// What is on the user's list.
+async fn entries(objects: &impl Objects, user: &UserKey) -> Result<Vec<Entry>, Error> {
     let answer = ask(objects, user, LIST, &[]).await?;
     let (DONE, entries) = parts(&answer) else { return Err(failed(&answer)) };
+    Ok(entries.lines().filter_map(Entry::from_text).collect())
+}
+
+/// Those of the entries that are alive. What has ended is taken off the list.
+async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<(RecordKey, Record)>, Error> {
     let now = objects.milliseconds();
     // More are left for the next time: the user may have signed in and out very often.
-    let entries: Vec<_> = entries.lines().filter_map(Entry::from_text).take(MOST_LOADED).collect();
+    let entries = entries.get(..MOST_LOADED).unwrap_or(entries);
     let (mut listed, mut ended) = (Vec::new(), Vec::new());
     for some in entries.chunks(AT_ONCE) {
         let answers = all_of(some.iter().map(|entry| found(objects, user, &entry.key)).collect()).await;
@@ -336,8 +347,8 @@ pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: O
 /// As there.
 pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64) -> Result<u64, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let answer = ask(objects, &claim.user, LIST, &[]).await?;
-    if parts(&answer).1.lines().count() <= most || list(objects, &claim.user).await?.len() <= most {
+    let entries = entries(objects, &claim.user).await?;
+    if entries.len() <= most || alive(objects, &claim.user, &entries).await?.len() <= most {
         return Ok(0);
     }
     let answer = ask(objects, &claim.user, OLDEST, &[&most.to_string(), claim.handle.as_str()]).await?;

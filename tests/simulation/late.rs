@@ -1,9 +1,8 @@
 //! What is stored late, or once more, and what is built on it meanwhile.
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Error, Incoming, KvFailure, KvStore, Outcome, Session, SessionParameters, Sessions, Signer};
+use edge_session::{Error, Incoming, KvFailure, Outcome, Session};
 
-use crate::clock::IsolateClock;
 use crate::schedules::{Reply, Stage, Visit, count};
 
 /// The news of it would not reach what is built on it meanwhile.
@@ -149,15 +148,6 @@ fn a_late_store_leaves_a_write_whole() {
         assert_eq!((seen, then), (Ok(2 - 1), Ok(2 - 1)), "pad {pad}, {length} bytes");
     }
     assert!(tried > 0);
-}
-
-impl Stage {
-    fn isolate_ahead(&self, number: u32, place: usize, ahead: i64) -> Sessions {
-        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead };
-        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
-        let store = KvStore::new(self.kv.at(place), clock.clone());
-        Sessions::new(store, clock, signer, SessionParameters::default()).unwrap()
-    }
 }
 
 #[test]
@@ -329,9 +319,7 @@ fn an_end_beats_what_is_stored_late() {
     for moves in [false, true] {
         let stage = Stage::new();
         let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
-        stage.count(&here).unwrap();
-        stage.wait(5_000);
-        assert_eq!(stage.count(&here), Ok(2));
+        stage.counts_twice(&here);
         stage.wait(40_000);
         stage.kv.order("put session:", Ordered::Takes(4_000));
         let old = stage.header();
@@ -387,9 +375,7 @@ fn what_is_stored_late_may_be_changed_by_the_same_request() {
     for saves in [false, true] {
         let stage = Stage::new();
         let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
-        stage.count(&here).unwrap();
-        stage.wait(5_000);
-        assert_eq!(stage.count(&here), Ok(2));
+        stage.counts_twice(&here);
         stage.wait(40_000);
         stage.kv.order("put session:", Ordered::Takes(4_000));
         let looked = stage.send(&stage.isolate(4, 1), &stage.header(), |_| {});

@@ -46,7 +46,12 @@ impl Stage {
     }
 
     pub(super) fn isolate(&self, number: u32, place: usize) -> Sessions {
-        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead: 0 };
+        self.isolate_ahead(number, place, 0)
+    }
+
+    /// One whose clock is ahead by so many milliseconds.
+    pub(super) fn isolate_ahead(&self, number: u32, place: usize, ahead: i64) -> Sessions {
+        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead };
         let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
         let store = KvStore::new(self.kv.at(place), clock.clone());
         Sessions::new(store, clock, signer, SessionParameters::default()).unwrap()

@@ -8,7 +8,8 @@ use std::task::Poll;
 use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
-use crate::platform::{Sleep, random_pause};
+use crate::platform::Sleep;
+use crate::queue::{Place, Queues};
 use crate::sign_in::SignIn;
 #[cfg(feature = "users")]
 use crate::store::AnyUserStore;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) parameters: SessionParameters,
     pub(crate) said: Said,
     pub(crate) nesting: Nesting,
+    pub(crate) queues: Queues,
     pub(crate) signer: Rc<Signer>,
     /// Whether the store keeps something with the visitors' browsers; other ones cost a request nothing for it.
     pub(crate) keeps_with_browsers: bool,
@@ -60,8 +62,12 @@ pub(crate) struct Backing {
     /// The deadline that runs. It is left running from one call to the next, since setting and
     /// clearing it would cost more than all our own work on a request.
     timer: RefCell<Option<Sleep>>,
-    /// How often its handler was run again.
-    pub(crate) attempt: Cell<u32>,
+    /// How often it was tried again since it last won its race.
+    attempt: Cell<u32>,
+    /// What it waits by, from a lost race to the next one that it wins.
+    place: RefCell<Option<Rc<Place>>>,
+    /// The record that its last race was lost to, if the store said so.
+    lost_to: RefCell<Option<Box<Record>>>,
 }
 
 impl Deref for Backing {
@@ -90,7 +96,8 @@ pub(crate) enum Loaded {
 /// failed: a visitor is told so, and not kept waiting by a store that hangs.
 pub(crate) const DEADLINE: u32 = 5000;
 
-/// How often a request is tried when others on its session keep winning the race to the store.
+/// How often a request is tried when others on its session keep winning the race to the store. Those of its own isolate
+/// [wait for it](Queues).
 pub(crate) const ATTEMPTS: u32 = 30;
 
 impl Backing {
@@ -101,6 +108,8 @@ impl Backing {
             arrival: Rc::clone(arrival),
             timer: RefCell::new(None),
             attempt: Cell::new(0),
+            place: RefCell::default(),
+            lost_to: RefCell::default(),
         })
     }
 
@@ -111,22 +120,46 @@ impl Backing {
     /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
     pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let now = self.platform.now();
-        let loaded = self.within_deadline(self.store().load(key)).await;
-        let record = match loaded {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Loaded::Absent),
+        match self.within_deadline(self.store().load(key)).await {
+            Ok(Some(record)) => Ok(self.what_is(record, now)),
+            Ok(None) => Ok(Loaded::Absent),
             Err(error) if error.kind() == ErrorKind::Unreadable => {
                 self.log_unreadable(key, &error);
-                return Ok(Loaded::Unreadable);
+                Ok(Loaded::Unreadable)
             }
-            Err(error) => return Err(error),
-        };
-        Ok(match &record.successor {
+            Err(error) => Err(error),
+        }
+    }
+
+    fn what_is(&self, record: Record, now: u64) -> Loaded {
+        match &record.successor {
             Some(successor) if now < successor.until => Loaded::Retired { kept: record.data },
             Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
             None => Loaded::Live(record),
-        })
+        }
+    }
+
+    /// What `key` leads to after a lost race: the record that it was lost to, or the newest that a request of this isolate has
+    /// stored since. The store is asked only if it did not say what is there.
+    pub(crate) async fn load_again(&self, key: &RecordKey) -> Result<Loaded, Error> {
+        let Some(lost_to) = self.lost_to.take() else { return self.load(key).await };
+        let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
+        let newest = newest.filter(|newest| newest.version > lost_to.version).unwrap_or(*lost_to);
+        Ok(self.what_is(newest, self.platform.now()))
+    }
+
+    /// This session's race is lost, perhaps to this record.
+    pub(crate) fn lost(&self, to: Option<Box<Record>>) -> Error {
+        self.lost_to.replace(to);
+        Error::contended()
+    }
+
+    /// No race of this session is under way: the next one is another, with attempts of its own.
+    pub(crate) fn at_rest(&self) {
+        self.attempt.set(0);
+        self.place.take();
+        self.lost_to.take();
     }
 
     pub(crate) async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
@@ -178,7 +211,7 @@ impl Backing {
             None => users.create_for(&claim, to, record),
         };
         let updated = self.within_deadline(updated).await?;
-        if let (Updated::Done, Some(most)) = (updated, self.parameters.max_sessions.or(users.max_sessions())) {
+        if let (Updated::Done, Some(most)) = (&updated, self.parameters.max_sessions.or(users.max_sessions())) {
             // They are signed in; who has one too many is told so at the next sign-in.
             if let Err(error) = self.within_deadline(users.end_oldest(&claim, most)).await {
                 let sentence = format_args!("the oldest sessions of {:?} were not ended: {error}", claim.user);
@@ -233,25 +266,24 @@ impl Backing {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// Counts the attempts of this request, and waits before the next one.
+    /// Counts the attempts on the session of `key`, and waits for its turn among the requests of this isolate.
     ///
     /// # Errors
     ///
-    /// `Contended` after the last.
-    pub(crate) async fn wait_for_another_attempt(&self) -> Result<(), Error> {
+    /// `Contended` after the last, or when too many are before it.
+    pub(crate) async fn wait_for_another_attempt(&self, key: Option<&RecordKey>) -> Result<(), Error> {
         let attempt = self.attempt.get().saturating_add(1);
         self.attempt.set(attempt);
         if attempt >= ATTEMPTS {
             return Err(Error::contended());
         }
-        self.back_off(attempt).await;
+        if let Some(key) = key {
+            let place = self.place.take().filter(|place| place.is_for(key));
+            let place = place.unwrap_or_else(|| Rc::new(Place::at_the_end(&self.shared, key)));
+            self.place.replace(Some(Rc::clone(&place)));
+            place.turn().await?;
+        }
         Ok(())
-    }
-
-    /// Waits a random while, on average longer with each lost race, so that those who lost do not meet again.
-    pub(crate) async fn back_off(&self, attempt: u32) {
-        let longest = 8_u32.saturating_mul(1 << attempt.min(7));
-        random_pause(&*self.platform, 0, longest).await;
     }
 
     async fn within_deadline<T>(&self, mut answer: Answer<'_, T>) -> Result<T, Error> {

@@ -72,6 +72,7 @@ mod nesting;
 mod no_users;
 mod parameters;
 mod platform;
+mod queue;
 mod record;
 mod refusal;
 mod sealing;

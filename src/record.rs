@@ -81,7 +81,7 @@ impl Record {
             None => Updated::Gone,
             Some(stored) if stored.version.checked_add(1) == Some(next.version) => Updated::Done,
             Some(stored) if stored.is_same_write(next) => Updated::Done,
-            Some(_) => Updated::Stale,
+            Some(stored) => Updated::Stale(Some(Box::new(stored.clone()))),
         }
     }
 

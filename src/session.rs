@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::arrival::Arrival;
-use crate::backing::{ATTEMPTS, Backing, Loaded};
+use crate::backing::{Backing, Loaded};
 use crate::cookie::SignedId;
 use crate::log::Event;
 use crate::parameters::LONGEST;
@@ -370,11 +370,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     async fn apply<R>(&mut self, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let pending = self.intent == Intent::NewId || self.changed(false)?.is_some();
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                self.backing.back_off(attempt).await;
-                self.reload().await?;
-            }
+        loop {
             if self.intent == Intent::End {
                 return Err(Error::ended());
             }
@@ -392,10 +388,17 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                     return Err(error);
                 }
             }
+            let key = match &self.state {
+                State::Stored { key, .. } => Some(key),
+                State::New { .. } | State::Retired { .. } | State::Ended { .. } => None,
+            };
+            if let Err(error) = self.backing.wait_for_another_attempt(key).await {
+                // Not to be tried again by running the handler, which called this to run once.
+                self.progress = Progress::Saved;
+                return Err(error);
+            }
+            self.reload().await?;
         }
-        // Not to be tried again by running the handler, which called this to run once.
-        self.progress = Progress::Saved;
-        Err(Error::contended())
     }
 
     /// Takes a change back that can never be stored, so that it does not fail the commit at the end as well.
@@ -463,6 +466,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Stores what is due. `Dropped` where that was nothing, since the session has ended; `Contended` when another
     /// request stored its version first.
     async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
+        let committed = self.store_what_is_due(asked).await;
+        if !committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Contended) {
+            self.backing.at_rest();
+        }
+        committed
+    }
+
+    async fn store_what_is_due(&mut self, asked: Asked) -> Result<Effect, Error> {
         self.asked = asked;
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
@@ -637,13 +648,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         match self.written(write).await? {
             Updated::Done => {
+                backing.queues.stored(key, &next);
                 self.replaced_by(next);
                 self.unchanged = None;
                 self.label = None;
                 self.effect = Effect::Saved;
                 Ok(self.effect)
             }
-            Updated::Stale => Err(Error::contended()),
+            Updated::Stale(newer) => Err(backing.lost(newer)),
             Updated::Gone => Ok(self.end()),
         }
     }
@@ -663,7 +675,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
             // The next use binds it.
-            Ok(Updated::Stale | Updated::Gone) => {}
+            Ok(Updated::Stale(_) | Updated::Gone) => {}
             Err(error) => self.log_touch(key, &error),
         }
         self.effect
@@ -675,7 +687,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
             Ok(Updated::Gone) => {}
             // A newer version that it gave way to is a session that is there.
-            Ok(Updated::Stale) => self.note_found(asked),
+            Ok(Updated::Stale(_)) => self.note_found(asked),
             Ok(Updated::Done) => {
                 self.replaced_by(touched);
                 self.note_found(asked);
@@ -755,7 +767,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.intent = Intent::Keep;
                 Ok(self.stored_as(id, key, moved, Effect::Moved))
             }
-            Updated::Stale => Err(Error::contended()),
+            Updated::Stale(newer) => Err(backing.lost(newer)),
             Updated::Gone => Ok(self.end()),
         }
     }
@@ -831,7 +843,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let State::Stored { key, record, .. } = &mut self.state else {
             return Ok(());
         };
-        match self.backing.load(key).await? {
+        match self.backing.load_again(key).await? {
             Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
                 // To another address, since this request loaded it.
                 self.drop_changes();
@@ -944,11 +956,6 @@ impl<T> Session<T> {
             State::New { .. } | State::Retired { .. } | State::Ended { .. } => (self.signed, Cookie::Known),
         };
         Origin { backing: self.backing, signed, cookie, is_unsure }
-    }
-
-    /// The next lost race is another one, with attempts of its own.
-    pub(crate) fn won_its_race(&self) {
-        self.backing.attempt.set(0);
     }
 
     /// Whether its id is still to be sent, as was found before it was opened again.

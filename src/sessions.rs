@@ -9,6 +9,7 @@ use crate::backing::{Backing, Loaded, Shared};
 use crate::cookie::{self, SignedId};
 use crate::log::{Event, Said};
 use crate::nesting::Nesting;
+use crate::queue::Queues;
 use crate::session::{CookieChange, NOTHING, Origin, unsure};
 use crate::timing::Stopwatch;
 use crate::{
@@ -118,6 +119,7 @@ impl Sessions {
                 parameters,
                 said: Said::default(),
                 nesting: Nesting::default(),
+                queues: Queues::default(),
                 signer,
             }),
         })
@@ -142,8 +144,8 @@ impl Sessions {
     /// The life of a request: finds the visitor's session, runs `handler` on it, and stores what changed.
     ///
     /// A request is a transaction on its session. When another request stored a newer version in the
-    /// meantime, `run` loads the session again and runs `handler` again, at most thirty times with a
-    /// random pause between. So a handler may run more than once. Effects outside the session belong
+    /// meantime, `run` runs `handler` again on that one, at most thirty times. The requests of one isolate that lost take
+    /// turns, for ten seconds at the longest. So a handler may run more than once. Effects outside the session belong
     /// after `session.save().await?`: what follows a save that went through runs once.
     ///
     /// A visitor whose session was not changed gets no record and no cookie, and one without a valid
@@ -269,10 +271,7 @@ impl Sessions {
         T: Serialize + DeserializeOwned,
     {
         match session.commit_at_the_end().await {
-            Ok(()) => {
-                session.won_its_race();
-                Ok(self.set_cookie(session))
-            }
+            Ok(()) => Ok(self.set_cookie(session)),
             Err(refusal) => {
                 self.give_up(session, &refusal);
                 Err(refusal)
@@ -280,14 +279,16 @@ impl Sessions {
         }
     }
 
-    /// Loads a session that lost a race again, after a random pause, without the changes that were not saved.
+    /// Opens a session that lost a race again, as it is now, without the changes that were not saved. First it waits for its
+    /// turn among the requests of this isolate that lost one on the same session: that lasts until its next
+    /// [`commit`](Self::commit), and for a second at the longest.
     ///
     /// It stays the same session, whatever other cookies the visitor has. If it ended meanwhile, a commit stores
     /// nothing and gives no `Set-Cookie`: a login may have set another cookie meanwhile.
     ///
     /// # Errors
     ///
-    /// `Contended` after thirty attempts. `Unavailable` when the store failed, or when an earlier write of this session
+    /// `Contended` after thirty attempts, or when its turn would come in more than ten seconds. `Unavailable` when the store failed, or when an earlier write of this session
     /// failed and may have been stored all the same: to change it again could apply the change twice.
     pub async fn reopen<T>(&self, session: Session<T>) -> Result<Session<T>, Error>
     where
@@ -297,13 +298,13 @@ impl Sessions {
         if is_unsure {
             return Err(unsure());
         }
-        backing.wait_for_another_attempt().await?;
+        backing.wait_for_another_attempt(signed.as_ref().map(|signed| &signed.key)).await?;
         let Some(signed) = signed else {
             // No cookie led to it and it was not stored, so that no other request can have changed it.
             return Ok(Session::new(&backing, None));
         };
         let key = || Some(signed.key.clone());
-        let session: Session<T> = match backing.load(&signed.key).await? {
+        let session: Session<T> = match backing.load_again(&signed.key).await? {
             // Bound to another address meanwhile, which alone may end it.
             Loaded::Live(record) if !self.admits(&backing.arrival, &record) => Session::ended(&backing, None),
             Loaded::Live(record) => {

@@ -220,13 +220,14 @@ impl Swept {
 }
 
 /// The result of an [update](Store::update), a [touch](Store::touch) or a [change of id](Store::change_id).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "an update that lost its race has stored nothing"]
 pub enum Updated {
     /// The record is stored.
     Done,
-    /// Another request stored a version of its own first; nothing was changed.
-    Stale,
+    /// Another request stored a version of its own first; nothing was changed. With what a load would have given at that
+    /// moment, where the store has it at hand: it saves the next attempt its load.
+    Stale(Option<Box<Record>>),
     /// There is no such record any more: it was killed, or has expired. Nothing was stored.
     Gone,
 }

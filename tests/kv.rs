@@ -241,10 +241,10 @@ fn a_touch_gives_way_to_who_wrote_meanwhile() {
             touched.expires_at = NOW + 86_410;
         });
         kv.fail("put session", KvFailure::TooManyWrites);
-        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale, "429: somebody wrote just now");
+        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale(None), "429: somebody wrote just now");
         assert_eq!(platform.slept(), Vec::<u32>::new());
         assert_eq!(store.update(&key, &record(2, 2)).await.unwrap(), Updated::Done);
-        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale);
+        assert_eq!(store.touch(&key, &touched).await.unwrap(), Updated::Stale(None));
         assert_eq!(store.load(&key).await.unwrap(), Some(record(2, 2)), "nothing is rolled back");
     });
 }

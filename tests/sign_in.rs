@@ -258,11 +258,16 @@ fn a_sign_in_that_loses_its_race_runs_again() {
 /// However it comes that nothing is stored: a reply that says welcome must not leave.
 #[test]
 fn a_sign_in_that_came_to_nothing_is_never_a_welcome() {
-    // Lost its race, and then its session was ended.
-    let rig = Rig::new();
-    let mut visitor = known(&rig);
-    rig.store.interfere(&[Interference::UpdateAndDelete(r#"{"count":7}"#)]);
-    assert_eq!(visitor.ask(&rig, sign_in), (Reply::Expired("Session expired".to_owned()), None));
+    // Lost its race, and then its session was ended, before it was loaded again or after.
+    for ends in [
+        &[Interference::UpdateAndDelete(r#"{"count":7}"#)][..],
+        &[Interference::Delete, Interference::Update(r#"{"count":7}"#)],
+    ] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        rig.store.interfere(ends);
+        assert_eq!(visitor.ask(&rig, sign_in), (Reply::Expired("Session expired".to_owned()), None));
+    }
     // Its absolute timeout came while the handler ran.
     let rig = Rig::with(r#"{"timeout": 1000, "absolute_timeout": 100}"#);
     let mut visitor = known(&rig);

@@ -155,7 +155,7 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         for version in [1, 2, 4, 100] {
             let other = Record { nonce: 9, ..self.record(version, "[]") };
             let sentence = "an update of another version is refused as Stale";
-            same(sentence, &self.store.update(&key, &other).await?, &Updated::Stale)?;
+            stale(sentence, &self.store.update(&key, &other).await?, &second)?;
         }
         self.ends_with(&key, "a refused update changes nothing", Some(second)).await
     }
@@ -231,7 +231,7 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
             let noted = self::touched(&second, 10);
             same("and the newer version stays", &self.store.load(&key).await?, &Some(noted))?;
         } else {
-            same("a touch gives way to a newer version", &late, &Updated::Stale)?;
+            stale("a touch gives way to a newer version", &late, &second)?;
             same("a touch gives way to a newer version", &self.store.load(&key).await?, &Some(second.clone()))?;
         }
         self.store.delete(&key).await?;
@@ -289,7 +289,7 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         let late = Record { version: 2, nonce: 8, ..first };
         let late = self.store.update(&from, &late).await?;
         if self.abilities.compare_and_set {
-            same("an update under a retired id is Stale", &late, &Updated::Stale)?;
+            stale("an update under a retired id is Stale", &late, &retired)?;
         }
         same("no late write brings a retired id back", &self.store.load(&from).await?, &Some(retired.clone()))?;
         // What the store has noted of it stays with the session, so that its end under the old id is found.
@@ -313,7 +313,7 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         let to = self.key()?;
         let (retired, mut moved) = self.new_id(&first, &to);
         let changed = self.store.change_id(&key, &retired, &to, &mut moved).await?;
-        same("a change of id from a version that was replaced is Stale", &changed, &Updated::Stale)?;
+        stale("a change of id from a version that was replaced is Stale", &changed, &second)?;
         self.ends_with(&to, "and leaves nothing under the new id", None).await?;
         self.ends_with(&key, "and the old record as it was", Some(second)).await?;
         let changed = self.store.change_id(&key, &retired, &to, &mut moved).await?;
@@ -342,11 +342,12 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
             let key = self.created(&self.record(1, "{}")).await?;
             let (one, other) = (self.record(2, r#""one""#), Record { nonce: 9, ..self.record(2, r#""other""#) });
             let (first, second) = both(self.store.update(&key, &one), self.store.update(&key, &other)).await;
-            let winner = match (first?, second?) {
-                (Updated::Done, Updated::Stale) => one,
-                (Updated::Stale, Updated::Done) => other,
-                both => return Err(violation("of two writers of one version one is Done and one Stale", &both)),
+            let (winner, loser) = match (first?, second?) {
+                (Updated::Done, loser) => (one, loser),
+                (loser, Updated::Done) => (other, loser),
+                both => return Err(violation("of two writers of one version one is Done", &both)),
             };
+            stale("of two writers of one version one is Stale", &loser, &winner)?;
             self.ends_with(&key, "the winner's record is the one that is stored", Some(winner)).await?;
         }
         Ok(())
@@ -690,6 +691,15 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
 
 fn same<T: PartialEq + fmt::Debug>(sentence: &str, found: &T, expected: &T) -> Result<(), Violation> {
     if found == expected { Ok(()) } else { Err(violation(sentence, &(found, "where this was due", expected))) }
+}
+
+/// It lost to what is there, and if it says to what, to that.
+fn stale(sentence: &str, found: &Updated, there: &Record) -> Result<(), Violation> {
+    match found {
+        Updated::Stale(None) => Ok(()),
+        Updated::Stale(Some(newer)) => same("Stale comes with the record that is there, or without", &**newer, there),
+        Updated::Done | Updated::Gone => Err(violation(sentence, found)),
+    }
 }
 
 fn violation(sentence: &str, found: &impl fmt::Debug) -> Violation {

@@ -69,7 +69,7 @@ impl Store for MemoryStore {
         let mut records = self.records.borrow_mut();
         let mut stored = records.get_mut(key);
         let updated = Record::update_to(stored.as_deref(), record);
-        if let (Updated::Done, Some(stored)) = (updated, &mut stored) {
+        if let (Updated::Done, Some(stored)) = (&updated, &mut stored) {
             **stored = stored.replaced_by(record);
         }
         Ok(updated)

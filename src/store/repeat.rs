@@ -62,7 +62,7 @@ impl Answered<Updated> {
     /// `Unavailable` in that case.
     pub fn sure(self) -> Result<Updated, Error> {
         match self {
-            Self { repeated: true, answer: Updated::Stale | Updated::Gone } => Err(unsure()),
+            Self { repeated: true, answer: Updated::Stale(_) | Updated::Gone } => Err(unsure()),
             Self { answer, .. } => Ok(answer),
         }
     }
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn a_repeated_write_that_meets_another_is_unsure() {
         let sure = |answer, repeated| Answered { answer, repeated }.sure().map_err(|error| error.kind());
-        for answer in [Updated::Done, Updated::Stale, Updated::Gone] {
-            assert_eq!(sure(answer, false), Ok(answer));
+        for answer in [Updated::Done, Updated::Stale(None), Updated::Gone] {
+            assert_eq!(sure(answer.clone(), false), Ok(answer));
         }
         assert_eq!(sure(Updated::Done, true), Ok(Updated::Done));
-        assert_eq!(sure(Updated::Stale, true), Err(ErrorKind::Unavailable));
+        assert_eq!(sure(Updated::Stale(None), true), Err(ErrorKind::Unavailable));
         assert_eq!(sure(Updated::Gone, true), Err(ErrorKind::Unavailable));
     }
 }

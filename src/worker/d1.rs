@@ -50,7 +50,7 @@ extern "C" {
     fn results(this: &Answer) -> Option<Array>;
 }
 
-/// The columns of a record, in the order in which [`record`] reads them and [`values`] gives them.
+/// The columns of a record, in the order in which [`record_in`] reads them and [`values`] gives them.
 const COLUMNS: &str = "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, extensions, data";
 
 /// The table, where it is not said.
@@ -109,6 +109,12 @@ impl D1Store {
         self.repeated(async || Settled::of_call(self.statement(sql, values)?.raw()).await).await
     }
 
+    /// The row of this key, if there is one.
+    async fn select(&self, key: &RecordKey) -> Result<Array, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE session_id = ?1", self.table);
+        Ok(self.rows(&sql, &[key.as_str().into()]).await?.answer)
+    }
+
     fn statement(&self, sql: &str, values: &[JsValue]) -> Result<Statement, JsValue> {
         self.database.prepare(sql)?.bind(values)
     }
@@ -148,7 +154,7 @@ fn is_retryable(message: &str) -> bool {
 }
 
 /// The record in a row of these columns.
-fn record(row: JsValue) -> Option<Record> {
+fn record_in(row: JsValue) -> Option<Record> {
     let columns: Array = row.dyn_into().ok()?;
     let successor = match columns.get(6).as_string() {
         None => None,
@@ -198,13 +204,11 @@ impl Store for D1Store {
     }
 
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let table = &self.table;
-        let sql = format!("SELECT {COLUMNS} FROM {table} WHERE session_id = ?1");
-        let rows = self.rows(&sql, &[key.as_str().into()]).await?.answer;
+        let rows = self.select(key).await?;
         if rows.length() == 0 {
             return Ok(None);
         }
-        match record(rows.get(0)) {
+        match record_in(rows.get(0)) {
             Some(record) => Ok(Some(record)),
             None => Err(Error::unreadable("D1: the row is not of this table's form")),
         }
@@ -231,10 +235,10 @@ impl Store for D1Store {
         }
         // Nothing was changed, and the reason is still to be seen: a version that was passed does
         // not come back, and no more does a deleted row.
-        let table = &self.table;
-        let sql = format!("SELECT version FROM {table} WHERE session_id = ?1");
-        let gone = self.rows(&sql, &[key.as_str().into()]).await?.answer.length() == 0;
-        Answered { answer: if gone { Updated::Gone } else { Updated::Stale }, repeated }.sure()
+        let rows = self.select(key).await?;
+        let answer =
+            if rows.length() == 0 { Updated::Gone } else { Updated::Stale(record_in(rows.get(0)).map(Box::new)) };
+        Answered { answer, repeated }.sure()
     }
 
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
@@ -350,7 +354,7 @@ impl D1Store {
         let Answered { answer, repeated } = self.transaction(&statements).await?;
         let answer = match (rows_of(&answer, 1), rows_of(&answer, 2)) {
             (1.., _) => Updated::Done,
-            (0, 1..) => Updated::Stale,
+            (0, 1..) => Updated::Stale(None),
             (0, 0) => Updated::Gone,
         };
         Answered { answer, repeated }.sure()
@@ -429,7 +433,7 @@ impl UserStore for D1Store {
         let rows = self.rows(&sql, &[user.as_str().into()]).await?.answer;
         let keyed = |row: JsValue| {
             let key = row.dyn_ref::<Array>()?.get(10).as_string()?;
-            Some((RecordKey::from_stored(&key)?, record(row)?))
+            Some((RecordKey::from_stored(&key)?, record_in(row)?))
         };
         Ok(rows.iter().filter_map(keyed).collect())
     }

@@ -102,11 +102,12 @@ fn parts(answer: &str) -> (&str, &str) {
 }
 
 fn updated(answer: &str) -> Result<Updated, Error> {
-    match parts(answer).0 {
-        DONE => Ok(Updated::Done),
-        STALE => Ok(Updated::Stale),
-        GONE => Ok(Updated::Gone),
-        other => Err(failed(other)),
+    match parts(answer) {
+        (DONE, _) => Ok(Updated::Done),
+        // An object of an earlier release does not say what is there.
+        (STALE, text) => Ok(Updated::Stale(Record::from_text(text).ok().map(Box::new))),
+        (GONE, _) => Ok(Updated::Gone),
+        (other, _) => Err(failed(other)),
     }
 }
 
@@ -290,20 +291,20 @@ impl SessionObject {
     /// The alarm stays as it is: when it fires, it finds the later expiry and is set again, which
     /// saves a write for each use of the session.
     fn update(&self, stored: Option<&str>, next: &Record) -> Result<String, JsValue> {
-        let stored = match stored.map(Record::from_text).transpose() {
-            Ok(stored) => stored,
+        let parsed = match stored.map(Record::from_text).transpose() {
+            Ok(parsed) => parsed,
             Err(error) => return Ok(error.to_string()),
         };
-        let updated = Record::update_to(stored.as_ref(), next);
-        if let (Updated::Done, Some(stored)) = (updated, stored) {
-            self.storage.kv()?.put(KEY, &stored.replaced_by(next).to_text())?;
+        match Record::update_to(parsed.as_ref(), next) {
+            Updated::Done => {
+                if let Some(parsed) = parsed {
+                    self.storage.kv()?.put(KEY, &parsed.replaced_by(next).to_text())?;
+                }
+                Ok(DONE.to_owned())
+            }
+            Updated::Stale(_) => Ok(format!("{STALE}\n{}", stored.unwrap_or_default())),
+            Updated::Gone => Ok(GONE.to_owned()),
         }
-        Ok(match updated {
-            Updated::Done => DONE,
-            Updated::Stale => STALE,
-            Updated::Gone => GONE,
-        }
-        .to_owned())
     }
 
     fn touch(&self, stored: Option<&str>, touch: &Record) -> Result<String, JsValue> {

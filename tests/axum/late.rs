@@ -115,6 +115,7 @@ fn a_second_run_that_is_not_waited_for_is_answered_as_its_middleware_says() {
         .layer(from_fn(in_time))
         .layer(SessionLayer::<Visit>::over(rig.patient()));
     rig.store.interfere(&[RIVAL]);
+    rig.store.tell_no_winner();
     assert_eq!(ask(&router, &mut visitor, "GET", "/count").status, 408);
     rig.store.hang("");
     assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "10");

@@ -8,6 +8,7 @@
 
 mod browser;
 mod clock;
+mod contention;
 mod isolates;
 mod late;
 mod schedules;

@@ -28,6 +28,7 @@ pub struct SpyStore {
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
     before_load: Rc<RefCell<Option<Interference>>>,
+    tells_no_winner: Rc<Cell<bool>>,
     losing: Rc<Cell<&'static str>>,
     /// A call of this name fails after so many others of it, before or after its work.
     failing_once: Rc<RefCell<Option<FailingOnce>>>,
@@ -104,9 +105,23 @@ impl SpyStore {
         }
     }
 
-    /// Another request gets in before the next load.
+    /// From now on it does not say to which record a race was lost.
+    pub fn tell_no_winner(&self) {
+        self.tells_no_winner.set(true);
+    }
+
+    /// Another request gets in before the next load, which there is: a lost race does not say what is there then.
     pub fn interfere_on_load(&self, interference: Interference) {
         *self.before_load.borrow_mut() = Some(interference);
+    }
+
+    fn as_said(&self, updated: Updated) -> Updated {
+        match updated {
+            Updated::Stale(_) if self.tells_no_winner.get() || self.before_load.borrow().is_some() => {
+                Updated::Stale(None)
+            }
+            updated => updated,
+        }
     }
 
     /// The answer, unless it is lost.
@@ -212,7 +227,7 @@ impl Store for SpyStore {
         self.note("update").await?;
         self.let_another_in(key).await?;
         let updated = self.inside.update(key, record).await?;
-        self.answered("update", updated)
+        self.answered("update", self.as_said(updated))
     }
 
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
@@ -253,7 +268,7 @@ impl UserStore for SpyStore {
         self.note("change_id_for").await?;
         self.let_another_in(from).await?;
         let changed = self.inside.change_id_for(claim, from, retired, to, moved).await?;
-        self.answered("change_id_for", changed)
+        self.answered("change_id_for", self.as_said(changed))
     }
 
     async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {

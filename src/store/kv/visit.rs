@@ -206,7 +206,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         };
         let (written, number, before) = match entered {
             Entered::Made { written, number, before } => (written, number, before),
-            Entered::Stale => return Ok(Updated::Stale),
+            Entered::Stale => return Ok(Updated::Stale(None)),
             Entered::Gone => {
                 self.withdraw(key);
                 return Ok(Updated::Gone);
@@ -410,7 +410,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         // One attempt: who writes now, or has written just now, to whom it gives way, notes a use as well.
         let now = self.now();
         if !written.record.is_same_write(record) || self.kv.known.borrow().is_busy(key, now) {
-            return Ok(Updated::Stale);
+            return Ok(Updated::Stale(None));
         }
         let touched = Rc::new(Written { record: written.record.touched_by(record), write: written.write.clone() });
         let text = touched.write.noted_in(&touched.record).to_text();
@@ -420,7 +420,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         let mut known = self.kv.known.borrow_mut();
         known.answered(key, 0, answer.clone(), self.now());
         match answer {
-            Err(KvFailure::TooManyWrites) => Ok(Updated::Stale),
+            Err(KvFailure::TooManyWrites) => Ok(Updated::Stale(None)),
             Err(failure) => Err(failure.into()),
             Ok(()) => {
                 known.touched(key, &touched, now);
@@ -470,18 +470,18 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
     ) -> Result<Updated, Error> {
         match self.newest(from).await? {
             Newest::Nothing | Newest::Ended(None) => return Ok(Updated::Gone),
-            Newest::Ended(Some(_)) => return Ok(Updated::Stale),
+            Newest::Ended(Some(_)) => return Ok(Updated::Stale(None)),
             // KV may still show a version before the one that was loaded, but not a later one that is not there.
             Newest::Live(Live { written, .. }) if written.record.version >= retired.version => {
-                return Ok(Updated::Stale);
+                return Ok(Updated::Stale(None));
             }
             // Another request has stored its own meanwhile.
             Newest::Live(Live { written, .. })
                 if self.bases.borrow().iter().any(|(its, base)| its == from && !base.write.is(&written.write)) =>
             {
-                return Ok(Updated::Stale);
+                return Ok(Updated::Stale(None));
             }
-            Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale),
+            Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale(None)),
             Newest::Live(_) => {}
         }
         let mut before = predecessors(&moved.extensions)?;

@@ -47,10 +47,6 @@ const commands = {
     return SESSIONS.get(key);
   },
   migrate: ({ id }) => harnesses.get(id).getWorker().applyD1Migrations("DB"),
-  async kvDelete({ id, key }) {
-    const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
-    await SESSIONS.delete(key);
-  },
   async kvPut({ id, key, value }) {
     const { SESSIONS } = await harnesses.get(id).getWorker().getEnv();
     await SESSIONS.put(key, value);

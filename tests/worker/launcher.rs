@@ -220,10 +220,6 @@ impl Worker {
         self.command(json!({ "command": "evict", "name": name }));
     }
 
-    pub fn kv_delete(&self, key: &str) {
-        self.command(json!({ "command": "kvDelete", "key": key }));
-    }
-
     /// The next calls of faulty stores go wrong like this (`faulty.mjs` has the words); nothing before counts.
     pub fn order(&self, faults: &[&str]) {
         self.command(json!({ "command": "order", "faults": faults }));
@@ -260,21 +256,6 @@ impl Worker {
         let names = entries.as_array().unwrap().iter().map(|entry| entry[name].as_str().unwrap().to_owned());
         // In KV a logout leaves a mark.
         names.filter(|name| !name.starts_with("ended:") && !name.starts_with("killed:")).collect()
-    }
-
-    /// Puts this text where the data of the only session is.
-    pub fn overwrite(&self, text: &str) {
-        match self.store {
-            Store::Kv => {
-                for key in self.keys() {
-                    self.kv_put(&key, text.into());
-                }
-            }
-            Store::D1 => {
-                self.sql(&format!("UPDATE sessions SET data = '{text}'"));
-            }
-            Store::Object => panic!("an object's storage cannot be changed from outside"),
-        }
     }
 
     fn command(&self, mut command: Value) -> Value {

@@ -28,6 +28,8 @@ pub(crate) fn is_from_elsewhere(incoming: &Incoming<'_>, trusted_origins: &[Stri
     let is_trusted = |origin: &str| trusted_origins.iter().any(|trusted| trusted == origin);
     match (incoming.origin, incoming.fetch_site) {
         (Some(origin), _) if is_trusted(origin) => false,
+        // A page without an origin (sandboxed, or a file), unless the browser knows that it is this site's.
+        (Some("null"), Some(site)) => site != "same-origin",
         // `same-site` is refused: another Worker of the account, or another user's, may be that.
         (_, Some(site)) => !["same-origin", "none"].contains(&site),
         // A browser of before 2023, or a page that is not secure.
@@ -82,7 +84,9 @@ mod tests {
                 assert!(is_refused(method, Some(origin), None), "{method} {origin}");
             }
         }
-        assert!(is_refused("POST", Some("null"), Some("cross-site")));
+        for site in ["cross-site", "none", ""] {
+            assert!(is_refused("POST", Some("null"), Some(site)), "{site}");
+        }
     }
 
     #[test]
@@ -90,10 +94,11 @@ mod tests {
         for method in ["POST", "DELETE"] {
             assert!(!is_refused(method, None, None), "no browser");
             for site in ["same-origin", "none"] {
-                for origin in [None, Some("https://shop.example"), Some("null")] {
+                for origin in [None, Some("https://shop.example")] {
                     assert!(!is_refused(method, origin, Some(site)), "{site} {origin:?}");
                 }
             }
+            assert!(!is_refused(method, Some("null"), Some("same-origin")));
             for origin in ["https://shop.example", "http://shop.example", "https://SHOP.example"] {
                 assert!(!is_refused(method, Some(origin), None), "{origin}");
             }

@@ -269,8 +269,8 @@ impl SessionParameters {
         }
         if let Some(origin) = self.trusted_origins.iter().find(|origin| !is_origin(origin)) {
             return refuse(format_args!(
-                "`trusted_origins` has {origin:?}, and must have origins as browsers write them: in lower case, with a scheme and \
-                 without a path, as in \"https://app.example.com\""
+                "`trusted_origins` has {origin:?}, and must have origins as browsers write them: in lower case, with a scheme, \
+                 without a path, a wildcard or the scheme's own port, as in \"https://app.example.com\""
             ));
         }
         if self.samesite == SameSite::None && !self.secure {
@@ -472,13 +472,27 @@ fn is_attribute(text: &str) -> bool {
 
 /// Scheme, host and perhaps a port, as a browser serializes them (HTML Standard, "serialization of an origin").
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    // An IPv6 address has colons of its own, in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_default = |port: &str| matches!((scheme, port), ("http", "80") | ("https", "443"));
+    // As a number is written; and the default one is not.
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port) && !is_default(port);
     let is_scheme = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
-    let is_host = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/?#@\\,".contains(&byte);
+    let is_name = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/?#@\\,*:[]".contains(&byte);
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => {
+            address.bytes().all(|byte| byte == b':' || byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        }
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
     scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(is_scheme)
-        && !host.is_empty()
-        && host.bytes().all(is_host)
+        && is_host
+        && port.is_none_or(is_port)
 }
 
 fn is_domain(text: &str) -> bool {
@@ -605,6 +619,14 @@ mod tests {
             (json!({"trusted_origins": ["https://a.example/"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["https://"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["*"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://*.a.example"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://a.example:443"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["http://a.example:80"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://a.example:"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://a.example:x"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://a.example:08"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://[::1"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://[::G]"]}), "`trusted_origins` has"),
             (json!({"max_sessions": 0}), "`max_sessions` must be at least 1"),
             (json!({"max_data": 0}), "`max_data` must be at least 1 byte"),
             (json!({"max_data": "1MB"}), "`max_data` must be a whole number of bytes"),

@@ -301,17 +301,23 @@ impl<T> SessionLayer<T> {
 
 /// What the sessions have to know of a request.
 fn arrival(sessions: &Sessions, request: &Request) -> Result<Rc<Arrival>, Error> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    // One that comes twice, or is not text, is another than any that is looked for, and not absent.
+    let header = |name| {
+        let values = request.headers().get_all(name).iter();
+        let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        Some(values.join(", ")).filter(|_| !values.is_empty())
+    };
+    let (ip, fetch_site, origin) = (header("CF-Connecting-IP"), header("Sec-Fetch-Site"), header("Origin"));
     let url = request.uri().to_string();
     let cookie = cookies(request);
     let incoming = Incoming::new()
         .cookie(cookie.as_deref())
-        .ip(header("CF-Connecting-IP"))
+        .ip(ip.as_deref())
         .url(&*url)
         .with_reply()
         .method(request.method().as_str())
         .opens_socket(request.headers().contains_key(UPGRADE))
-        .fetch_site(header("Sec-Fetch-Site"))
-        .origin(header("Origin"));
+        .fetch_site(fetch_site.as_deref())
+        .origin(origin.as_deref());
     sessions.arrival(&incoming)
 }

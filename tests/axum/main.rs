@@ -500,3 +500,14 @@ fn a_socket_that_another_sites_page_opens_is_refused() {
     let reply = send(&below(&rig), upgrade.header(header::ORIGIN, "https://example.com").body(Body::empty()).unwrap());
     assert_eq!(reply.brief(), (200, "2"));
 }
+
+#[test]
+fn headers_that_are_not_ascii_or_come_twice_are_not_absent() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let post = || request(&visitor, "POST", "/logout");
+    let origin = http::HeaderValue::from_bytes(b"https://\xc3\xa9vil.example").unwrap();
+    assert_eq!(send(&below(&rig), post().header(header::ORIGIN, origin).body(Body::empty()).unwrap()).status, 403);
+    let twice = post().header("sec-fetch-site", "same-origin").header("sec-fetch-site", "cross-site");
+    assert_eq!(send(&below(&rig), twice.body(Body::empty()).unwrap()).status, 403);
+}

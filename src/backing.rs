@@ -11,11 +11,12 @@ use crate::nesting::Nesting;
 use crate::platform::Sleep;
 use crate::queue::{Place, Queues};
 use crate::sign_in::SignIn;
-#[cfg(feature = "users")]
-use crate::store::AnyUserStore;
 use crate::store::{Answer, AnyStore, Claim, RequestStore};
+#[cfg(feature = "users")]
+use crate::store::{AnyUserStore, Spared};
 use crate::{
-    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionParameters, Signer, Updated, UserKey,
+    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer, Updated,
+    UserKey,
 };
 
 /// What sessions stand on, shared by all requests.
@@ -64,6 +65,8 @@ pub(crate) struct Backing {
     timer: RefCell<Option<Sleep>>,
     /// How often it was tried again since it last won its race.
     attempt: Cell<u32>,
+    /// What its session is called in the list of the user that it is signed in for next, also when its handler runs again.
+    pub(crate) next_handle: RefCell<Option<SessionHandle>>,
     /// What it waits by, from a lost race to the next one that it wins.
     place: RefCell<Option<Rc<Place>>>,
     /// The record that its last race was lost to, if the store said so.
@@ -108,6 +111,7 @@ impl Backing {
             arrival: Rc::clone(arrival),
             timer: RefCell::new(None),
             attempt: Cell::new(0),
+            next_handle: RefCell::default(),
             place: RefCell::default(),
             lost_to: RefCell::default(),
         })
@@ -213,7 +217,8 @@ impl Backing {
         let updated = self.within_deadline(updated).await?;
         if let (Updated::Done, Some(most)) = (&updated, self.parameters.max_sessions.or(users.max_sessions())) {
             // They are signed in; who has one too many is told so at the next sign-in.
-            if let Err(error) = self.within_deadline(users.end_oldest(&claim, most)).await {
+            if let Err(error) = self.within_deadline(users.end_oldest(&claim, most, self.platform.milliseconds())).await
+            {
                 let sentence = format_args!("the oldest sessions of {:?} were not ended: {error}", claim.user);
                 self.log(Event::OldestNotEnded, sentence);
             }
@@ -237,7 +242,12 @@ impl Backing {
     }
 
     #[cfg(feature = "users")]
-    pub(crate) async fn end_all(&self, user: &UserKey, spared: Option<&Claim>) -> Result<u64, Error> {
+    pub(crate) async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+        self.within_deadline(self.users()?.end(user, handle)).await
+    }
+
+    #[cfg(feature = "users")]
+    pub(crate) async fn end_all(&self, user: &UserKey, spared: &Spared) -> Result<u64, Error> {
         self.within_deadline(self.users()?.end_all(user, self.platform.milliseconds(), spared)).await
     }
 

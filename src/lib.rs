@@ -103,7 +103,7 @@ pub use sessions::{Opened, Outcome, Sessions};
 pub use sign_in::{SessionHandle, UserKey};
 pub use signer::Signer;
 pub use store::{
-    Claim, KvFailure, KvNamespace, KvStore, MemoryStore, RequestStore, Store, Swept, Updated, UserStore, Users,
+    Claim, KvFailure, KvNamespace, KvStore, MemoryStore, RequestStore, Spared, Store, Swept, Updated, UserStore, Users,
 };
 pub use timing::{Effect, Timing};
 #[cfg(feature = "users")]

@@ -85,9 +85,9 @@ impl Record {
         }
     }
 
-    /// What is to be stored where `next` replaces this: an update takes no later touch back.
+    /// What is to be stored where `next` replaces this: an update takes no later touch back. What is retired ends when it says.
     pub(crate) fn replaced_by(&self, next: &Self) -> Self {
-        self.touch(next.clone())
+        if next.successor.is_some() { next.clone() } else { self.touch(next.clone()) }
     }
 
     /// This record with the touch of another.

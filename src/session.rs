@@ -1,4 +1,3 @@
-use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -14,6 +13,8 @@ use crate::cookie::SignedId;
 use crate::log::Event;
 use crate::parameters::LONGEST;
 use crate::sign_in::{self, SignIn};
+#[cfg(feature = "users")]
+use crate::{Claim, Spared, UserKey};
 use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
 
 /// One visitor's session during one request: the data, and what is to become of it.
@@ -36,10 +37,10 @@ pub struct Session<T> {
     signed_in: Option<SignIn>,
     /// Who is to be signed in, with the next commit.
     signing_in: Option<SignIn>,
-    /// The handle that it has when another user is signed in.
-    next_handle: OnceCell<SessionHandle>,
     /// What its user is to know it by.
     label: Option<String>,
+    /// The data as it was loaded, once something else was saved.
+    loaded: Option<String>,
     /// The data's JSON before its first mutable borrow since it was loaded or saved; `None` until then.
     unchanged: Option<String>,
     /// What of the visitor's cookies led to it, if one did.
@@ -704,7 +705,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             if *cookie == Cookie::Ageing && next.touched_at > record.touched_at {
                 *cookie = Cookie::Noted;
             }
-            *record = next;
+            let before = std::mem::replace(record, next);
+            self.loaded.get_or_insert(before.data);
         }
     }
 
@@ -731,7 +733,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             State::Stored { record, .. }
                 if self.signing_in.is_some() && self.signed_in.is_none() && next.ip.is_none() =>
             {
-                &*record.data
+                self.loaded.as_deref().unwrap_or(&record.data)
             }
             // The data has moved; a copy of it would outlive a logout.
             _ => NOTHING,
@@ -774,7 +776,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
         self.signed_in = SignIn::of(&record);
-        (self.signing_in, self.label, self.next_handle) = (None, None, OnceCell::new());
+        (self.signing_in, self.label, self.loaded) = (None, None, None);
+        self.backing.next_handle.take();
         self.state = State::Stored { id, key, record, cookie: Cookie::Due };
         // A session that has just begun has a new id.
         self.intent = Intent::Keep;
@@ -851,7 +854,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             Loaded::Live(newer) => {
                 self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
-                self.unchanged = None;
+                (self.unchanged, self.loaded) = (None, None);
                 self.signed_in = SignIn::of(&newer);
                 *record = newer;
             }
@@ -869,11 +872,24 @@ impl<T> Session<T> {
         if let Some(sign_in) = self.sign_in_by_now().filter(|sign_in| sign_in.user == user) {
             return Ok(sign_in.handle.clone());
         }
-        if let Some(next) = self.next_handle.get() {
+        if let Some(next) = &*self.backing.next_handle.borrow() {
             return Ok(next.clone());
         }
         let handle = SessionHandle::random(&*self.backing.platform)?;
-        Ok(self.next_handle.get_or_init(|| handle).clone())
+        self.backing.next_handle.replace(Some(handle.clone()));
+        Ok(handle)
+    }
+
+    /// What an end of all of this user's sessions is to spare.
+    #[cfg(feature = "users")]
+    pub(crate) fn spared_for(&self, user: &str) -> Result<Spared, Error> {
+        let claim = Claim::new(UserKey::of(user), self.handle_for(user)?, self.arrival().began_at);
+        Ok(match &self.state {
+            State::Stored { key, .. } if self.signed_in.as_ref().is_some_and(|sign_in| sign_in.user == user) => {
+                Spared::Session(claim, key.clone())
+            }
+            _ => Spared::SigningIn(claim),
+        })
     }
 
     /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
@@ -917,8 +933,8 @@ impl<T> Session<T> {
             intent: Intent::Keep,
             signed_in: None,
             signing_in: None,
-            next_handle: OnceCell::new(),
             label: None,
+            loaded: None,
             unchanged: None,
             signed: None,
             is_bound: false,

@@ -24,7 +24,7 @@ pub(crate) use self::users::AnyUserStore;
 pub use self::{
     kv::{KvFailure, KvNamespace, KvStore},
     memory::MemoryStore,
-    users::{Claim, UserStore, Users},
+    users::{Claim, Spared, UserStore, Users},
 };
 
 /// Where records are kept.

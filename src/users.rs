@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::backing::Backing;
 use crate::sign_in::{self, SignIn};
-use crate::{Claim, Error, Incoming, RecordKey, Session, SessionHandle, Sessions, UserKey};
+use crate::{Error, Incoming, Session, SessionHandle, Sessions, Spared, UserKey};
 
 /// The sessions of one user: to show them, and to end them (ASVS 5.0, 7.4.2, 7.4.3 and 7.5.2). [`Sessions::of`] gives it.
 ///
@@ -74,30 +74,19 @@ impl UserSessions {
     /// `Misconfigured` on a store that cannot list them, `Unavailable` when the store failed. A user without a session is *not*
     /// an error.
     pub async fn list(&self) -> Result<Vec<UserSession>, Error> {
-        let listed = self.noted(self.listed().await)?;
-        let mut listed: Vec<_> = listed.into_iter().map(|(_, session)| session).collect();
+        let mut listed = self.noted(self.listed().await)?;
         listed.sort_by(|one, other| (other.used_at, &other.handle).cmp(&(one.used_at, &one.handle)));
         Ok(listed)
     }
 
-    /// Ends one of them, whatever is done with it at the moment. False if this user has none of this handle: another user's
-    /// is not found.
+    /// Ends one of them, whatever is done with it at the moment, also under a new id. False if this user has none of this handle:
+    /// another user's is not found.
     ///
     /// # Errors
     ///
     /// As [`list`](Self::list).
     pub async fn end(&self, handle: &SessionHandle) -> Result<bool, Error> {
-        self.noted(self.ended(handle).await)
-    }
-
-    async fn ended(&self, handle: &SessionHandle) -> Result<bool, Error> {
-        let mut is_found = false;
-        for (key, _) in self.listed().await?.iter().filter(|(_, session)| session.handle == *handle) {
-            // It may have a new id by now: its end follows it.
-            self.backing().delete(key).await?;
-            is_found = true;
-        }
-        Ok(is_found)
+        self.noted(self.backing().end(&self.key, handle).await)
     }
 
     /// Ends all but this request's own, also those that are about to be signed in by requests that began before: for a change
@@ -112,9 +101,8 @@ impl UserSessions {
     /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay. After
     /// `Unavailable` some may have ended; do it again.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
-        let handle = self.noted(session.handle_for(&self.user))?;
-        let spared = Claim::new(self.key.clone(), handle, session.arrival().began_at);
-        self.noted(self.backing().end_all(&self.key, Some(&spared)).await)
+        let spared = self.noted(session.spared_for(&self.user))?;
+        self.noted(self.backing().end_all(&self.key, &spared).await)
     }
 
     /// Ends all, also this request's own, and those that are about to be signed in by requests that began before. Gives how many
@@ -124,7 +112,7 @@ impl UserSessions {
     ///
     /// As [`end_others`](Self::end_others).
     pub async fn end_all(&self) -> Result<u64, Error> {
-        self.noted(self.backing().end_all(&self.key, None).await)
+        self.noted(self.backing().end_all(&self.key, &Spared::None).await)
     }
 
     /// Notes an error for the request whose handler it is given to: if that returns it, it is answered as what it is.
@@ -138,24 +126,23 @@ impl UserSessions {
         })
     }
 
-    async fn listed(&self) -> Result<Vec<(RecordKey, UserSession)>, Error> {
+    async fn listed(&self) -> Result<Vec<UserSession>, Error> {
         let backing = self.backing();
         let now = backing.platform.now();
         let mut listed = Vec::new();
-        for (key, record) in backing.list(&self.key).await? {
+        for (_, record) in backing.list(&self.key).await? {
             let Some(SignIn { user, at, handle, .. }) = SignIn::of(&record) else { continue };
             if user != self.user || record.successor.is_some() || backing.parameters.has_expired(&record, now) {
                 continue;
             }
-            let session = UserSession {
+            listed.push(UserSession {
                 handle,
                 label: sign_in::label_of(&record),
                 began_at: record.created_at,
                 authenticated_at: at,
                 used_at: record.touched_at,
                 ends_at: backing.parameters.ends_at(&record),
-            };
-            listed.push((key, session));
+            });
         }
         Ok(listed)
     }

@@ -97,6 +97,10 @@ const mutants = [
   ["other isolates get their turn", "src/queue.rs", "self.gives_way.saturating_mul(3)", "0", "simulation", "clients_of_several_isolates"],
   ["who has its turn goes on from what was stored before", "src/queue.rs", "queue.newest = Some(record.clone());", "", "simulation", "many_clients_on_one_session"],
   ["a lost race is tried again on what it was lost to", "src/backing.rs", "self.lost_to.replace(to);", "drop(to);", "life_of_a_request", "loses_the_race_runs_again"],
+  ["a sign-in keeps its name when its handler runs again", "src/session.rs", "self.backing.next_handle.replace(Some(handle.clone()));", "", "users", "a_forgotten_password"],
+  ["what is kept is as it was loaded", "src/session.rs", "self.loaded.as_deref().unwrap_or(&record.data)", "&*record.data", "sign_in", "as_loaded_and_not_as"],
+  ["what is retired ends when it says", "src/record.rs", "if next.successor.is_some() { next.clone() } else { self.touch(next.clone()) }", "self.touch(next.clone())", "sign_in", "is_kept_for_a_day"],
+  ["an end of others is the session's own as long as it is there", "src/session.rs", "Spared::Session(claim, key.clone())", "{\n                drop(key.clone());\n                Spared::SigningIn(claim)\n            }", "users", "ends_no_others"],
   ["unknown words are written back", "src/record.rs", "if !extensions.is_empty() {\n            line", "if false {\n            line", "simulation", "of_another_release"],
   ["a new id keeps what another release stored", "src/session.rs", "None => next.data,", "None => to_json(&self.data)?,", "data", "lose_nothing_of_each_others"],
   // Notes of use.

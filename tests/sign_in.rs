@@ -348,3 +348,30 @@ fn what_is_kept_for_a_sign_in_that_is_sent_twice_is_gone_in_a_day() {
     let hundred_years = NOW + 100 * 365 * 24 * 60 * 60;
     assert_eq!(stored(&rig, &visitor).unwrap().expires_at, hundred_years, "as long as any time may be");
 }
+
+#[test]
+fn what_is_kept_is_kept_for_a_day_also_where_sessions_live_longer() {
+    let rig = Rig::with(r#"{"timeout": 2592000}"#);
+    let mut visitor = known(&rig);
+    let old = visitor.twin();
+    visitor.ask(&rig, sign_in);
+    let left = stored(&rig, &old).unwrap();
+    assert_eq!((left.expires_at, &*left.data), (NOW + 24 * 60 * 60, r#"{"count":1}"#));
+}
+
+#[test]
+fn what_is_kept_is_the_data_as_loaded_and_not_as_the_login_saved_it() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        // What only ada may see.
+        session.update(|visit| visit.count += 1000).await?;
+        session.update(|visit| visit.count += 1000).await?;
+        session.sign_in("ada")
+    });
+    let somebody = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        session.sign_in("mallory")?;
+        Ok(session.count)
+    });
+    assert_eq!(somebody.0, Reply::Ok(1));
+}

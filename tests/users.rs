@@ -229,3 +229,56 @@ fn what_began_before_an_end_of_all_neither_ends_others_nor_signs_in_after_it() {
     assert_eq!(reply, Reply::Expired("Session expired".to_owned()));
     assert_eq!((is_in(&rig, &owner), list(&rig, "ada").len()), (true, 1));
 }
+
+#[test]
+fn a_forgotten_password_whose_race_is_lost_signs_in_all_the_same() {
+    let rig = Rig::new();
+    let other = signed_in(&rig, "ada");
+    let mut mine = known(&rig);
+    rig.store.interfere(&[support::Interference::Update(r#"{"count":7}"#)]);
+    let reset = async |session: &mut Session<Visit>| {
+        rig.sessions.of("ada").end_others(session).await?;
+        session.sign_in("ada")
+    };
+    assert_eq!(mine.ask(&rig, reset).0, Reply::Ok(()));
+    assert_eq!((is_in(&rig, &mine), is_in(&rig, &other)), (true, false));
+}
+
+#[test]
+fn one_that_was_ended_by_its_handle_meanwhile_ends_no_others() {
+    let rig = Rig::new();
+    let (owner, thief) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"));
+    let (reply, _) = thief.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        let handle = session.handle().unwrap().clone();
+        // By the owner, elsewhere.
+        assert!(rig.sessions.of("ada").end(&handle).await?);
+        rig.sessions.of("ada").end_others(session).await
+    });
+    assert_eq!(reply, Reply::Expired("Session expired".to_owned()));
+    assert!(is_in(&rig, &owner));
+}
+
+#[test]
+fn the_end_of_one_ends_no_session_that_is_another_users_by_now() {
+    let rig = Rig::new();
+    let ada = signed_in(&rig, "ada");
+    let handle = list(&rig, "ada")[0].handle.clone();
+    let mut grace = ada.twin();
+    grace.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("grace"));
+    assert!(!block_on(rig.sessions.of("ada").end(&handle)).unwrap(), "it is no more hers");
+    assert!(is_in(&rig, &grace));
+}
+
+#[test]
+fn one_that_has_expired_counts_no_more() {
+    let rig = Rig::with(r#"{"timeout": 100, "max_sessions": 2}"#);
+    let mut remembered = known(&rig);
+    remembered.ask(&rig, async |session: &mut Session<Visit>| {
+        session.sign_in_for("ada", std::time::Duration::from_secs(100_000))
+    });
+    rig.platform.advance(1);
+    signed_in(&rig, "ada");
+    rig.platform.advance(500);
+    signed_in(&rig, "ada");
+    assert!(is_in(&rig, &remembered), "there are two alive");
+}

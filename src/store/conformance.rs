@@ -22,8 +22,8 @@ use std::task::Poll;
 use super::repeat::repeated;
 use crate::sign_in::SignIn;
 use crate::{
-    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionHandle, SessionId, Store, Successor,
-    Updated, UserKey, UserStore,
+    Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, SessionHandle, SessionId, Spared, Store,
+    Successor, Updated, UserKey, UserStore,
 };
 
 /// What the store can do. Its documentation must say what it cannot.
@@ -91,6 +91,7 @@ pub async fn check_users(store: &impl UserStore, platform: &impl Platform) -> Re
     let suite = Suite { store, platform, abilities: Abilities::ALL };
     suite.a_users_sessions_are_listed_and_nobody_elses().await?;
     suite.a_session_stays_its_users_under_each_new_id().await?;
+    suite.one_is_ended_by_its_handle_and_ends_no_others_then().await?;
     suite.all_end_but_the_one_that_is_spared().await?;
     suite.what_began_before_the_end_of_all_is_refused().await?;
     suite.the_oldest_end_and_never_the_one_that_comes().await
@@ -485,24 +486,57 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
         same("what has ended is not listed", &keys(self.store.list(&ada.1).await?), &Vec::new())
     }
 
+    async fn one_is_ended_by_its_handle_and_ends_no_others_then(&self) -> Result<(), Violation> {
+        let (ada, grace) = (self.user()?, self.user()?);
+        let (lost, handle) = self.signed_in(&ada, 0).await?;
+        let (mine, _) = self.signed_in(&ada, 0).await?;
+        same("another user's session is not found", &self.store.end(&grace.1, &handle).await?, &false)?;
+        same("and stays", &self.store.load(&lost).await?.is_some(), &true)?;
+        let spared = Spared::Session(Claim { handle: handle.clone(), ..self.claim(&ada)? }, lost.clone());
+        same("one of the user's sessions is ended", &self.store.end(&ada.1, &handle).await?, &true)?;
+        same("one of the user's sessions is ended", &self.store.load(&lost).await?, &None)?;
+        same("once", &self.store.end(&ada.1, &handle).await?, &false)?;
+        let refused = self.store.end_all(&ada.1, self.platform.milliseconds(), &spared).await;
+        let is_ended = refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ended);
+        same("what has ended ends no others", &is_ended, &true)?;
+        self.ends_with_some(&mine, "and the others stay").await?;
+        // Another user who signs in meanwhile in the same browser takes it over.
+        let (before, handle) = self.signed_in(&ada, 0).await?;
+        let first = self.store.load(&before).await?.ok_or_else(|| violation("it is there", &before))?;
+        let (to, claim) = (self.key()?, self.claim(&grace)?);
+        let (retired, mut moved) = self.new_id(&first, &to);
+        note(&mut moved, &grace, &claim)?;
+        let changed = self.store.change_id_for(&claim, &before, &retired, &to, &mut moved).await?;
+        same("a change of id that makes it another user's is Done", &changed, &Updated::Done)?;
+        same("what is another user's by now is not found", &self.store.end(&ada.1, &handle).await?, &false)?;
+        self.ends_with_some(&to, "and stays").await
+    }
+
+    /// It is there, and is deleted.
+    async fn ends_with_some(&self, key: &RecordKey, sentence: &str) -> Result<(), Violation> {
+        same(sentence, &self.store.load(key).await?.is_some(), &true)?;
+        self.store.delete(key).await?;
+        Ok(())
+    }
+
     async fn all_end_but_the_one_that_is_spared(&self) -> Result<(), Violation> {
         let (ada, grace) = (self.user()?, self.user()?);
         let (mine, handle) = self.signed_in(&ada, 0).await?;
-        let own = Claim { handle, ..self.claim(&ada)? };
+        let own = Spared::Session(Claim { handle, ..self.claim(&ada)? }, mine.clone());
         let (lost, _) = self.signed_in(&ada, 0).await?;
         let (hers, _) = self.signed_in(&grace, 0).await?;
         let nobodys = self.created(&self.record(1, "{}")).await?;
         let now = self.platform.milliseconds();
-        same("it says how many it ended", &self.store.end_all(&ada.1, now, Some(&own)).await?, &1)?;
+        same("it says how many it ended", &self.store.end_all(&ada.1, now, &own).await?, &1)?;
         same("the others end", &self.store.load(&lost).await?, &None)?;
         for (key, whose) in [(&mine, "the one that is spared"), (&hers, "another user's"), (&nobodys, "nobody's")] {
             same(&format!("{whose} stays"), &self.store.load(key).await?.is_some(), &true)?;
         }
         let update = self.store.update(&lost, &Record { nonce: 9, ..self.record(2, "{}") }).await?;
         same("no update brings one of them back", &update, &Updated::Gone)?;
-        same("they all end", &self.store.end_all(&ada.1, now, None).await?, &1)?;
+        same("they all end", &self.store.end_all(&ada.1, now, &Spared::None).await?, &1)?;
         same("they all end", &self.store.load(&mine).await?, &None)?;
-        same("there is nothing left to end", &self.store.end_all(&ada.1, now, None).await?, &0)?;
+        same("there is nothing left to end", &self.store.end_all(&ada.1, now, &Spared::None).await?, &0)?;
         self.store.delete(&hers).await?;
         self.store.delete(&nobodys).await?;
         Ok(())
@@ -514,7 +548,7 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
         let first = self.record(1, "{}");
         let from = self.created(&first).await?;
         let now = early.began_at.saturating_add(1);
-        self.store.end_all(&ada.1, now, Some(&spared)).await?;
+        self.store.end_all(&ada.1, now, &Spared::SigningIn(spared.clone())).await?;
         let (to, key) = (self.key()?, self.key()?);
         let (retired, mut moved) = self.new_id(&first, &to);
         note(&mut moved, &ada, &early)?;
@@ -529,10 +563,11 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
             same("and stores nothing", &self.store.load(key).await?, &None)?;
         }
         same("and changes nothing", &self.store.load(&from).await?, &Some(first))?;
-        let refused = self.store.end_all(&ada.1, now.saturating_add(5), Some(&early)).await;
+        let refused = self.store.end_all(&ada.1, now.saturating_add(5), &Spared::SigningIn(early)).await;
         let is_ended = refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ended);
         same("an end of the others is Ended that itself began before", &is_ended, &true)?;
-        same("an earlier end takes no later one back", &self.store.end_all(&ada.1, 5, Some(&spared)).await?, &0)?;
+        let earlier = self.store.end_all(&ada.1, 5, &Spared::SigningIn(spared.clone())).await?;
+        same("an earlier end takes no later one back", &earlier, &0)?;
         let late = Claim { began_at: now.saturating_add(1), ..self.claim(&ada)? };
         for claim in [spared, late] {
             let (to, mut record) = (self.key()?, self.record(1, "{}"));
@@ -540,7 +575,7 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
             let done = self.store.create_for(&claim, &to, &record).await?;
             same("the one that is spared may sign in, and what began later", &done, &Updated::Done)?;
         }
-        self.store.end_all(&ada.1, now.saturating_add(2), None).await?;
+        self.store.end_all(&ada.1, now.saturating_add(2), &Spared::None).await?;
         self.store.delete(&from).await?;
         Ok(())
     }
@@ -554,11 +589,18 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
         }
         let [first, _, _, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
         let claim = Claim { handle: first.clone(), ..self.claim(&ada)? };
-        same("it says how many it ended", &self.store.end_oldest(&claim, 2).await?, &2)?;
+        // What has expired is counted no more, whether it is there or not.
+        let (key, expired) = (self.key()?, self.claim(&ada)?);
+        let mut record = Record { expires_at: self.platform.now(), ..self.record(1, "{}") };
+        note(&mut record, &ada, &expired)?;
+        self.store.create_for(&expired, &key, &record).await?.accepted()?;
+        let now = self.platform.milliseconds();
+        same("it says how many it ended", &self.store.end_oldest(&claim, 2, now).await?, &2)?;
+        self.store.delete(&key).await?;
         let left = sorted(vec![first.clone(), last.clone()]);
         same("the oldest have ended", &self.handles(&ada.0).await?, &left)?;
-        same("and no more than there are too many", &self.store.end_oldest(&claim, 2).await?, &0)?;
-        self.store.end_all(&ada.1, self.platform.milliseconds(), None).await?;
+        same("and no more than there are too many", &self.store.end_oldest(&claim, 2, now).await?, &0)?;
+        self.store.end_all(&ada.1, now, &Spared::None).await?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use super::users::{Claim, Revocation, UserStore, Users};
+use super::users::{Claim, Revocation, Spared, UserStore, Users};
 use crate::sign_in;
 use crate::{Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Swept, Updated, UserKey};
 
@@ -135,18 +135,28 @@ impl UserStore for MemoryStore {
         Ok(theirs.map(|(key, record)| (key.clone(), record.clone())).collect())
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
-        let before = self.revocations.borrow().get(user).cloned();
-        let Some(revocation) = Revocation::then(before.as_ref(), now, spared) else { return Err(Error::ended()) };
-        self.revocations.borrow_mut().insert(user.clone(), revocation);
-        let spared = spared.map(|claim| &claim.handle);
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
         let mut theirs = self.list(user).await?;
-        theirs.retain(|(_, record)| spared.is_none() || SessionHandle::of_record(record).as_ref() != spared);
+        theirs.retain(|(_, record)| SessionHandle::of_record(record).as_ref() == Some(handle));
+        Ok(self.removed(&theirs) > 0)
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
+        let mut theirs = self.list(user).await?;
+        let before = theirs.len();
+        let handle = spared.claim().map(|claim| &claim.handle);
+        theirs.retain(|(_, record)| handle.is_none() || SessionHandle::of_record(record).as_ref() != handle);
+        let has_ended = matches!(spared, Spared::Session(..)) && theirs.len() == before;
+        let revoked = self.revocations.borrow().get(user).cloned();
+        let revocation = Revocation::then(revoked.as_ref(), now, spared.claim()).filter(|_| !has_ended);
+        let Some(revocation) = revocation else { return Err(Error::ended()) };
+        self.revocations.borrow_mut().insert(user.clone(), revocation);
         Ok(self.removed(&theirs))
     }
 
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         let mut theirs = self.list(&claim.user).await?;
+        theirs.retain(|(_, record)| record.expires_at > now / 1000);
         let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
         theirs.sort_by_key(|(_, record)| (is_claimed(record), sign_in::time_of(record)));
         let most = usize::try_from(most).unwrap_or(usize::MAX);

@@ -93,21 +93,45 @@ impl UserList {
         self.entries.iter().filter(|entry| entry.state == State::Listed)
     }
 
-    /// Those that are to end: now all but the one that is spared, under each of its keys. `None` if that may spare nothing.
+    /// Those that are to end: now all but the one that is spared, under each of its keys. `None` if that may spare nothing,
+    /// since it is itself to end.
     pub(crate) fn revoke(&mut self, now: u64, spared: Option<&Claim>) -> Option<Vec<RecordKey>> {
+        let spared_handle = spared.map(|claim| &claim.handle);
+        let is_to_end = |entry: &Entry| entry.state == State::Condemned && Some(&entry.handle) == spared_handle;
+        if self.entries.iter().any(is_to_end) {
+            return None;
+        }
         self.revocation = Some(Revocation::then(self.revocation.as_ref(), now, spared)?);
-        let spared = spared.map(|claim| &claim.handle);
-        Some(self.condemn(|entry| Some(&entry.handle) != spared))
+        Some(self.condemn(|entry| Some(&entry.handle) != spared_handle))
     }
 
-    /// Those that are to end: now also the oldest but so many, and never the one of this handle.
-    pub(crate) fn condemn_oldest(&mut self, most: usize, handle: &SessionHandle) -> Vec<RecordKey> {
+    /// Those that are to end: now also the oldest of the sessions of these keys, which are alive, but so many, and never the one
+    /// of this handle. A session whose id is being changed has two keys.
+    pub(crate) fn condemn_oldest(
+        &mut self,
+        most: usize,
+        handle: &SessionHandle,
+        alive: &[RecordKey],
+    ) -> Vec<RecordKey> {
         // What was noted at the same time is in the order in which it was.
-        let mut listed: Vec<_> = self.listed().collect();
+        let mut listed: Vec<_> = self.listed().filter(|entry| alive.contains(&entry.key)).collect();
         listed.sort_by_key(|entry| (entry.handle == *handle, entry.noted_at));
+        listed.dedup_by(|one, other| one.handle == other.handle);
         listed.truncate(listed.len().saturating_sub(most));
-        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.key.clone()).collect();
-        self.condemn(|entry| oldest.contains(&entry.key))
+        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).collect();
+        self.condemn(|entry| oldest.contains(&entry.handle))
+    }
+
+    /// The one of this handle is to end now, under each of its keys, which it gives.
+    pub(crate) fn condemn_one(&mut self, handle: &SessionHandle) -> Vec<RecordKey> {
+        self.condemn(|entry| entry.handle == *handle);
+        let theirs = self.entries.iter().filter(|entry| entry.handle == *handle);
+        theirs.map(|entry| entry.key.clone()).collect()
+    }
+
+    /// Whether it has no session on it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Those that are to end, these among them.
@@ -233,9 +257,10 @@ mod tests {
         for (claim, key, at) in &all {
             assert!(list.register(claim, key, *at));
         }
-        let oldest = list.condemn_oldest(2, &all[0].0.handle);
+        let alive: Vec<_> = all.iter().map(|(_, key, _)| key.clone()).collect();
+        let oldest = list.condemn_oldest(2, &all[0].0.handle, &alive);
         assert_eq!(oldest, [all[1].1.clone(), all[2].1.clone()], "but never the one that asks");
-        assert_eq!(list.condemn_oldest(2, &all[3].0.handle).len(), 2, "which the next one finds done");
+        assert_eq!(list.condemn_oldest(2, &all[3].0.handle, &alive).len(), 2, "which the next one finds done");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use super::user_list::{Entry, Moving, UserList};
 use crate::sign_in::SignIn;
-use crate::{Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Store, Successor, Updated, UserKey};
+use crate::{Claim, Error, ErrorKind, Record, RecordKey, SessionHandle, Spared, Store, Successor, Updated, UserKey};
 
 /// The objects, as one Worker reaches them.
 #[expect(async_fn_in_trait, reason = "no Send bound: a Worker has one thread")]
@@ -47,6 +47,7 @@ const MOVE: &str = "move";
 const CONFIRM: &str = "confirm";
 const LIST: &str = "list";
 const REVOKE: &str = "revoke";
+const END: &str = "end";
 const OLDEST: &str = "oldest";
 const FORGET: &str = "forget";
 
@@ -120,15 +121,15 @@ async fn forget(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> R
 /// Ends the sessions of these keys, wherever they went, and takes them off the list, some at a time: so what is done stays
 /// done where another one fails. How many there were.
 async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Result<u64, Error> {
-    let mut ended: u64 = 0;
+    let mut many: u64 = 0;
     let mut failure = None;
     for some in keys.chunks(AT_ONCE) {
-        let answers = all_of(some.iter().map(|key| end_one(objects, user, key)).collect()).await;
+        let answers = all_of(some.iter().map(|key| ended(objects, user, key)).collect()).await;
         let mut done = Vec::new();
         for (key, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(was_there) => {
-                    ended = ended.saturating_add(u64::from(was_there));
+                    many = many.saturating_add(u64::from(was_there));
                     done.push(key.clone());
                 }
                 Err(error) => failure = Some(error),
@@ -138,11 +139,11 @@ async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Resu
             forget(objects, user, &done).await?;
         }
     }
-    failure.map_or(Ok(ended), Err)
+    failure.map_or(Ok(many), Err)
 }
 
 /// Ends the session that had this key, if it is still this user's where it is now. Whether there was one.
-async fn end_one(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<bool, Error> {
+async fn ended(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<bool, Error> {
     let found = objects.deleted(key).await?;
     if found.successor.is_none() {
         return Ok(found.was_there);
@@ -273,7 +274,8 @@ pub async fn change_id_for(
 /// As there.
 pub async fn list(objects: &impl Objects, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
     let entries = entries(objects, user).await?;
-    alive(objects, user, &entries).await
+    let alive = alive(objects, user, &entries).await?;
+    Ok(alive.into_iter().map(|(_, session)| session).collect())
 }
 
 /// What is on the user's list.
@@ -283,17 +285,24 @@ async fn entries(objects: &impl Objects, user: &UserKey) -> Result<Vec<Entry>, E
     Ok(entries.lines().filter_map(Entry::from_text).collect())
 }
 
-/// Those of the entries that are alive. What has ended is taken off the list.
-async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<(RecordKey, Record)>, Error> {
+/// A session that is there, and the key by which it is on the list.
+type Alive = (RecordKey, (RecordKey, Record));
+
+/// Those of the entries that are alive, each session once. What has ended is taken off the list.
+async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<Alive>, Error> {
     let now = objects.milliseconds();
     // More are left for the next time: the user may have signed in and out very often.
     let entries = entries.get(..MOST_LOADED).unwrap_or(entries);
-    let (mut listed, mut ended) = (Vec::new(), Vec::new());
+    let (mut listed, mut ended): (Vec<Alive>, _) = (Vec::new(), Vec::new());
     for some in entries.chunks(AT_ONCE) {
         let answers = all_of(some.iter().map(|entry| found(objects, user, &entry.key)).collect()).await;
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
-                Ok(Some(session)) => listed.push(session),
+                // Its id was changed, and nobody has said so to the list: it is there by its new key as well.
+                Ok(Some((key, _))) if key != entry.key && entries.iter().any(|other| other.key == key) => {
+                    ended.push(entry.key.clone());
+                }
+                Ok(Some(session)) => listed.push((entry.key.clone(), session)),
                 Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
                 _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
                 Ok(_) => ended.push(entry.key.clone()),
@@ -329,7 +338,13 @@ async fn found(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Resul
 /// # Errors
 ///
 /// As there.
-pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
+    if let Spared::Session(_, key) = spared
+        && found(objects, user, key).await?.is_none()
+    {
+        return Err(Error::ended());
+    }
+    let spared = spared.claim();
     let (now, began_at) = (now.to_string(), spared.map(|claim| claim.began_at.to_string()).unwrap_or_default());
     let answer =
         ask(objects, user, REVOKE, &[&now, spared.map_or(NONE, |claim| claim.handle.as_str()), &began_at]).await?;
@@ -339,19 +354,36 @@ pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: O
     end(objects, user, &keys(&answer)?).await
 }
 
+/// [`end`](crate::UserStore::end). First the list says so: what is about to be made again finds it there.
+///
+/// # Errors
+///
+/// As there.
+pub async fn end_one(objects: &impl Objects, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+    let answer = ask(objects, user, END, &[handle.as_str()]).await?;
+    Ok(end(objects, user, &keys(&answer)?).await? > 0)
+}
+
 /// [`end_oldest`](crate::UserStore::end_oldest). The list has those that ended by themselves, too: so they are looked at only where
 /// it is too long.
 ///
 /// # Errors
 ///
 /// As there.
-pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64) -> Result<u64, Error> {
+pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let entries = entries(objects, &claim.user).await?;
-    if entries.len() <= most || alive(objects, &claim.user, &entries).await?.len() <= most {
+    if entries.len() <= most {
         return Ok(0);
     }
-    let answer = ask(objects, &claim.user, OLDEST, &[&most.to_string(), claim.handle.as_str()]).await?;
+    let mut alive = alive(objects, &claim.user, &entries).await?;
+    alive.retain(|(_, (_, record))| record.expires_at > now / 1000);
+    if alive.len() <= most {
+        return Ok(0);
+    }
+    let most = most.to_string();
+    let words = [&*most, claim.handle.as_str()].into_iter().chain(alive.iter().map(|(key, _)| key.as_str()));
+    let answer = ask(objects, &claim.user, OLDEST, &words.collect::<Vec<_>>()).await?;
     end(objects, &claim.user, &keys(&answer)?).await
 }
 
@@ -372,6 +404,12 @@ pub struct Answer {
 #[must_use]
 pub fn is_list(text: &str) -> bool {
     UserList::from_text(text).is_some()
+}
+
+/// Whether such a list has sessions on it.
+#[must_use]
+pub fn lists_some(text: &str) -> bool {
+    UserList::from_text(text).is_some_and(|list| !list.is_empty())
 }
 
 /// What a user's object answers that keeps this.
@@ -426,9 +464,15 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
                 None => verdict(false),
             }
         }
+        END => with_keys(list.condemn_one(&SessionHandle::from_text(word()?)?)),
         OLDEST => {
-            let most = word()?.parse().ok()?;
-            with_keys(list.condemn_oldest(most, &SessionHandle::from_text(word()?)?))
+            let (most, handle) = (word()?.parse().ok()?, SessionHandle::from_text(word()?)?);
+            let mut alive: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
+            // A Worker of an earlier release does not say which are alive.
+            if alive.is_empty() {
+                alive = list.all().iter().map(|entry| entry.key.clone()).collect();
+            }
+            with_keys(list.condemn_oldest(most, &handle, &alive))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
@@ -530,11 +574,14 @@ mod tests {
         async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error> {
             list(self, user).await
         }
-        async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+        async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+            end_one(self, user, handle).await
+        }
+        async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
             end_all(self, user, now, spared).await
         }
-        async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
-            end_oldest(self, claim, most).await
+        async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
+            end_oldest(self, claim, most, now).await
         }
     }
 
@@ -563,7 +610,7 @@ mod tests {
         let handle = SessionHandle::random(platform).unwrap();
         let claim = Claim::new(UserKey::of(user), handle.clone(), objects.milliseconds());
         let sign_in = SignIn { user: user.to_owned(), at: platform.now(), lifetime: None, handle };
-        let mut record = Record::new(platform.now(), platform.now() + 100, "{}");
+        let mut record = Record::new(platform.now(), platform.now() + 10_000, "{}");
         sign_in.note_in(&mut record.extensions).unwrap();
         (claim, record)
     }
@@ -580,7 +627,7 @@ mod tests {
             let (claim, to) = moved_by_an_earlier_release(&objects).await;
             let listed = objects.list(&claim.user).await.unwrap();
             assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
-            assert_eq!(objects.end_oldest(&claim, 0).await.unwrap(), 1);
+            assert_eq!(objects.end_oldest(&claim, 0, objects.milliseconds()).await.unwrap(), 1);
             assert_eq!(objects.load(&to).await.unwrap(), None);
         });
     }
@@ -590,7 +637,7 @@ mod tests {
         let objects = InMemory::new();
         block_on(async {
             let (claim, to) = moved_by_an_earlier_release(&objects).await;
-            assert_eq!(objects.end_all(&claim.user, objects.milliseconds(), None).await.unwrap(), 1);
+            assert_eq!(objects.end_all(&claim.user, objects.milliseconds(), &Spared::None).await.unwrap(), 1);
             assert_eq!(objects.load(&to).await.unwrap(), None);
         });
     }
@@ -608,8 +655,98 @@ mod tests {
             let changed = objects.change_id_for(&grace, &from, &retired, &to, &mut theirs).await.unwrap();
             assert_eq!(changed, Updated::Done);
             assert_eq!(objects.list(&ada.user).await.unwrap(), []);
-            assert_eq!(objects.end_all(&ada.user, objects.milliseconds(), None).await.unwrap(), 0);
+            assert_eq!(objects.end_all(&ada.user, objects.milliseconds(), &Spared::None).await.unwrap(), 0);
             assert_eq!(objects.load(&to).await.unwrap(), Some(theirs));
+        });
+    }
+
+    /// Of a session of ada's, whose Worker died before it told the list that the id was changed.
+    async fn moved_and_not_confirmed(objects: &InMemory) -> RecordKey {
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, to, (ada, hers)) = (key(), key(), signed_in(objects, "ada"));
+        let retired = retired(&hers, &to, &objects.platform);
+        assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+        let at = objects.platform.now().to_string();
+        let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+        assert!(is_listed(objects, &ada.user, MOVE, &words).await.unwrap());
+        assert_eq!(move_record(objects, &from, &retired, &to, &hers).await.unwrap(), Updated::Done);
+        to
+    }
+
+    #[test]
+    fn a_session_that_is_on_the_list_by_two_keys_is_one() {
+        for is_looked_at in [false, true] {
+            let objects = InMemory::new();
+            let key = SessionId::random(&objects.platform).unwrap().record_key();
+            block_on(async {
+                let to = moved_and_not_confirmed(&objects).await;
+                objects.platform.advance(1000);
+                let (second, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&second, &key, &record).await.unwrap(), Updated::Done);
+                if is_looked_at {
+                    assert_eq!(objects.list(&second.user).await.unwrap().len(), 2);
+                }
+                assert_eq!(objects.end_oldest(&second, 2, objects.milliseconds()).await.unwrap(), 0, "there are two");
+                assert!(objects.load(&to).await.unwrap().is_some());
+                assert_eq!(objects.end_oldest(&second, 1, objects.milliseconds()).await.unwrap(), 1);
+                assert!(objects.load(&to).await.unwrap().is_none());
+            });
+        }
+    }
+
+    #[test]
+    fn sign_ins_that_came_to_nothing_cost_no_session_more() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        block_on(async {
+            for _ in 0..3 {
+                objects.platform.advance(100);
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, &key(), &record).await.unwrap(), Updated::Done);
+            }
+            objects.platform.advance(100);
+            for _ in 0..3 {
+                let (claim, _) = signed_in(&objects, "ada");
+                let began_at = claim.began_at.to_string();
+                let at = key();
+                assert!(is_listed(&objects, &claim.user, REGISTER, &claimed(&claim, &at, &began_at)).await.unwrap());
+            }
+            objects.platform.advance(1);
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &key(), &record).await.unwrap(), Updated::Done);
+            let ended = objects.end_oldest(&claim, 3, objects.milliseconds()).await.unwrap();
+            assert_eq!(ended, 1, "the fourth ends the oldest, and no other");
+        });
+    }
+
+    #[test]
+    fn a_session_that_is_ended_while_its_creation_is_repeated_stays_ended() {
+        let objects = InMemory::new();
+        let at = SessionId::random(&objects.platform).unwrap().record_key();
+        let (claim, record) = signed_in(&objects, "ada");
+        block_on(async {
+            let began_at = claim.began_at.to_string();
+            assert!(is_listed(&objects, &claim.user, REGISTER, &claimed(&claim, &at, &began_at)).await.unwrap());
+            // Its answer is lost.
+            objects.create(&at, &record).await.unwrap();
+            assert!(objects.end(&claim.user, &claim.handle).await.unwrap());
+            objects.create(&at, &record).await.unwrap();
+            let confirmed = confirmed(&objects, &claim.user, &at, None).await.unwrap();
+            assert_eq!((confirmed, objects.load(&at).await.unwrap()), (Updated::Gone, None));
+        });
+    }
+
+    #[test]
+    fn a_list_is_kept_as_long_as_there_is_something_on_it() {
+        let objects = InMemory::new();
+        let at = SessionId::random(&objects.platform).unwrap().record_key();
+        let (claim, record) = signed_in(&objects, "ada");
+        block_on(async {
+            assert_eq!(objects.create_for(&claim, &at, &record).await.unwrap(), Updated::Done);
+            let kept = || objects.lists.borrow().get(&claim.user).cloned().unwrap();
+            assert!(is_list(&kept()) && lists_some(&kept()));
+            objects.end_all(&claim.user, objects.milliseconds(), &Spared::None).await.unwrap();
+            assert!(is_list(&kept()) && !lists_some(&kept()));
         });
     }
 }

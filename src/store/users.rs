@@ -47,22 +47,30 @@ pub trait UserStore: Store {
     /// `Unavailable`. A record that cannot be read is left out, and is no error.
     async fn list(&self, user: &UserKey) -> Result<Vec<(RecordKey, Record)>, Error>;
 
+    /// Ends the user's session of this handle, whatever key it has by now. False if the user has none; another user's is left
+    /// alone, also if it was this user's a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error>;
+
     /// Ends all of the user's sessions but the one that is `spared`, which asks for it, and from now on refuses what began
     /// before `now`, in milliseconds since 1970 UTC. Gives how many there were.
     ///
     /// # Errors
     ///
-    /// - `Ended`, and nothing has changed, if the one that is spared is itself refused by an earlier end of all.
+    /// - `Ended`, and nothing has changed, if the one that is spared has itself ended, or is refused by an earlier end of all.
     /// - `Unavailable`: then some may have ended. To do it again ends the rest.
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error>;
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error>;
 
-    /// Ends the oldest of the user's sessions, so that no more than `most` are left, but never the one of this claim. Gives how
-    /// many it ended.
+    /// Ends the oldest of the user's sessions that are alive at `now`, in milliseconds since 1970 UTC, so that no more than `most`
+    /// are left, but never the one of this claim. Gives how many it ended.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error>;
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error>;
 
     /// How many sessions a user may have at the most, where the store has a limit.
     fn max_sessions(&self) -> Option<u64> {
@@ -87,6 +95,29 @@ impl Claim {
     #[must_use]
     pub fn new(user: UserKey, handle: SessionHandle, began_at: u64) -> Self {
         Self { user, handle, began_at }
+    }
+}
+
+/// The session that an [end of all](UserStore::end_all) spares: the one that asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spared {
+    /// None.
+    None,
+    /// One of the user's, and the key that it had when the request came: if it has ended since, it ends no others.
+    Session(Claim, RecordKey),
+    /// One that the request that asks is about to make the user's.
+    SigningIn(Claim),
+}
+
+impl Spared {
+    /// What it claims.
+    #[must_use]
+    pub fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::None => None,
+            Self::Session(claim, _) | Self::SigningIn(claim) => Some(claim),
+        }
     }
 }
 
@@ -143,8 +174,9 @@ pub(crate) trait AnyUserStore {
         moved: &'a mut Record,
     ) -> Answer<'a, Updated>;
     fn list<'a>(&'a self, user: &'a UserKey) -> Answer<'a, Vec<(RecordKey, Record)>>;
-    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a Claim>) -> Answer<'a, u64>;
-    fn end_oldest<'a>(&'a self, claim: &'a Claim, most: u64) -> Answer<'a, u64>;
+    fn end<'a>(&'a self, user: &'a UserKey, handle: &'a SessionHandle) -> Answer<'a, bool>;
+    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: &'a Spared) -> Answer<'a, u64>;
+    fn end_oldest<'a>(&'a self, claim: &'a Claim, most: u64, now: u64) -> Answer<'a, u64>;
     fn max_sessions(&self) -> Option<u64>;
 }
 
@@ -168,12 +200,16 @@ impl<S: UserStore> AnyUserStore for S {
         Box::pin(UserStore::list(self, user))
     }
 
-    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: Option<&'a Claim>) -> Answer<'a, u64> {
+    fn end<'a>(&'a self, user: &'a UserKey, handle: &'a SessionHandle) -> Answer<'a, bool> {
+        Box::pin(UserStore::end(self, user, handle))
+    }
+
+    fn end_all<'a>(&'a self, user: &'a UserKey, now: u64, spared: &'a Spared) -> Answer<'a, u64> {
         Box::pin(UserStore::end_all(self, user, now, spared))
     }
 
-    fn end_oldest<'a>(&'a self, claim: &'a Claim, most: u64) -> Answer<'a, u64> {
-        Box::pin(UserStore::end_oldest(self, claim, most))
+    fn end_oldest<'a>(&'a self, claim: &'a Claim, most: u64, now: u64) -> Answer<'a, u64> {
+        Box::pin(UserStore::end_oldest(self, claim, most, now))
     }
 
     fn max_sessions(&self) -> Option<u64> {

@@ -9,7 +9,7 @@ use super::promise::Settled;
 use crate::store::repeat::{Answered, repeated};
 use crate::{Claim, Error, ErrorKind, Extensions, Platform, Record, RecordKey, Store, Successor, Swept, Updated};
 #[cfg(feature = "users")]
-use crate::{UserKey, UserStore, Users};
+use crate::{SessionHandle, Spared, UserKey, UserStore, Users};
 
 /// Records in D1, web.py's `DBStore`: one row per session, in the table `sessions` unless said otherwise.
 ///
@@ -126,11 +126,11 @@ impl D1Store {
     }
 
     /// Sets all columns of a row to the values of [`values`], if the row is of the version before, or is this very
-    /// write, `and` if this holds. A later touch stays.
+    /// write, `and` if this holds. A later touch stays, but of a record that is retired.
     fn update_statement(&self, and: &str) -> String {
         let table = &self.table;
         format!(
-            "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), max(expires_at, ?6), \
+            "UPDATE {table} SET ({COLUMNS}) = (?2, ?3, ?4, max(atime, ?5), iif(?8 IS NULL, max(expires_at, ?6), ?6), \
              ?7, ?8, ?9, ?10, ?11) WHERE session_id = ?1 AND (version = ?2 - 1 OR version = ?2 AND nonce = ?3){and} RETURNING version"
         )
     }
@@ -438,12 +438,21 @@ impl UserStore for D1Store {
         Ok(rows.iter().filter_map(keyed).collect())
     }
 
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+        let sql = format!("DELETE FROM {} WHERE owner = ?1 AND handle = ?2 RETURNING 1", self.table);
+        Ok(self.rows(&sql, &[user.as_str().into(), handle.as_str().into()]).await?.answer.length() > 0)
+    }
+
     /// First the sessions, and then the note of it, each only if what is spared is not refused itself.
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
         let table = &self.table;
         let (is_not_refused, but) = match spared {
-            Some(_) => (self.is_not_revoked(1), "AND handle IS NOT ?3"),
-            None => ("?1 = ?1 AND ?2 = 0 AND ?3 IS NULL".to_owned(), ""),
+            Spared::None => ("?1 = ?1 AND ?2 = 0 AND ?3 IS NULL".to_owned(), ""),
+            Spared::SigningIn(_) => (self.is_not_revoked(1), "AND handle IS NOT ?3"),
+            Spared::Session(..) => {
+                let is_there = format!("EXISTS (SELECT 1 FROM {table} WHERE owner = ?1 AND handle = ?3)");
+                (format!("{} AND {is_there}", self.is_not_revoked(1)), "AND handle IS NOT ?3")
+            }
         };
         let end = format!("DELETE FROM {table} WHERE owner = ?1 {but} AND {is_not_refused} RETURNING 1");
         let revoke = format!(
@@ -451,7 +460,7 @@ impl UserStore for D1Store {
              ON CONFLICT (owner) DO UPDATE SET revoked_at = max(revoked_at, excluded.revoked_at), spared = excluded.spared \
              RETURNING 1"
         );
-        let claimed = match spared {
+        let claimed = match spared.claim() {
             Some(claim) => claimed(claim),
             None => [user.as_str().into(), 0.into(), JsValue::NULL],
         };
@@ -463,14 +472,14 @@ impl UserStore for D1Store {
         Ok(rows_of(&ended, 0).into())
     }
 
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         let table = &self.table;
         let sql = format!(
             "DELETE FROM {table} WHERE session_id IN (SELECT session_id FROM {table} WHERE owner = ?1 AND expires_at > ?4 \
              ORDER BY handle IS ?3 DESC, signed_in DESC LIMIT -1 OFFSET ?2) RETURNING 1"
         );
         let [user, _, handle] = claimed(claim);
-        let values = [user, js::number(most), handle, js::number(WorkerPlatform.now())];
+        let values = [user, js::number(most), handle, js::number(now / 1000)];
         Ok(self.rows(&sql, &values).await?.answer.length().into())
     }
 }

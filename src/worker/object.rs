@@ -327,6 +327,10 @@ impl SessionObject {
         let now = js::milliseconds();
         let stored = self.stored()?;
         #[cfg(feature = "users")]
+        if stored.as_deref().is_some_and(crate::store::user_objects::lists_some) {
+            return self.wake(js::float(now) + super::user_objects::LIST_FOR).await;
+        }
+        #[cfg(feature = "users")]
         if stored.as_deref().is_some_and(crate::store::user_objects::is_list) {
             return Settled::of_call(self.storage.delete_all()).await.map(|_| ());
         }

@@ -5,11 +5,11 @@ use wasm_bindgen::JsValue;
 use super::js;
 use super::object::{KEY, ObjectStore, SessionObject};
 use crate::store::user_objects::{self, Deleted, MOST_SESSIONS, Objects};
-use crate::{Claim, Error, Record, RecordKey, Updated, UserKey, UserStore};
+use crate::{Claim, Error, Record, RecordKey, SessionHandle, Spared, Updated, UserKey, UserStore};
 
-/// For how long a user's list is kept that nothing was changed in, in milliseconds: 400 days, as long as a browser keeps a
-/// cookie (RFC 6265bis, section 5.5). A session that is older by then goes on, and is not listed.
-const LIST_FOR: f64 = 400.0 * 86_400_000.0;
+/// After so many milliseconds without a change a user's list looks whether there is anything on it: 400 days, as long as a
+/// browser keeps a cookie (RFC 6265bis, section 5.5). One with sessions on it stays, for these may be in use.
+pub(super) const LIST_FOR: f64 = 400.0 * 86_400_000.0;
 
 impl Objects for ObjectStore {
     async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
@@ -50,12 +50,16 @@ impl UserStore for ObjectStore {
         user_objects::list(self, user).await
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+        user_objects::end_one(self, user, handle).await
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
         user_objects::end_all(self, user, now, spared).await
     }
 
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
-        user_objects::end_oldest(self, claim, most).await
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
+        user_objects::end_oldest(self, claim, most, now).await
     }
 
     fn max_sessions(&self) -> Option<u64> {

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use edge_session::store::repeat::{Answered, repeated};
 use edge_session::store::user_objects::{self, Deleted, Objects};
 use edge_session::{
-    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Platform, Record, RecordKey, Store, Successor, Updated,
-    UserKey, UserStore, Users,
+    Claim, Error, KvFailure, KvNamespace, KvStore, MemoryStore, Platform, Record, RecordKey, SessionHandle, Spared,
+    Store, Successor, Updated, UserKey, UserStore, Users,
 };
 use pollster::block_on;
 
@@ -239,20 +239,28 @@ impl UserStore for Exact {
         Ok(self.call("list", move |inside| block_on(inside.list(&user))).await?.answer)
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+        if self.kind == Kind::Object {
+            return user_objects::end_one(self, user, handle).await;
+        }
+        let (user, handle) = (user.clone(), handle.clone());
+        Ok(self.call("end", move |inside| block_on(inside.end(&user, &handle))).await?.answer)
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
         if self.kind == Kind::Object {
             return user_objects::end_all(self, user, now, spared).await;
         }
-        let (user, spared) = (user.clone(), spared.cloned());
-        Ok(self.call("end_all", move |inside| block_on(inside.end_all(&user, now, spared.as_ref()))).await?.answer)
+        let (user, spared) = (user.clone(), spared.clone());
+        Ok(self.call("end_all", move |inside| block_on(inside.end_all(&user, now, &spared))).await?.answer)
     }
 
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         if self.kind == Kind::Object {
-            return user_objects::end_oldest(self, claim, most).await;
+            return user_objects::end_oldest(self, claim, most, now).await;
         }
         let claim = claim.clone();
-        Ok(self.call("end_oldest", move |inside| block_on(inside.end_oldest(&claim, most))).await?.answer)
+        Ok(self.call("end_oldest", move |inside| block_on(inside.end_oldest(&claim, most, now))).await?.answer)
     }
 }
 

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use edge_session::{
-    Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionParameters,
-    Sessions, Signer, Sleep, Store, Successor, Swept, TestPlatform, Timing, Updated, UserKey, UserStore, Users,
+    Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionHandle,
+    SessionParameters, Sessions, Signer, Sleep, Spared, Store, Successor, Swept, TestPlatform, Timing, Updated,
+    UserKey, UserStore, Users,
 };
 use serde::{Deserialize, Serialize};
 
@@ -276,14 +277,19 @@ impl UserStore for SpyStore {
         self.inside.list(user).await
     }
 
-    async fn end_all(&self, user: &UserKey, now: u64, spared: Option<&Claim>) -> Result<u64, Error> {
+    async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
+        self.note("end").await?;
+        self.inside.end(user, handle).await
+    }
+
+    async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
         self.note("end_all").await?;
         self.inside.end_all(user, now, spared).await
     }
 
-    async fn end_oldest(&self, claim: &Claim, most: u64) -> Result<u64, Error> {
+    async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         self.note("end_oldest").await?;
-        self.inside.end_oldest(claim, most).await
+        self.inside.end_oldest(claim, most, now).await
     }
 }
 

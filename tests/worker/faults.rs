@@ -119,7 +119,7 @@ on_d1_and_object! {
             ],
             _ => [
                 "load create update", "load register create update confirm list", "load update",
-                "load move create update confirm", "load list load", "load revoke", "load revoke delete forget",
+                "load move create update confirm", "load list load", "load load revoke", "load revoke delete forget",
             ],
         };
         assert_eq!(all, expected);

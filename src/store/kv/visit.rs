@@ -293,6 +293,13 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
+    /// Removes a record under a mark, which is only space: nobody waits for it, where the platform has a behind.
+    async fn remove_behind(&self, key: &RecordKey) {
+        let (kv, name) = (Rc::clone(&self.kv), session(key));
+        let work = async move { drop(kv.namespace.delete(&name).await) };
+        self.kv.platform.wait_until(Box::pin(work)).await;
+    }
+
     /// Leaves the mark of a kill. 429 mostly means that it, or one that serves as well, is there: then a look is enough. It
     /// may as well be of a write that failed.
     async fn mark(&self, name: String, until: u64) -> Result<(), KvFailure> {
@@ -452,7 +459,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             self.kv.known.borrow_mut().end(key, None, self.now());
         }
         self.mark(killed(key), until).await?;
-        drop(self.kv.namespace.delete(&session(key)).await);
+        self.remove_behind(key).await;
         if let Some(jar) = &self.jar {
             carried::take_away(jar, key);
         }
@@ -510,7 +517,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     async fn moved(&self, from: &RecordKey, retired: &Record, to: &RecordKey, moved: &Record) -> Result<(), Error> {
         self.create(to, moved).await?;
         self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;
-        drop(self.kv.namespace.delete(&session(from)).await);
+        self.remove_behind(from).await;
         Ok(())
     }
 }

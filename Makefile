@@ -252,14 +252,17 @@ test-page: build $(ROUTES) $(EXAMPLES)
 screenshot: build
 	CHROME="$$(sh scripts/chromium)" && export CHROME && node tests/page/screenshot.mjs
 
-# Measure. wrk makes the load; the peers and their versions are those of bench/package-lock.json.
+# Measure. The peers and their versions are those of bench/package-lock.json.
 
-.PHONY: bench bench-core
-bench: build $(ROUTES) bench/node_modules/.package-lock.json
-	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk: apt-get install wrk' >&2; exit 1; }
-	cd bench/constant && RUN_TO_COMPLETION=1 worker-build --release
+.PHONY: bench bench-waiting bench-core
+# README's Worker as it is measured, and the peers.
+BENCH := bench/edge-session/build/index_bg.wasm bench/node_modules/.package-lock.json
+
+bench-waiting: $(BENCH)
+	node bench/waiting.mjs
+
+bench/edge-session/build/index_bg.wasm: $(TOOLS) $(SOURCES) bench/edge-session/src/lib.rs bench/edge-session/Cargo.toml
 	cd bench/edge-session && RUN_TO_COMPLETION=1 worker-build --release
-	node bench/run.mjs
 
 # The core's own work, natively.
 bench-core:

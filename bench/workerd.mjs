@@ -4,12 +4,12 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { createServer } from "node:net";
 import { relative, resolve } from "node:path";
 
-const root = resolve(import.meta.dirname, "..");
-const workerd = process.env.WORKERD ?? resolve(root, "node_modules/.bin/workerd");
+export const root = resolve(import.meta.dirname, "..");
+export const workerd = process.env.WORKERD ?? resolve(root, "node_modules/.bin/workerd");
 const esbuild = resolve(root, "node_modules/.bin/esbuild");
-const out = resolve(root, "target/bench");
+export const out = resolve(root, "target/bench");
 export const KEY = "first-key-0123456789abcdef012345";
-const COMPATIBILITY_DATE = "2026-10-01";
+export const COMPATIBILITY_DATE = "2026-10-01";
 
 // One file of JavaScript from a contestant's source.
 export function bundled(name) {
@@ -30,7 +30,7 @@ export function built(folder) {
 export const weight = (modules, kind) =>
   modules.filter((module) => module.kind === kind).reduce((sum, { file }) => sum + execFileSync("gzip", ["-9c", file]).length, 0);
 
-async function freePorts(count) {
+export async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
     const server = createServer().listen(0, "127.0.0.1", () => done(server));
   })));
@@ -39,8 +39,13 @@ async function freePorts(count) {
   return ports;
 }
 
+// A module as a configuration in target/bench has it.
+export const module = ({ name, file, kind }) => `(name = "${name}", ${kind} = embed "${relative(out, file)}")`;
+
+// A folder for SQLite's objects, in memory where there is such a disk.
+export const newDisk = () => mkdtempSync(`${existsSync("/dev/shm") ? "/dev/shm" : out}/edge-session-bench-`);
+
 function configuration({ modules, parameters, ports, disk }) {
-  const module = ({ name, file, kind }) => `(name = "${name}", ${kind} = embed "${relative(out, file)}")`;
   const service = (name) => module({ name: "main", file: `${root}/bench/services/${name}.js`, kind: "esModule" });
   // Objects only where the Worker has the class.
   const objects = parameters
@@ -78,26 +83,38 @@ const config :Workerd.Config = (
 `;
 }
 
+// Waits for the first answer of a process that has just been started.
+export async function answering(url, server) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await (await fetch(url)).text();
+    } catch (error) {
+      if (tries > 2000 || server.exitCode !== null) throw new Error(`workerd did not start: ${error}`);
+      await new Promise((done) => setTimeout(done, 2));
+    }
+  }
+}
+
+// Makes edge-session's tables in the D1 that answers there.
+export async function migrate(d1) {
+  for (const file of readdirSync(`${root}/migrations`).toSorted()) {
+    for (const sql of readFileSync(`${root}/migrations/${file}`, "utf8").replaceAll(/^--.*$/gm, "").split(";")) {
+      if (sql.trim()) await fetch(`${d1}/query`, { method: "POST", body: JSON.stringify({ sql: sql.trim() }) });
+    }
+  }
+}
+
 // Starts one; `parameters` only for edge-session. `core` is where it runs.
 export async function start({ name, modules, parameters, core = 0, flags = [] }) {
   const ports = await freePorts(3);
   mkdirSync(out, { recursive: true });
   const file = `${out}/${name.replaceAll(/\W+/g, "-")}.capnp`;
-  // In memory where there is such a disk: SQLite objects need one.
-  const disk = mkdtempSync(`${existsSync("/dev/shm") ? "/dev/shm" : out}/edge-session-bench-`);
+  const disk = newDisk();
   writeFileSync(file, configuration({ modules, parameters, ports, disk }));
   const began = performance.now();
   const server = spawn("taskset", ["-c", String(core), workerd, "serve", file, "--experimental", ...flags], { stdio: ["ignore", "inherit", "inherit"] });
   const [origin, kv, d1] = ports.map((port) => `http://127.0.0.1:${port}`);
-  for (let tries = 0; ; tries += 1) {
-    try {
-      await fetch(`${origin}/read`);
-      break;
-    } catch (error) {
-      if (tries > 2000 || server.exitCode !== null) throw new Error(`${name} did not start: ${error}`);
-      await new Promise((done) => setTimeout(done, 2));
-    }
-  }
+  await answering(`${origin}/read`, server);
   const startUp = performance.now() - began;
   // Killed, for with its inspector open it does not end when asked to, and it has nothing to keep.
   const stop = async () => {
@@ -106,14 +123,7 @@ export async function start({ name, modules, parameters, core = 0, flags = [] })
   };
   process.setMaxListeners(0);
   process.once("exit", () => server.kill("SIGKILL"));
-  const migrate = async () => {
-    for (const file of readdirSync(`${root}/migrations`).toSorted()) {
-      for (const sql of readFileSync(`${root}/migrations/${file}`, "utf8").replaceAll(/^--.*$/gm, "").split(";")) {
-        if (sql.trim()) await fetch(`${d1}/query`, { method: "POST", body: JSON.stringify({ sql: sql.trim() }) });
-      }
-    }
-  };
-  if (parameters) await migrate();
+  if (parameters) await migrate(d1);
   return { name, origin, kv, d1, disk, pid: server.pid, startUp, stop };
 }
 

@@ -37,6 +37,15 @@ app.get("/count", (context) => {
   session.set("count", count);
   return context.text(String(count));
 });
+// As its documentation has it: the key is rotated at a login.
+app.post("/login", (context) => {
+  const session = context.get("session");
+  const count = (session.get("count") ?? 0) + 1;
+  context.set("session_key_rotation", true);
+  session.set("user", "ada");
+  session.set("count", count);
+  return context.text(String(count));
+});
 app.get("/read", (context) => context.text(String(context.get("session").get("count") ?? 0)));
 
 export default app;

@@ -16,7 +16,9 @@ export default {
     const session = await storage.getSession(request.headers.get("Cookie"));
     const headers = new Headers({ "Content-Type": "text/plain" });
     let count = session.get("count") ?? 0;
-    if (path === "/count") {
+    // Its documentation's login keeps the id, and sets who it is.
+    if (path === "/login") session.set("userId", "ada");
+    if (path === "/count" || path === "/login") {
       count += 1;
       session.set("count", count);
       headers.set("Set-Cookie", await storage.commitSession(session));

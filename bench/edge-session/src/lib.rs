@@ -1,4 +1,4 @@
-//! README's Worker, and a route that only reads.
+//! README's Worker, a route that only reads, and a login.
 #![allow(missing_docs, reason = "#[event] exports functions without documentation")]
 
 use edge_session::Session;
@@ -22,6 +22,12 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/reset" => {
             session.kill();
             Response::ok("")
+        }
+        // As at a login: a new id, an owner, and a change.
+        "/login" => {
+            session.sign_in("ada")?;
+            session.count += 1;
+            Response::ok(session.count.to_string())
         }
         "/read" => Response::ok(session.count.to_string()),
         _ => Response::error("not found", 404),

@@ -254,12 +254,15 @@ screenshot: build
 
 # Measure. The peers and their versions are those of bench/package-lock.json.
 
-.PHONY: bench bench-waiting bench-core
+.PHONY: bench bench-waiting bench-bill bench-core
 # README's Worker as it is measured, and the peers.
 BENCH := bench/edge-session/build/index_bg.wasm bench/node_modules/.package-lock.json
 
 bench-waiting: $(BENCH)
 	node bench/waiting.mjs
+
+bench-bill: $(BENCH)
+	node bench/bill.mjs
 
 bench/edge-session/build/index_bg.wasm: $(TOOLS) $(SOURCES) bench/edge-session/src/lib.rs bench/edge-session/Cargo.toml
 	cd bench/edge-session && RUN_TO_COMPLETION=1 worker-build --release

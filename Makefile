@@ -48,7 +48,8 @@ help:
 	@echo 'make deploy   migrate D1, then deploy; SECRETS_FILE=path the first time (docs/deploy.md)'
 	@echo 'make new      a Worker of your own: DIR=../my-worker says where, STORE=kv|d1|object its store, AXUM=1 for axum'
 	@echo 'make soak     sessions on KV, simulated a million times; half an hour, SEEDS=1000000 says how often'
-	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 20 minutes'
+	@echo 'make bench    what a session costs, beside what others cost, into bench/RESULTS.md; 30 minutes. Its parts:'
+	@echo '              bench-waiting, bench-processor and bench-bill'
 	@echo 'make bench-core   what the core costs, natively'
 	@echo 'make screenshot   the picture of the page in README.md'
 	@echo 'make setup    only install what is missing'
@@ -252,20 +253,58 @@ test-page: build $(ROUTES) $(EXAMPLES)
 screenshot: build
 	CHROME="$$(sh scripts/chromium)" && export CHROME && node tests/page/screenshot.mjs
 
-# Measure. The peers and their versions are those of bench/package-lock.json.
+# Measure, in three parts with results of their own. The peers and their versions are those of bench/package-lock.json.
 
-.PHONY: bench bench-waiting bench-bill bench-core
-# README's Worker as it is measured, and the peers.
-BENCH := bench/edge-session/build/index_bg.wasm bench/node_modules/.package-lock.json
+PEERS := bench/node_modules/.package-lock.json
+# README's Worker as it is measured, and as it is weighed: without objects, with a user's sessions, and for axum.
+MEASURED := bench/edge-session/build/index_bg.wasm
+WEIGHED := $(foreach kind,plain users axum,target/bench/weight/$(kind)/index_bg.wasm)
+CONSTANT := bench/constant/build/index_bg.wasm
+# All that is built for it shares one folder.
+BENCH_TARGET ?= $(CURDIR)/target/bench/cargo
+BENCH_BUILD := CARGO_TARGET_DIR=$(BENCH_TARGET) RUN_TO_COMPLETION=1 worker-build --release
+BENCH_SOURCES := $(TOOLS) $(SOURCES) $(wildcard bench/*/Cargo.toml bench/*/src/*.rs template/axum/lib.rs)
 
-bench-waiting: $(BENCH)
+.PHONY: bench bench-waiting bench-processor bench-bill bench-core need-wrk
+# All is built before the first is measured, and they are measured one after the other.
+bench: need-wrk $(MEASURED) $(WEIGHED) $(CONSTANT) $(ROUTES) $(PEERS)
+	node bench/waiting.mjs
+	node bench/processor.mjs
+	node bench/bill.mjs
+	node bench/results.mjs
+
+bench-waiting: $(MEASURED) $(PEERS)
 	node bench/waiting.mjs
 
-bench-bill: $(BENCH)
+bench-processor: need-wrk $(MEASURED) $(WEIGHED) $(CONSTANT) $(ROUTES) $(PEERS)
+	node bench/processor.mjs
+
+bench-bill: $(MEASURED) $(PEERS)
 	node bench/bill.mjs
 
-bench/edge-session/build/index_bg.wasm: $(TOOLS) $(SOURCES) bench/edge-session/src/lib.rs bench/edge-session/Cargo.toml
-	cd bench/edge-session && RUN_TO_COMPLETION=1 worker-build --release
+need-wrk:
+	@command -v wrk >/dev/null || { echo 'The benchmark of processor time needs wrk: apt-get install wrk' >&2; exit 1; }
+
+$(MEASURED): $(BENCH_SOURCES)
+	cd bench/edge-session && $(BENCH_BUILD)
+	@touch $@
+
+$(CONSTANT): $(BENCH_SOURCES)
+	cd bench/constant && $(BENCH_BUILD)
+	@touch $@
+
+WEIGH := $(BENCH_BUILD) --out-dir ../../target/bench/weight
+target/bench/weight/plain/index_bg.wasm: $(BENCH_SOURCES)
+	cd bench/edge-session && $(WEIGH)/plain . --no-default-features
+	@touch $@
+
+target/bench/weight/users/index_bg.wasm: $(BENCH_SOURCES)
+	cd bench/edge-session && $(WEIGH)/users . --features users
+	@touch $@
+
+target/bench/weight/axum/index_bg.wasm: $(BENCH_SOURCES)
+	cd bench/axum && $(WEIGH)/axum
+	@touch $@
 
 # The core's own work, natively.
 bench-core:

@@ -2,7 +2,7 @@
 // per cent, makes it shorter.
 import { readFileSync } from "node:fs";
 import { edge, peersOnKv, withoutStore } from "./contestants.mjs";
-import { circumstances, pause, progress, show, table, write } from "./numbers.mjs";
+import { pause, progress, show, table, write } from "./numbers.mjs";
 import { startPlaces } from "./places.mjs";
 import { Visitor } from "./visitor.mjs";
 
@@ -84,7 +84,7 @@ function documented(site, { parameters }) {
   return line?.split("|")[3].trim();
 }
 
-const say = progress("bill", SITES.length);
+const say = progress("bill", SITES.reduce((sum, { visits }) => sum + visits, 0));
 const rows = [];
 const differing = [];
 for (const site of SITES) {
@@ -96,12 +96,10 @@ for (const site of SITES) {
     rows.push([site.name, contestants[number].name, what, `$${show(price, 2)}`, show(free, 0), errors || "", told ?? ""]);
     if (told && told !== what) differing.push(`${site.name} by ${contestants[number].name}: ${what}, where it says ${told}`);
   }
-  say(site.name);
+  say(site.name, site.visits);
 }
 
 write("bill", `## Bill
-
-By \`make bench-bill\` on ${circumstances()}.
 
 What the stores counted for 1 000 requests, and what a million of them cost by Cloudflare's prices of November 2026, beyond what is
 included and beside the Worker's own requests and an object's duration. The counter has 100 visitors with ten counts each; the other

@@ -9,19 +9,19 @@ export const show = (number, digits = 1) => (number === undefined || Number.isNa
 export const table = (head, rows) => [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-// Says on standard error how far a part is, and how long it will still take.
-export function progress(part, steps) {
+// Says on standard error how far a part is, and how long it will still take: of so many seconds, as they were planned.
+export function progress(part, planned) {
   const began = performance.now();
   let done = 0;
-  return (what) => {
-    done += 1;
-    const left = ((performance.now() - began) / done) * (steps - done);
-    console.error(`${part}: ${what}; ${done} of ${steps}, ${left < 90_000 ? `${Math.round(left / 1000)} s` : `${Math.round(left / 60_000)} min`} left`);
+  return (what, seconds) => {
+    done += seconds;
+    const left = ((performance.now() - began) / 1000 / done) * (planned - done);
+    console.error(`${part}: ${what}; ${Math.round((100 * done) / planned)} %, ${left < 90 ? `${Math.round(left)} s` : `${Math.round(left / 60)} min`} left`);
   };
 }
 
 // The day, the machine and the versions.
-export function circumstances() {
+function circumstances() {
   const version = (name) => JSON.parse(readFileSync(`bench/node_modules/${name}/package.json`, "utf8")).version;
   const peers = ["react-router", "@react-router/cloudflare", "hono-sessions", "hono", "iron-session"].map((name) => `${name} ${version(name)}`);
   const said = (command) => execFileSync(command, ["--version"], { encoding: "utf8" }).trim();
@@ -29,9 +29,18 @@ export function circumstances() {
   return `${new Date().toISOString().slice(0, 10)}; ${machine}; ${said("node_modules/.bin/workerd")}; ${said("rustc")}; Node.js ${process.versions.node}; ${peers.join(", ")}`;
 }
 
-// Writes a part's results, and prints them.
+const file = (part) => `bench/results/${part}.md`;
+
+// Writes a part's results, and prints them. The first line says where and when they were measured.
 export function write(part, text) {
+  const whole = `By \`make bench-${part}\` on ${circumstances()}.\n\n${text}`;
   mkdirSync("bench/results", { recursive: true });
-  writeFileSync(`bench/results/${part}.md`, text);
-  console.log(text);
+  writeFileSync(file(part), whole);
+  console.log(whole);
+}
+
+// A part's results, and where and when they were measured.
+export function written(part) {
+  const [where, ...text] = readFileSync(file(part), "utf8").split("\n\n");
+  return { where: where.replace(/^By `[^`]*` on /, ""), text: text.join("\n\n") };
 }

@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { EDGE_ON_KV, FLOOR, REACT_ROUTER, edge, peersOnKv } from "./contestants.mjs";
 import { DELAYS, PUTS } from "./delays.mjs";
-import { circumstances, median, pause, percentile, progress, show, table, write } from "./numbers.mjs";
+import { median, pause, percentile, progress, show, table, write } from "./numbers.mjs";
 import { picture } from "./picture.mjs";
 import { startPlaces } from "./places.mjs";
 import { Visitor } from "./visitor.mjs";
@@ -90,7 +90,7 @@ for (let round = 0; round < rounds; round += 1) {
   for (const group of groups) {
     const of = await Promise.all(servers.get(group).map(measured));
     for (const [number, contestant] of group.contestants.entries()) results.get(contestant).push(of[number]);
-    say(`round ${round + 1} of ${rounds}, ${group.title}`);
+    say(`round ${round + 1} of ${rounds}, ${group.title}`, 1);
   }
 }
 await Promise.all([...servers.values()].flat().map((server) => server.stop()));
@@ -134,8 +134,6 @@ ${show(edgeHere.count.p50)} and ${show(edgeHere.read.p50)} ms), at most a third 
 wrong (${met(edgeHere.older + edgeHere.lost + edgeHere.errors === 0)}).`;
 
 write("waiting", `## Waiting
-
-By \`make bench-waiting\` on ${circumstances()}.
 
 ${expected}
 

@@ -5,6 +5,7 @@ use edge_session::Session;
 use serde::{Deserialize, Serialize};
 use worker::{Context, Env, Request, Response, Result, event};
 
+#[cfg(feature = "object")]
 pub use edge_session::SessionObject;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -28,6 +29,14 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
             session.sign_in("ada")?;
             session.count += 1;
             Response::ok(session.count.to_string())
+        }
+        #[cfg(feature = "users")]
+        "/devices" => {
+            let sessions = edge_session::Sessions::from_env(&env)?;
+            let user = sessions.of("ada");
+            let listed = user.list().await?.len();
+            let ended = user.end_others(session).await?;
+            Response::ok(format!("{ended} of {listed}"))
         }
         "/read" => Response::ok(session.count.to_string()),
         _ => Response::error("not found", 404),

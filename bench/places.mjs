@@ -1,9 +1,9 @@
 // A contestant at several places over the same stores, which take as long as in production: one workerd, in which each place is
 // an isolate with a cache of KV of its own.
 import { spawn } from "node:child_process";
-import { mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { DELAYS } from "./delays.mjs";
-import { COMPATIBILITY_DATE, KEY, answering, freePorts, migrate, module, newDisk, out, root, workerd } from "./workerd.mjs";
+import { COMPATIBILITY_DATE, KEY, answering, freePorts, migrate, module, newDisk, openLog, out, root, workerd } from "./workerd.mjs";
 
 // Where a visitor is at home, where they go at times, and where nobody has ever been.
 export const PLACES = ["home", "away", "new"];
@@ -77,9 +77,9 @@ export async function startPlaces({ write = "KV write, 150", d1 = "D1, near", ob
   const file = `${out}/${`${contestant.name} ${write} ${d1} ${object}`.replaceAll(/\W+/g, "-")}.capnp`;
   const disk = newDisk();
   writeFileSync(file, configuration({ write, d1, object, seed, ...contestant }, ports, disk));
-  // What it logs lies beside its configuration: errors are counted, and would only be in the way here.
-  const log = openSync(file.replace(/capnp$/, "log"), "w");
+  const log = openLog(file);
   const server = spawn(workerd, ["serve", file, "--experimental"], { stdio: ["ignore", log, log] });
+  closeSync(log);
   const origins = ports.map((port) => `http://127.0.0.1:${port}`);
   process.setMaxListeners(0);
   process.once("exit", () => server.kill("SIGKILL"));

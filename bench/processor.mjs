@@ -148,7 +148,7 @@ async function throughput(racers, kinds, say) {
 }
 
 const CLIENTS = [50, 200, 1000];
-const CONTENTION_ROUNDS = 3;
+const CONTENTION_ROUNDS = 2;
 const CONTENTION_SECONDS = 5;
 
 // The session's number when no request is under way any more.

@@ -1,6 +1,6 @@
 // A contestant in a workerd of its own: the npm package's binary, by a capnp configuration, on one core.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { relative, resolve } from "node:path";
 
@@ -83,13 +83,16 @@ const config :Workerd.Config = (
 `;
 }
 
+// What a workerd logs lies beside its configuration: errors are counted, and would only be in the way.
+export const openLog = (file) => openSync(file.replace(/capnp$/, "log"), "w");
+
 // Waits for the first answer of a process that has just been started.
 export async function answering(url, server) {
   for (let tries = 0; ; tries += 1) {
     try {
       return await (await fetch(url)).text();
     } catch (error) {
-      if (tries > 2000 || server.exitCode !== null) throw new Error(`workerd did not start: ${error}`);
+      if (tries > 2000 || server.exitCode !== null) throw new Error(`workerd did not start, see target/bench/*.log: ${error}`);
       await new Promise((done) => setTimeout(done, 2));
     }
   }
@@ -112,7 +115,9 @@ export async function start({ name, modules, parameters, core = 0, flags = [] })
   const disk = newDisk();
   writeFileSync(file, configuration({ modules, parameters, ports, disk }));
   const began = performance.now();
-  const server = spawn("taskset", ["-c", String(core), workerd, "serve", file, "--experimental", ...flags], { stdio: ["ignore", "inherit", "inherit"] });
+  const log = openLog(file);
+  const server = spawn("taskset", ["-c", String(core), workerd, "serve", file, "--experimental", ...flags], { stdio: ["ignore", log, log] });
+  closeSync(log);
   const [origin, kv, d1] = ports.map((port) => `http://127.0.0.1:${port}`);
   await answering(`${origin}/read`, server);
   const startUp = performance.now() - began;

@@ -149,7 +149,8 @@ async function throughput(racers, kinds, say) {
 
 const CLIENTS = [50, 200, 1000];
 const CONTENTION_ROUNDS = 2;
-const CONTENTION_SECONDS = 5;
+// Longer than a request may wait for its turn.
+const CONTENTION_SECONDS = 10;
 
 // The session's number when no request is under way any more.
 async function settled(server, jar) {
@@ -181,7 +182,7 @@ async function contention(say) {
           // wrk lets go of the requests that are in flight when its time is over: they may be counted, and nobody told.
           exact: stored >= told && stored <= told + clients,
         }]);
-        say(`contention, ${key} clients`, CONTENTION_SECONDS + 1);
+        say(`contention, ${key} clients`, CONTENTION_SECONDS);
       }
     }
   }
@@ -296,7 +297,7 @@ if (against) {
 
 const sessionsAlone = contestants.filter(SESSIONS_ALONE).length;
 const say = progress("processor", 2 * secondsOf(sessionsAlone) + secondsOf(contestants.length)
-  + CONTENTION_ROUNDS * CLIENTS.length * 2 * (CONTENTION_SECONDS + 1) + GROWTH_SECONDS + 4 * contestants.length);
+  + CONTENTION_ROUNDS * CLIENTS.length * 2 * CONTENTION_SECONDS + GROWTH_SECONDS + 4 * contestants.length);
 const [count, read, forgery] = await throughput(contestants, KINDS, say);
 const contended = await contention(say);
 const [sessions, data] = await growth(say);

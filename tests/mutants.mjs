@@ -101,6 +101,8 @@ const mutants = [
   ["what is kept is as it was loaded", "src/session.rs", "self.loaded.as_deref().unwrap_or(&record.data)", "&*record.data", "sign_in", "as_loaded_and_not_as"],
   ["what is retired ends when it says", "src/record.rs", "if next.successor.is_some() { next.clone() } else { self.touch(next.clone()) }", "self.touch(next.clone())", "sign_in", "is_kept_for_a_day"],
   ["an end of others is the session's own as long as it is there", "src/session.rs", "Spared::Session(claim, key.clone())", "{\n                drop(key.clone());\n                Spared::SigningIn(claim)\n            }", "users", "ends_no_others"],
+  ["who goes to and fro loses no last write", "src/store/kv/known.rs", "others_turn.saturating_add(room / 3).max(now.saturating_add(ONCE_MORE_WITHIN / 2))", "now.saturating_add(ONCE_MORE_WITHIN).max(room.min(0))", "simulation", "to_and_fro"],
+  ["and each of its writes has a turn of its own", "src/store/kv/known.rs", ".filter(|_| is_of_here)", "", "simulation", "to_and_fro"],
   ["unknown words are written back", "src/record.rs", "if !extensions.is_empty() {\n            line", "if false {\n            line", "simulation", "of_another_release"],
   ["a new id keeps what another release stored", "src/session.rs", "None => next.data,", "None => to_json(&self.data)?,", "data", "lose_nothing_of_each_others"],
   // Notes of use.

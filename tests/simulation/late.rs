@@ -406,3 +406,22 @@ fn what_is_stored_late_may_be_changed_by_the_same_request() {
         assert_eq!(stage.id_alone(2), Ok(4), "{saves}");
     }
 }
+
+/// Each write may arrive after the next one, and is stored once more; so is what the other place made in between. The last one
+/// has to be the last of these, too.
+#[test]
+fn who_goes_to_and_fro_within_seconds_finds_the_last_write_at_rest() {
+    for seed in 0..300 {
+        let stage = Stage::seeded(seed);
+        stage.kv.take(20, 200);
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        let random = crate::clock::Random::new(seed);
+        let hops = 4 + random.below(12);
+        for hop in 0..hops {
+            let isolate = if random.one_in(3) { &elsewhere } else { &here };
+            assert_eq!(stage.count(isolate), Ok(hop + 1));
+            stage.wait([0, 0, 50, 300, 1_200][usize::try_from(random.below(5)).unwrap()]);
+        }
+        assert_eq!(stage.at_rest(), Ok(hops), "seed {seed}");
+    }
+}

@@ -37,8 +37,12 @@ pub(super) struct Reply {
 
 impl Stage {
     pub(super) fn new() -> Self {
-        let clock = Clock::new(1);
-        let kv = SimulatedKv::new(clock.clone(), 1);
+        Self::seeded(1)
+    }
+
+    pub(super) fn seeded(seed: u64) -> Self {
+        let clock = Clock::new(seed);
+        let kv = SimulatedKv::new(clock.clone(), seed);
         kv.take(10, 100);
         // So that a write arrives elsewhere when a test says so.
         kv.travel(10_000_000);

@@ -28,6 +28,11 @@ const MOST_PAST: usize = 2_048;
 /// A request that loaded something less than so many milliseconds ago may be about to change it.
 const IN_FLIGHT: u64 = 30_000;
 
+/// A write is stored once more when what it is made from has settled, if that is within so many milliseconds; and in any case
+/// within so many, for work behind a reply ends after 25 seconds.
+const ONCE_MORE_WITHIN: u64 = 18_000;
+const ONCE_MORE_AT_LAST: u64 = 20_000;
+
 /// A change of id that is not done after so many milliseconds has failed by its deadline.
 const MOVES_WITHIN: u64 = 10_000;
 
@@ -102,6 +107,8 @@ struct Entry {
     past: VecDeque<u32>,
     /// Since when its id is being changed.
     moving: Option<u64>,
+    /// Until when something from elsewhere that the head is built on may arrive in KV.
+    settles_at: u64,
     puts: Puts,
 }
 
@@ -123,6 +130,16 @@ pub(super) enum Awaited {
     Step(Step),
     /// Its session has ended meanwhile: killed, or moved, with the version of the retired record.
     Ended(Option<u64>),
+}
+
+/// When a write is stored once more. What it is made from has its own turn for that; where many writes of a few seconds went from
+/// isolate to isolate, there is less and less room after it, and each takes a part.
+fn turn(settles_at: u64, others_turn: u64, now: u64) -> u64 {
+    if settles_at <= now.saturating_add(ONCE_MORE_WITHIN) {
+        return settles_at;
+    }
+    let room = now.saturating_add(ONCE_MORE_AT_LAST).saturating_sub(others_turn);
+    others_turn.saturating_add(room / 3).max(now.saturating_add(ONCE_MORE_WITHIN / 2))
 }
 
 impl Known {
@@ -220,15 +237,15 @@ impl Known {
     }
 
     /// Makes `record` the newest: it was made from `base`, if that is known. In one step with the check, so that in one
-    /// isolate nothing is lost. `again_at`: when it is to be stored once more, if `base` was made elsewhere, or one `beside`
-    /// it, and may arrive after it.
+    /// isolate nothing is lost. `settles_at`: until when `base` may arrive after it, if that was made elsewhere, or one `beside`
+    /// it: then it is stored once more.
     pub(super) fn enter(
         &mut self,
         key: &RecordKey,
         base: Option<&Write>,
         beside: &[Write],
         record: &Record,
-        again_at: Option<u64>,
+        settles_at: u64,
         now: u64,
     ) -> Entered {
         let known = match self.head(key, now) {
@@ -249,13 +266,18 @@ impl Known {
         // This isolate's own writes arrive in their order.
         let entry = self.entry(key);
         let is_own = |base: &Write| entry.is_some_and(|entry| entry.own == Some(base.nonce));
-        let due = entry.and_then(|entry| entry.puts.again_at());
-        write.again_at = again_at.filter(|_| !(base.is_some_and(is_own) && beside.is_empty())).max(due);
+        let is_of_here = base.is_some_and(is_own) && beside.is_empty();
+        let settles_at = if is_of_here { 0 } else { settles_at };
+        let settles_at = settles_at.max(entry.map_or(0, |entry| entry.settles_at));
+        let own_turn = entry.and_then(|entry| entry.puts.again_at()).filter(|_| is_of_here);
+        let others_turn = base.into_iter().chain(beside).filter_map(|write| write.again_at).max().unwrap_or_default();
+        write.again_at = (now < settles_at).then(|| own_turn.unwrap_or_else(|| turn(settles_at, others_turn, now)));
         let written = Rc::new(Written { write, record: record.clone() });
         let before = self.set(key, Some(Head::of(&written)), now);
         let base = base.or(before.as_ref().and_then(Head::write)).map(|base| base.nonce);
         let entry = self.entry_mut(key);
         entry.own = Some(record.nonce);
+        entry.settles_at = settles_at;
         base.into_iter().chain(beside.iter().map(|write| write.nonce)).for_each(|nonce| entry.passed(nonce));
         let number = self.wait_for(key, &written, now);
         Entered::Made { written, number, before }

@@ -74,9 +74,6 @@ const MOST_CARRIED: usize = 8;
 /// For how many milliseconds work goes on behind a reply: the platform gives it 30 seconds.
 const BEHIND_FOR: u64 = 25_000;
 
-/// The latest that something is stored once more, after so many milliseconds.
-const ONCE_MORE_WITHIN: u64 = 18_000;
-
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     pub(super) fn new(kv: &Rc<Kv<N, P>>, jar: Option<&Rc<Jar>>) -> Self {
         Self { kv: Rc::clone(kv), jar: jar.cloned(), bases: RefCell::default() }
@@ -199,10 +196,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let entered = {
             let bases = self.bases.borrow();
             let base = bases.iter().find(|(its, _)| its == key).map(|(_, base)| base);
-            let again_at = base.map(|base| base.settles_at).filter(|settles_at| now < *settles_at);
-            let again_at = again_at.map(|settles_at| settles_at.min(now.saturating_add(ONCE_MORE_WITHIN)));
+            let settles_at = base.map_or(0, |base| base.settles_at);
             let beside = base.map(|base| &base.beside[..]).unwrap_or_default();
-            self.kv.known.borrow_mut().enter(key, base.map(|base| &base.write), beside, record, again_at, now)
+            self.kv.known.borrow_mut().enter(key, base.map(|base| &base.write), beside, record, settles_at, now)
         };
         let (written, number, before) = match entered {
             Entered::Made { written, number, before } => (written, number, before),

@@ -1,4 +1,4 @@
-// The picture in docs/waiting.svg: how long a visitor waits for a count on KV, and for ten in a row.
+// The picture in www/waiting.svg: how long a visitor waits for a count on KV, and for ten in a row.
 const WIDTH = 720;
 const LEFT = 150;
 const RIGHT = 705;

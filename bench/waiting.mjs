@@ -1,5 +1,5 @@
 // How long a visitor waits where the stores take as long as in production, and whether they are answered rightly:
-// `make bench-waiting`. Writes bench/results/waiting.md and docs/waiting.svg. ROUNDS and VISITORS make it shorter.
+// `make bench-waiting`. Writes bench/results/waiting.md and www/waiting.svg. ROUNDS and VISITORS make it shorter.
 import { writeFileSync } from "node:fs";
 import { EDGE_ON_KV, FLOOR, REACT_ROUTER, edge, peersOnKv } from "./contestants.mjs";
 import { DELAYS, PUTS } from "./delays.mjs";
@@ -125,7 +125,7 @@ const texts = groups.map(({ title, put }, number) => {
 });
 
 const pictured = summaries[groups.findIndex(({ put }) => put === PICTURED)];
-writeFileSync("docs/waiting.svg", picture(pictured, PICTURED));
+writeFileSync("www/waiting.svg", picture(pictured, PICTURED));
 
 const edgeHere = pictured.find(({ name }) => name === EDGE_ON_KV);
 const met = (is) => (is ? "met" : "**missed**");

@@ -65,12 +65,16 @@ pub(crate) struct Backing {
     timer: RefCell<Option<Sleep>>,
     /// How often it was tried again since it last won its race.
     attempt: Cell<u32>,
+    /// The version that it has loaded.
+    seen: Cell<u64>,
+    /// Whether somebody runs its handler again where a race is lost.
+    pub(crate) is_in_a_run: Cell<bool>,
     /// What its session is called in the list of the user that it is signed in for next, also when its handler runs again.
     pub(crate) next_handle: RefCell<Option<SessionHandle>>,
     /// What it waits by, from a lost race to the next one that it wins.
     place: RefCell<Option<Rc<Place>>>,
-    /// The record that its last race was lost to, if the store said so.
-    lost_to: RefCell<Option<Box<Record>>>,
+    /// The record that its last race was lost to, if the store said so, and when, in milliseconds since 1970 UTC.
+    lost_to: RefCell<Option<(Box<Record>, u64)>>,
 }
 
 impl Deref for Backing {
@@ -111,6 +115,8 @@ impl Backing {
             arrival: Rc::clone(arrival),
             timer: RefCell::new(None),
             attempt: Cell::new(0),
+            seen: Cell::new(0),
+            is_in_a_run: Cell::new(false),
             next_handle: RefCell::default(),
             place: RefCell::default(),
             lost_to: RefCell::default(),
@@ -140,30 +146,47 @@ impl Backing {
             Some(successor) if now < successor.until => Loaded::Retired { kept: record.data },
             Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
-            None => Loaded::Live(record),
+            None => {
+                self.seen.set(record.version);
+                Loaded::Live(record)
+            }
         }
     }
 
     /// What `key` leads to after a lost race: the record that it was lost to, or the newest that a request of this isolate has
-    /// stored since. The store is asked only if it did not say what is there.
+    /// stored since, if that was a moment ago. Otherwise the store is asked.
     pub(crate) async fn load_again(&self, key: &RecordKey) -> Result<Loaded, Error> {
-        let Some(lost_to) = self.lost_to.take() else { return self.load(key).await };
         let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
-        let newest = newest.filter(|newest| newest.version > lost_to.version).unwrap_or(*lost_to);
-        Ok(self.what_is(newest, self.platform.now()))
+        match newest.filter(|newest| newest.version > self.seen.get()) {
+            Some(newest) => Ok(self.what_is(newest, self.platform.now())),
+            None => self.load(key).await,
+        }
+    }
+
+    /// Whether requests that lost a race on this session wait for their turn, and this one has none: if it can be run again,
+    /// it does not try, for it would be in the way of one that has waited.
+    pub(crate) fn gives_way(&self, key: &RecordKey) -> bool {
+        self.is_in_a_run.get()
+            && self.queues.are_waiting(key, self.platform.milliseconds())
+            && !self.place.borrow().as_ref().is_some_and(|place| place.has_turn())
     }
 
     /// This session's race is lost, perhaps to this record.
     pub(crate) fn lost(&self, to: Option<Box<Record>>) -> Error {
-        self.lost_to.replace(to);
+        self.lost_to.replace(to.map(|record| (record, self.platform.milliseconds())));
         Error::contended()
+    }
+
+    /// What it waits for, it does not try again for now.
+    pub(crate) fn stop_waiting(&self) {
+        self.place.take();
+        self.lost_to.take();
     }
 
     /// No race of this session is under way: the next one is another, with attempts of its own.
     pub(crate) fn at_rest(&self) {
         self.attempt.set(0);
-        self.place.take();
-        self.lost_to.take();
+        self.stop_waiting();
     }
 
     pub(crate) async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
@@ -292,6 +315,9 @@ impl Backing {
             let place = place.unwrap_or_else(|| Rc::new(Place::at_the_end(&self.shared, key)));
             self.place.replace(Some(Rc::clone(&place)));
             place.turn().await?;
+            if let Some((lost_to, lost_at)) = self.lost_to.take() {
+                place.lost_to(&lost_to, lost_at);
+            }
         }
         Ok(())
     }

@@ -29,8 +29,9 @@ struct Queue {
     took: u64,
     /// How many milliseconds the last one took, if it lost races: then requests of other isolates are in the way.
     gives_way: u64,
-    /// The newest record that one of these requests has stored.
-    newest: Option<Record>,
+    /// The newest record that one of these requests has stored or lost to, and when, in milliseconds. None of a store that does
+    /// not say what is there.
+    newest: Option<(Record, u64)>,
     /// When one of them looked last.
     looked_at: u64,
 }
@@ -59,10 +60,13 @@ const LONGEST_TURN: u64 = 1000;
 const PATIENCE: u64 = 100;
 
 /// The longest pause between two looks, in milliseconds.
-const LONGEST_PAUSE: u64 = 250;
+const LONGEST_PAUSE: u64 = 1000;
 
 /// A visitor waits so many milliseconds, and no longer.
 const LONGEST_WAIT: u64 = 10_000;
+
+/// What a request has stored or lost to says what is there for so many milliseconds, and no longer.
+const FRESH: u64 = 1000;
 
 /// Who has looked so often goes on, whatever the clock says.
 const MOST_LOOKS: u32 = 100;
@@ -74,13 +78,20 @@ const FIRST_GUESS: u64 = 2;
 const REMEMBERED: u64 = 64;
 
 impl Queues {
-    /// A request stored this, whether it waited or not: for those who wait it is the newest.
-    pub(crate) fn stored(&self, key: &RecordKey, record: &Record) {
+    /// A request stored this, whether it waited or not: for those who wait it is the newest, if their store is one that says
+    /// what is there.
+    pub(crate) fn stored(&self, key: &RecordKey, record: &Record, now: u64) {
         if let Some((_, queue)) = self.queues.borrow_mut().iter_mut().find(|(of, _)| of == key)
-            && queue.newest.as_ref().is_none_or(|newest| newest.version < record.version)
+            && queue.newest.is_some()
         {
-            queue.newest = Some(record.clone());
+            queue.met(record, now);
         }
+    }
+
+    /// Whether requests wait for their turn on this session, so that one that comes had better wait as well.
+    pub(crate) fn are_waiting(&self, key: &RecordKey, now: u64) -> bool {
+        let queues = self.queues.borrow();
+        queues.iter().find(|(of, _)| of == key).is_some_and(|(_, queue)| queue.is_busy(now))
     }
 }
 
@@ -89,6 +100,7 @@ pub(crate) struct Place {
     shared: Rc<Shared>,
     key: RecordKey,
     ticket: u64,
+    since: u64,
 }
 
 impl Place {
@@ -96,17 +108,17 @@ impl Place {
     pub(crate) fn at_the_end(shared: &Rc<Shared>, key: &RecordKey) -> Self {
         let tickets = &shared.queues.tickets;
         tickets.set(tickets.get().saturating_add(1));
-        Self { shared: Rc::clone(shared), key: key.clone(), ticket: tickets.get() }
+        let since = shared.platform.milliseconds();
+        Self { shared: Rc::clone(shared), key: key.clone(), ticket: tickets.get(), since }
     }
 
     /// Waits for its turn, which lasts until the place is dropped.
     ///
     /// # Errors
     ///
-    /// `Contended` when so many are before it that its visitor would wait too long.
+    /// `Contended` when its visitor has waited too long.
     pub(crate) async fn turn(&self) -> Result<(), Error> {
         let platform = &*self.shared.platform;
-        let began = platform.milliseconds();
         for _ in 0..MOST_LOOKS {
             let now = platform.milliseconds();
             let pause = match self.look(now) {
@@ -118,7 +130,8 @@ impl Place {
                     return Ok(());
                 }
             };
-            if now.saturating_sub(began).saturating_add(pause) > LONGEST_WAIT {
+            // Not by what is expected: when all come at once a turn takes long, and who is refused comes again at once.
+            if now.saturating_sub(self.since) >= LONGEST_WAIT {
                 return Err(Error::contended());
             }
             let pause = pause.clamp(1, LONGEST_PAUSE);
@@ -131,10 +144,26 @@ impl Place {
         self.key == *key
     }
 
-    /// The newest record that a request of this isolate has stored since the queue began.
-    pub(crate) fn newest(&self) -> Option<Record> {
+    /// It lost its race to this record, at that time.
+    pub(crate) fn lost_to(&self, record: &Record, lost_at: u64) {
+        let mut queues = self.shared.queues.queues.borrow_mut();
+        if let Some((_, queue)) = queues.iter_mut().find(|(of, _)| *of == self.key) {
+            queue.met(record, lost_at);
+        }
+    }
+
+    pub(crate) fn has_turn(&self) -> bool {
         let queues = self.shared.queues.queues.borrow();
-        queues.iter().find(|(of, _)| *of == self.key).and_then(|(_, queue)| queue.newest.clone())
+        let queue = queues.iter().find(|(of, _)| *of == self.key);
+        queue.is_some_and(|(_, queue)| queue.turn.is_some_and(|turn| turn.ticket == self.ticket))
+    }
+
+    /// The newest record that a request of this isolate has stored, or lost to, a moment ago.
+    pub(crate) fn newest(&self) -> Option<Record> {
+        let (queues, now) = (self.shared.queues.queues.borrow(), self.shared.platform.milliseconds());
+        let (_, queue) = queues.iter().find(|(of, _)| *of == self.key)?;
+        let is_fresh = |at: u64| now.saturating_sub(at) <= FRESH;
+        queue.newest.as_ref().filter(|(_, at)| is_fresh(*at)).map(|(record, _)| record.clone())
     }
 
     fn look(&self, now: u64) -> Look {
@@ -194,6 +223,19 @@ impl Queue {
         Look::In(pause)
     }
 
+    fn met(&mut self, record: &Record, now: u64) {
+        if self.newest.as_ref().is_none_or(|(newest, _)| newest.version < record.version) {
+            self.newest = Some((record.clone(), now));
+        }
+    }
+
+    /// Whether somebody waits, or has a turn, who is still there.
+    fn is_busy(&self, now: u64) -> bool {
+        let is_there = |waiting: &Waiting| waiting.looks_at.saturating_add(PATIENCE) >= now;
+        let is_in_time = |turn: Turn| now.saturating_sub(turn.began) <= LONGEST_TURN;
+        self.turn.is_some_and(is_in_time) || self.waiting.iter().any(is_there)
+    }
+
     /// How many milliseconds a turn takes, as far as is known.
     fn one_takes(&self) -> u64 {
         self.took.checked_div(self.turns).unwrap_or(FIRST_GUESS).max(1)
@@ -214,7 +256,7 @@ impl Queue {
             }
             turn => {
                 *turn = Some(Turn { ticket, began: now, lost: 0 });
-                self.gives_way.saturating_mul(3)
+                self.gives_way.saturating_mul(3).min(LONGEST_PAUSE)
             }
         }
     }
@@ -230,7 +272,8 @@ impl Queue {
         self.stop_waiting(ticket);
         let Some(turn) = self.turn.take_if(|turn| turn.ticket == ticket) else { return };
         self.turns = self.turns.saturating_add(1);
-        let took = now.saturating_sub(turn.began);
+        // One that took longer held up nobody any more.
+        let took = now.saturating_sub(turn.began).min(LONGEST_TURN);
         self.took = self.took.saturating_add(took);
         self.gives_way = if turn.lost > 2 { took } else { 0 };
         if self.turns > REMEMBERED {

@@ -468,8 +468,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// request stored its version first.
     async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
         let committed = self.store_what_is_due(asked).await;
-        if !committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Contended) {
-            self.backing.at_rest();
+        match &committed {
+            Ok(_) => self.backing.at_rest(),
+            Err(error) if error.kind() == ErrorKind::Contended => {}
+            // A handler that ignores it may lose other races.
+            Err(_) => self.backing.stop_waiting(),
         }
         committed
     }
@@ -641,6 +644,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     async fn replace(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Result<Effect, Error> {
         let backing = Rc::clone(&self.backing);
+        if self.may_run_again() && backing.gives_way(key) {
+            return Err(backing.lost(None));
+        }
         let write = async {
             match asked {
                 Asked::AtTheEnd => backing.update_behind(key, &next).await,
@@ -649,7 +655,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         match self.written(write).await? {
             Updated::Done => {
-                backing.queues.stored(key, &next);
+                backing.queues.stored(key, &next, backing.platform.milliseconds());
                 self.replaced_by(next);
                 self.unchanged = None;
                 self.label = None;
@@ -777,7 +783,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
         self.signed_in = SignIn::of(&record);
         (self.signing_in, self.label, self.loaded) = (None, None, None);
-        self.backing.next_handle.take();
+        let is_used = |next: &SessionHandle| self.signed_in.as_ref().is_some_and(|sign_in| sign_in.handle == *next);
+        self.backing.next_handle.borrow_mut().take_if(|next| is_used(next));
         self.state = State::Stored { id, key, record, cookie: Cookie::Due };
         // A session that has just begun has a new id.
         self.intent = Intent::Keep;
@@ -883,13 +890,15 @@ impl<T> Session<T> {
     /// What an end of all of this user's sessions is to spare.
     #[cfg(feature = "users")]
     pub(crate) fn spared_for(&self, user: &str) -> Result<Spared, Error> {
-        let claim = Claim::new(UserKey::of(user), self.handle_for(user)?, self.arrival().began_at);
-        Ok(match &self.state {
-            State::Stored { key, .. } if self.signed_in.as_ref().is_some_and(|sign_in| sign_in.user == user) => {
-                Spared::Session(claim, key.clone())
+        let claim = |handle| Claim::new(UserKey::of(user), handle, self.arrival().began_at);
+        match (&self.state, self.signed_in.as_ref().filter(|sign_in| sign_in.user == user)) {
+            (State::Ended { .. }, _) => Err(Error::ended()),
+            // Also where this request is to end it, or to sign in somebody else.
+            (State::Stored { key, .. }, Some(sign_in)) => {
+                Ok(Spared::Session(claim(sign_in.handle.clone()), key.clone()))
             }
-            _ => Spared::SigningIn(claim),
-        })
+            _ => Ok(Spared::SigningIn(claim(self.handle_for(user)?))),
+        }
     }
 
     /// A session of which nothing is stored. `presented` is the id that led nowhere, if one did.
@@ -982,6 +991,11 @@ impl<T> Session<T> {
             *cookie = found;
         }
         self
+    }
+
+    /// Somebody runs its handler again where a race is lost.
+    pub(crate) fn is_in_a_run(&self) {
+        self.backing.is_in_a_run.set(true);
     }
 
     pub(crate) fn arrival(&self) -> &Arrival {

@@ -182,6 +182,7 @@ impl Sessions {
             Opened::Session(session) => session,
             Opened::Expired { message, set_cookie } => return Ok(Outcome::Expired { message, set_cookie }),
         };
+        session.is_in_a_run();
         loop {
             timing.attempts = timing.attempts.saturating_add(1);
             timing.loaded = !session.is_new();
@@ -279,7 +280,7 @@ impl Sessions {
         }
     }
 
-    /// Opens a session that lost a race again, as it is now, without the changes that were not saved. First it waits for its
+    /// Opens a session that lost a race again, as it is by then, without the changes that were not saved. First it waits for its
     /// turn among the requests of this isolate that lost one on the same session: that lasts until its next
     /// [`commit`](Self::commit), and for a second at the longest.
     ///
@@ -288,7 +289,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Contended` after thirty attempts, or when its turn would come in more than ten seconds. `Unavailable` when the store failed, or when an earlier write of this session
+    /// `Contended` after thirty attempts, or when its turn has not come after ten seconds. `Unavailable` when the store failed, or when an earlier write of this session
     /// failed and may have been stored all the same: to change it again could apply the change twice.
     pub async fn reopen<T>(&self, session: Session<T>) -> Result<Session<T>, Error>
     where

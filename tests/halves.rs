@@ -234,3 +234,34 @@ fn a_kill_is_done_by_the_next_commit_whatever_failed_before() {
     block_on(rig.sessions.commit(&mut session)).unwrap();
     assert_eq!(stored(&rig, &visitor), None);
 }
+
+/// Its caller has no handler to run again, and so it tries: others may be waiting for their turn all the time.
+#[test]
+fn a_commit_without_a_run_waits_for_nobody() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let (mut waits, mut comes) = (open(&rig, &visitor), open(&rig, &visitor));
+    waits.count += 1;
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    assert_eq!(block_on(rig.sessions.commit(&mut waits)).unwrap_err().kind(), ErrorKind::Contended);
+    let waits = block_on(rig.sessions.reopen(waits)).unwrap();
+    assert_eq!(waits.count, 10, "it has its turn");
+    comes.count += 1;
+    rig.store.calls();
+    assert_eq!(block_on(rig.sessions.commit(&mut comes)).unwrap_err().kind(), ErrorKind::Contended);
+    assert_eq!(rig.store.calls(), "update");
+}
+
+#[test]
+fn a_lost_race_of_long_ago_says_nothing() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    session.count += 1;
+    visitor.count(&rig);
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Contended);
+    rig.platform.advance(600);
+    visitor.reset(&rig);
+    let session = block_on(rig.sessions.reopen(session)).unwrap();
+    assert!(session.record().is_none(), "as it is now: killed");
+}

@@ -803,3 +803,23 @@ fn debug_output_shows_neither_id_nor_data() {
     let id = SessionId::random(&rig.platform).unwrap();
     assert_eq!(format!("{id:?}"), "SessionId(…)");
 }
+
+#[test]
+fn attempts_are_counted_whatever_the_handler_tries() {
+    for tries in [false, true] {
+        let rig = Rig::with(r#"{"max_data": 20}"#);
+        let mut visitor = known(&rig);
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#); 200]);
+        let runs = Cell::new(0);
+        visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            runs.set(runs.get() + 1);
+            if tries {
+                // Too large, which the handler knows how to do without.
+                drop(session.update(|visit| visit.count = u64::MAX).await);
+            }
+            session.count += 1;
+            Ok(session.count)
+        });
+        assert!(runs.get() <= 30, "{tries}");
+    }
+}

@@ -282,3 +282,44 @@ fn one_that_has_expired_counts_no_more() {
     signed_in(&rig, "ada");
     assert!(is_in(&rig, &remembered), "there are two alive");
 }
+
+#[test]
+fn one_that_was_ended_ends_no_others_either_when_it_has_noticed() {
+    let rig = Rig::new();
+    let (mut mine, other) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"));
+    let elsewhere = rig.redeployed(support::KEY, "{}");
+    let handle = mine.ask(&rig, async |session: &mut Session<Visit>| Ok(session.handle().cloned())).0;
+    let Reply::Ok(Some(handle)) = handle else { panic!() };
+    mine.ask(&rig, async |session: &mut Session<Visit>| {
+        elsewhere.sessions.of("ada").end(&handle).await?;
+        let _ = session.update(|visit| visit.count += 1).await;
+        rig.sessions.of("ada").end_others(session).await
+    });
+    assert!(is_in(&rig, &other), "the others stay");
+}
+
+#[test]
+fn a_save_before_the_sign_in_takes_nothing_from_what_is_spared() {
+    let rig = Rig::new();
+    signed_in(&rig, "ada");
+    let mut mine = Visitor::default();
+    let reply = mine.ask(&rig, async |session: &mut Session<Visit>| {
+        rig.sessions.of("ada").end_others(session).await?;
+        session.count += 1;
+        session.save().await?;
+        session.sign_in("ada")
+    });
+    assert_eq!(reply.0, Reply::Ok(()));
+}
+
+#[test]
+fn one_that_is_to_end_with_its_request_can_end_the_others() {
+    let rig = Rig::new();
+    let (mut mine, other) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"));
+    let reply = mine.ask(&rig, async |session: &mut Session<Visit>| {
+        session.kill();
+        rig.sessions.of("ada").end_others(session).await
+    });
+    assert_eq!(reply.0, Reply::Ok(1));
+    assert!(!is_in(&rig, &other));
+}

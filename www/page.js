@@ -48,6 +48,9 @@ export const texts = {
     kv: "处处都有缓存副本：读得最快，计数也不等待写入。KV 可能还没有给出的内容由你的浏览器带着，所以你在任何地方都能看到自己的修改。在两处同时进行的请求可能丢掉彼此的修改；登出要过 60 秒或更久才处处可知。适合读远多于写的会话。",
     d1: "位于一处的 SQL 数据库。精确：修改不会丢失，登出立即生效。适合访客集中在一个地区，或需要查询会话数据的场合。",
     object: "每个会话一个小对象，靠近它的访客。与 D1 一样精确，却不集中在一处。适合访客遍布世界的场合。",
+    waiting: "访客要等多久",
+    waitingLead: "这是本项目的基准测试在一个与生产环境一样慢的 KV 上测得的，不是你这次访问的结果：一次计数要多久，连续十次要多久，并与别人在 KV 上的做法并列。",
+    waitingPicture: "两张条形图。用 edge-session，在 Workers KV 上一次计数约十毫秒，没有错误的回答；用别的库，一次计数与写入 KV 一样久，连续十次计数大多失败。",
     found: { loaded: "找到了你的会话", new: "没有找到会话" },
     did: {
       nothing: "没有写入任何内容", created: "存下了一个新会话", saved: "保存了修改", touched: "记录了这次使用",
@@ -98,6 +101,7 @@ function speak(next) {
   say = texts[next];
   document.documentElement.lang = next === "zh" ? "zh-CN" : "en";
   for (const element of $$("[data-text]")) element.textContent = say[element.dataset.text];
+  for (const element of $$("[data-alt]")) element.alt = say[element.dataset.alt];
   for (const button of $$("[data-language]")) button.setAttribute("aria-pressed", button.dataset.language === next);
   for (const [element, render] of said) tell(element, render);
   showFacts();
@@ -401,6 +405,7 @@ function shape(name, attributes, text = "") {
 
 // English stands in the page, for those without scripts; here it is learnt from there.
 for (const element of $$("[data-text]")) texts.en[element.dataset.text] ??= element.textContent.replace(/\s+/g, " ");
+for (const element of $$("[data-alt]")) texts.en[element.dataset.alt] ??= element.alt.replace(/\s+/g, " ");
 // With scripts the links are buttons.
 for (const link of $$("a[data-act]")) {
   const button = document.createElement("button");

@@ -113,10 +113,16 @@ impl UserList {
         handle: &SessionHandle,
         alive: &[RecordKey],
     ) -> Vec<RecordKey> {
+        let mut listed: Vec<&Entry> = Vec::new();
+        for entry in self.listed().filter(|entry| alive.contains(&entry.key)) {
+            match listed.iter_mut().find(|other| other.handle == entry.handle) {
+                Some(other) if other.noted_at < entry.noted_at => *other = entry,
+                Some(_) => {}
+                None => listed.push(entry),
+            }
+        }
         // What was noted at the same time is in the order in which it was.
-        let mut listed: Vec<_> = self.listed().filter(|entry| alive.contains(&entry.key)).collect();
         listed.sort_by_key(|entry| (entry.handle == *handle, entry.noted_at));
-        listed.dedup_by(|one, other| one.handle == other.handle);
         listed.truncate(listed.len().saturating_sub(most));
         let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).collect();
         self.condemn(|entry| oldest.contains(&entry.handle))
@@ -280,5 +286,19 @@ mod tests {
         list.forget(std::slice::from_ref(&to));
         assert!(!list.register_move(&moving(&to), &key(&platform), 7), "also when it is forgotten");
         assert_eq!(list.revoke(one.began_at, Some(&one)), None, "nor does it end others");
+    }
+
+    #[test]
+    fn a_sign_in_over_the_same_session_that_is_under_way_costs_no_session_more() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let mut list = UserList::default();
+        let (a, b, c) = (claim(&platform), claim(&platform), claim(&platform));
+        let keys: Vec<_> = (0..4).map(|_| key(&platform)).collect();
+        assert!(list.register(&a, &keys[0], 1));
+        assert!(list.register(&b, &keys[1], 5));
+        // It is signed in again, and so gets a new id: the old record is not retired yet, or never, since its Worker died.
+        assert!(list.register(&a, &keys[2], 10));
+        assert!(list.register(&c, &keys[3], 11));
+        assert_eq!(list.condemn_oldest(2, &c.handle, &keys), [keys[1].clone()], "three sessions: the oldest ends");
     }
 }

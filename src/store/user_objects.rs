@@ -68,6 +68,11 @@ const MOST_LOADED: usize = 40;
 /// A session that is not there is about to be, if it was noted less than so many milliseconds ago.
 const IN_THE_MAKING: u64 = 60_000;
 
+/// What an object of an earlier release answers.
+fn unknown(act: &str) -> String {
+    format!("this object does not know how to {act}")
+}
+
 /// The first line of an answer, and what follows it.
 fn parts(answer: &str) -> (&str, &str) {
     answer.split_once('\n').unwrap_or((answer, ""))
@@ -361,7 +366,14 @@ pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: &
 /// As there.
 pub async fn end_one(objects: &impl Objects, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error> {
     let answer = ask(objects, user, END, &[handle.as_str()]).await?;
-    Ok(end(objects, user, &keys(&answer)?).await? > 0)
+    let theirs = if answer == unknown(END) {
+        // An object of an earlier release: it has the list all the same.
+        let entries = entries(objects, user).await?;
+        entries.into_iter().filter(|entry| entry.handle == *handle).map(|entry| entry.key).collect()
+    } else {
+        keys(&answer)?
+    };
+    Ok(end(objects, user, &theirs).await? > 0)
 }
 
 /// [`end_oldest`](crate::UserStore::end_oldest). The list has those that ended by themselves, too: so they are looked at only where
@@ -420,7 +432,7 @@ pub fn answer(keeps: Option<&str>, user: &UserKey, act: &str, words: &str, now: 
     let Some(mut list) = list else { return refused("this object cannot read the list that it keeps".to_owned()) };
     let before = list.clone();
     let Some(text) = answered(&mut list, user, act, words, now) else {
-        return refused(format!("this object does not know how to {act}"));
+        return refused(unknown(act));
     };
     Answer { text, keeps: (list != before).then(|| list.to_text()) }
 }
@@ -747,6 +759,56 @@ mod tests {
             assert!(is_list(&kept()) && lists_some(&kept()));
             objects.end_all(&claim.user, objects.milliseconds(), &Spared::None).await.unwrap();
             assert!(is_list(&kept()) && !lists_some(&kept()));
+        });
+    }
+
+    /// Objects that an earlier release answers for.
+    struct Earlier(InMemory);
+
+    impl Store for Earlier {
+        async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+            self.0.load(key).await
+        }
+        async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+            self.0.create(key, record).await
+        }
+        async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.0.update(key, record).await
+        }
+        async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.0.touch(key, record).await
+        }
+        async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+            self.0.delete(key).await
+        }
+    }
+
+    impl Objects for Earlier {
+        async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
+            if act == END {
+                return Ok("this object does not know how to end".to_owned());
+            }
+            self.0.ask_user(user, act, words).await
+        }
+        async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+            self.0.deleted(key).await
+        }
+        fn milliseconds(&self) -> u64 {
+            self.0.milliseconds()
+        }
+    }
+
+    #[test]
+    fn a_session_can_be_ended_while_an_earlier_release_answers_for_its_user() {
+        let objects = Earlier(InMemory::new());
+        let at = SessionId::random(&objects.0.platform).unwrap().record_key();
+        let (claim, record) = signed_in(&objects.0, "ada");
+        block_on(async {
+            assert_eq!(create_for(&objects, &claim, &at, &record).await.unwrap(), Updated::Done);
+            assert_eq!(
+                end_one(&objects, &claim.user, &claim.handle).await.map_err(|error| error.to_string()),
+                Ok(true)
+            );
         });
     }
 }

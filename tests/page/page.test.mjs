@@ -344,6 +344,16 @@ describe("for everybody", () => {
     assert.equal(await moving(lively.page), "new");
   });
 
+  test("the benchmark's picture is shown, and said in both languages", async () => {
+    const { page, complaints } = await visit();
+    const picture = page.locator("#waiting img");
+    assert.equal(await picture.evaluate(async (image) => (await image.decode(), image.naturalWidth)), 720);
+    assert.match(await picture.getAttribute("alt"), /a count takes about ten milliseconds/);
+    await page.getByRole("button", { name: "中文" }).click();
+    assert.match(await picture.getAttribute("alt"), /一次计数约十毫秒/);
+    assert.deepEqual(complaints, []);
+  });
+
   test("a screen reader is told the number and the trouble", async () => {
     const { main } = await visit();
     assert.equal(await main.locator("output[aria-live=polite]").count(), 1);

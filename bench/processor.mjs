@@ -8,7 +8,7 @@ import { EDGE_ON_KV, FLOOR, REACT_ROUTER, edge, peersOnKv, withoutStore } from "
 import { median, pause, progress, show, table, write } from "./numbers.mjs";
 import { built, bundled, processorTime, start, weight } from "./workerd.mjs";
 
-const rounds = Number(process.env.ROUNDS ?? 8);
+const rounds = Number(process.env.ROUNDS ?? 7);
 const seconds = Number(process.env.SECONDS ?? 2);
 const warmUp = 4 * seconds;
 const CONNECTIONS = 8;

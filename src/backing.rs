@@ -303,7 +303,7 @@ impl Backing {
     ///
     /// # Errors
     ///
-    /// `Contended` after the last, or when too many are before it.
+    /// `Contended` after the last, or when it has waited too long.
     pub(crate) async fn wait_for_another_attempt(&self, key: Option<&RecordKey>) -> Result<(), Error> {
         let attempt = self.attempt.get().saturating_add(1);
         self.attempt.set(attempt);

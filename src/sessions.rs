@@ -289,8 +289,9 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// `Contended` after thirty attempts, or when its turn has not come after ten seconds. `Unavailable` when the store failed, or when an earlier write of this session
-    /// failed and may have been stored all the same: to change it again could apply the change twice.
+    /// `Contended` after thirty attempts, or when its turn has not come after ten seconds. `Unavailable` when the store failed,
+    /// or when an earlier write of this session failed and may have been stored all the same: to change it again could apply
+    /// the change twice.
     pub async fn reopen<T>(&self, session: Session<T>) -> Result<Session<T>, Error>
     where
         T: Default + Serialize + DeserializeOwned,

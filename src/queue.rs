@@ -77,11 +77,20 @@ const FIRST_GUESS: u64 = 2;
 /// The turns by which the pace is known: older ones count less and less.
 const REMEMBERED: u64 = 64;
 
+/// The queue for this session, if there is one.
+fn found<'a>(queues: &'a [(RecordKey, Queue)], key: &RecordKey) -> Option<&'a Queue> {
+    queues.iter().find(|(of, _)| of == key).map(|(_, queue)| queue)
+}
+
+fn found_mut<'a>(queues: &'a mut [(RecordKey, Queue)], key: &RecordKey) -> Option<&'a mut Queue> {
+    queues.iter_mut().find(|(of, _)| of == key).map(|(_, queue)| queue)
+}
+
 impl Queues {
     /// A request stored this, whether it waited or not: for those who wait it is the newest, if their store is one that says
     /// what is there.
     pub(crate) fn stored(&self, key: &RecordKey, record: &Record, now: u64) {
-        if let Some((_, queue)) = self.queues.borrow_mut().iter_mut().find(|(of, _)| of == key)
+        if let Some(queue) = found_mut(&mut self.queues.borrow_mut(), key)
             && queue.newest.is_some()
         {
             queue.met(record, now);
@@ -90,8 +99,7 @@ impl Queues {
 
     /// Whether requests wait for their turn on this session, so that one that comes had better wait as well.
     pub(crate) fn are_waiting(&self, key: &RecordKey, now: u64) -> bool {
-        let queues = self.queues.borrow();
-        queues.iter().find(|(of, _)| of == key).is_some_and(|(_, queue)| queue.is_busy(now))
+        found(&self.queues.borrow(), key).is_some_and(|queue| queue.is_busy(now))
     }
 }
 
@@ -146,29 +154,27 @@ impl Place {
 
     /// It lost its race to this record, at that time.
     pub(crate) fn lost_to(&self, record: &Record, lost_at: u64) {
-        let mut queues = self.shared.queues.queues.borrow_mut();
-        if let Some((_, queue)) = queues.iter_mut().find(|(of, _)| *of == self.key) {
+        if let Some(queue) = found_mut(&mut self.shared.queues.queues.borrow_mut(), &self.key) {
             queue.met(record, lost_at);
         }
     }
 
     pub(crate) fn has_turn(&self) -> bool {
         let queues = self.shared.queues.queues.borrow();
-        let queue = queues.iter().find(|(of, _)| *of == self.key);
-        queue.is_some_and(|(_, queue)| queue.turn.is_some_and(|turn| turn.ticket == self.ticket))
+        found(&queues, &self.key).is_some_and(|queue| queue.turn.is_some_and(|turn| turn.ticket == self.ticket))
     }
 
     /// The newest record that a request of this isolate has stored, or lost to, a moment ago.
     pub(crate) fn newest(&self) -> Option<Record> {
         let (queues, now) = (self.shared.queues.queues.borrow(), self.shared.platform.milliseconds());
-        let (_, queue) = queues.iter().find(|(of, _)| *of == self.key)?;
+        let queue = found(&queues, &self.key)?;
         let is_fresh = |at: u64| now.saturating_sub(at) <= FRESH;
         queue.newest.as_ref().filter(|(_, at)| is_fresh(*at)).map(|(record, _)| record.clone())
     }
 
     fn look(&self, now: u64) -> Look {
         let mut queues = self.shared.queues.queues.borrow_mut();
-        if let Some((_, queue)) = queues.iter_mut().find(|(of, _)| *of == self.key) {
+        if let Some(queue) = found_mut(&mut queues, &self.key) {
             return queue.look(self.ticket, now);
         }
         // A request whose visitor has gone does not leave its queue.

@@ -4,7 +4,7 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::launcher::{Store, Worker};
+use crate::launcher::{Store, Worker, eventually};
 use crate::visitor::{Reply, Visitor};
 
 /// The same visitor's requests for these paths, all at once.
@@ -146,7 +146,5 @@ fn what_a_reply_need_not_wait_for_is_done_after_it() {
     let is_done = || worker.log().contains("done after the reply");
     assert!(!is_done(), "it waits for what comes now");
     worker.kv_put("go on", json!("now"));
-    while !is_done() {
-        thread::sleep(std::time::Duration::from_millis(100));
-    }
+    eventually("it is done", is_done);
 }

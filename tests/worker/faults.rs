@@ -1,6 +1,6 @@
 //! Stores that fail on order (`faulty.mjs`), between the Worker and its real ones.
 
-use crate::launcher::{Store, Worker};
+use crate::launcher::{Store, Worker, eventually};
 use crate::visitor::{Reply, Visitor};
 
 /// A Worker over faulty stores, and a visitor who has counted to 1.
@@ -212,10 +212,8 @@ fn a_write_that_meets_429_is_tried_again_behind_its_reply_and_nobody_is_refused(
     worker.settle();
     worker.order(&["none", "overloaded", "overloaded"]);
     assert_eq!(visitor.count(&worker), 2);
-    std::thread::sleep(std::time::Duration::from_millis(3500));
-    assert_eq!(worker.calls(), ["get", "put", "put", "put"]);
-    let text = worker.kv_get(&visitor.kv_name());
-    assert!(text.as_str().unwrap().ends_with(r#"{"count":2}"#), "{text}");
+    eventually("the put is tried a third time", || worker.calls() == ["get", "put", "put", "put"]);
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":2}"#);
 }
 
 /// The visitor's browser has the write. A write that is given up behind a reply is a log line; the next one is waited for.
@@ -225,15 +223,12 @@ fn where_kv_takes_no_writes_one_reply_leaves_before_that_is_known_and_the_next_a
     worker.settle();
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     assert_eq!(visitor.count(&worker), 2);
-    std::thread::sleep(std::time::Duration::from_millis(5500));
-    assert!(worker.log().contains("write_given_up: a write of RecordKey("), "{}", worker.log());
+    eventually("the write is given up", || worker.log().contains("write_given_up: a write of RecordKey("));
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     visitor.get(&worker, "count").is_unavailable();
     worker.order(&[]);
     assert_eq!(visitor.count(&worker), 3, "what its reply told is there, and what was refused is not");
-    worker.settle();
-    let text = worker.kv_get(&visitor.kv_name());
-    assert!(text.as_str().unwrap().ends_with(r#"{"count":3}"#), "{text}");
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":3}"#);
 }
 
 /// Of a logout the marks decide. 429 on one of them mostly means that it is there; it is looked whether it is.

@@ -7,10 +7,12 @@ let faults = [];
 let calls = [];
 
 // How KV behaves from now on: `limited` to one write a second and name, `frozen` at what was read first, as in a place that
-// sees no newer value, and how many milliseconds a put takes.
+// sees no newer value, how many milliseconds a put takes, and whether it is `held` until the next order.
 let kv = {};
 let written = new Map();
 let read = new Map();
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const thrown = (message, flags = {}) => Object.assign(new Error(message), flags);
 
@@ -39,7 +41,7 @@ async function made(store, name, call, rival) {
   calls.push(name);
   const fault = faults.shift() ?? "none";
   if (fault === "none") return call();
-  if (fault === "hang") return new Promise((resolve) => setTimeout(resolve, 20_000));
+  if (fault === "hang") return pause(20_000);
   if (fault.startsWith("lost")) {
     await call();
     if (fault !== "lost") await rival(fault);
@@ -62,7 +64,8 @@ export class Kv extends WorkerEntrypoint {
   async #write(key, write) {
     if (kv.limited && Date.now() - (written.get(key) ?? 0) < 1000) throw errors.kv.overloaded();
     if (kv.limited) written.set(key, Date.now());
-    if (kv.putTakes) await new Promise((resolve) => setTimeout(resolve, kv.putTakes));
+    if (kv.putTakes) await pause(kv.putTakes);
+    while (kv.held) await pause(20);
     return write();
   }
   put(key, value, options) {

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -172,7 +174,7 @@ impl Worker {
     /// Waits until what was written behind replies is stored: KV takes a session's writes one a second.
     pub fn settle(&self) {
         if self.store == Store::Kv {
-            std::thread::sleep(std::time::Duration::from_millis(1300));
+            sleep(Duration::from_millis(1300));
         }
     }
 
@@ -279,6 +281,15 @@ pub struct Launcher {
     _process: Child,
     /// The file of its messages.
     log: String,
+}
+
+/// Waits until it is so, as long as a busy machine may need.
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        sleep(Duration::from_millis(50));
+    }
 }
 
 fn send(launcher: &Mutex<Launcher>, command: &Value) -> Value {

@@ -7,15 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::launcher::{Store, Worker};
+use crate::launcher::{Store, Worker, eventually};
 use crate::visitor::Visitor;
-
-/// The count that KV holds at last.
-fn in_kv(worker: &Worker, visitor: &Visitor) -> String {
-    worker.settle();
-    let text = worker.kv_get(&visitor.kv_name());
-    text.as_str().unwrap().lines().last().unwrap().to_owned()
-}
 
 #[test]
 fn ten_counts_in_two_seconds_are_one_to_ten_on_a_kv_that_takes_one_write_a_second() {
@@ -26,10 +19,9 @@ fn ten_counts_in_two_seconds_are_one_to_ten_on_a_kv_that_takes_one_write_a_secon
         assert_eq!(visitor.count(&worker), expected);
         thread::sleep(Duration::from_millis(180));
     }
-    worker.settle();
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":10}"#);
     let puts = worker.calls().iter().filter(|call| *call == "put").count();
     assert!((2..=5).contains(&puts), "{puts}");
-    assert_eq!(in_kv(&worker, &visitor), r#"{"count":10}"#);
 }
 
 /// Another isolate, in a place that has read the session before and sees nothing newer.
@@ -38,7 +30,7 @@ fn a_reload_elsewhere_shows_what_was_written_here() {
     let worker = Worker::over_faulty_stores_with_routes(Store::Kv);
     let mut visitor = Visitor::default();
     assert_eq!(visitor.count(&worker), 1);
-    worker.settle();
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":1}"#);
     worker.kv_behaves(json!({"frozen": true}));
     let elsewhere = || assert_eq!(Visitor::default().get(&worker, "panic").status, 500);
     assert_eq!(visitor.count(&worker), 2);
@@ -57,7 +49,7 @@ fn the_first_of_ten_counts_is_given_up_and_the_tenth_is_in_kv() {
     let worker = Worker::over_faulty_stores(Store::Kv);
     let mut visitor = Visitor::default();
     assert_eq!(visitor.count(&worker), 1);
-    worker.settle();
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":1}"#);
     worker.kv_behaves(json!({"limited": true, "putTakes": 400}));
     let authority = worker.url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned();
     let mut given_up = TcpStream::connect(&authority).unwrap();
@@ -71,7 +63,7 @@ fn the_first_of_ten_counts_is_given_up_and_the_tenth_is_in_kv() {
         last = number;
     }
     worker.settle();
-    assert_eq!(in_kv(&worker, &visitor), format!("{{\"count\":{last}}}"));
+    visitor.comes_to_be_in_kv(&worker, &format!("{{\"count\":{last}}}"));
 }
 
 #[test]
@@ -80,12 +72,12 @@ fn a_count_waits_for_one_read_and_for_no_write() {
     let mut visitor = Visitor::default();
     assert_eq!(visitor.count(&worker), 1);
     worker.settle();
-    worker.kv_behaves(json!({"putTakes": 3000}));
+    worker.kv_behaves(json!({"held": true}));
     assert_eq!(visitor.count(&worker), 2);
-    // The put has begun, and has not ended.
-    assert_eq!(worker.calls(), ["get", "put"]);
+    // The put begins by itself, and does not end.
+    eventually("a put has begun", || worker.calls() == ["get", "put"]);
     let before = worker.kv_get(&visitor.kv_name());
     assert!(before.as_str().unwrap().ends_with(r#"{"count":1}"#), "{before}");
-    thread::sleep(Duration::from_millis(3500));
-    assert_eq!(in_kv(&worker, &visitor), r#"{"count":2}"#);
+    worker.kv_behaves(json!({}));
+    visitor.comes_to_be_in_kv(&worker, r#"{"count":2}"#);
 }

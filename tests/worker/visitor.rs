@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::launcher::{KEY, Worker};
+use crate::launcher::{KEY, Worker, eventually};
 
 /// A client that keeps the Worker's cookies, as a browser does.
 #[derive(Clone, Default)]
@@ -94,6 +94,13 @@ impl Visitor {
         let signer = edge_session::Signer::from_secret(KEY).unwrap();
         let presented = edge_session::cookie::read(self.cookie.as_deref().unwrap(), "webpy_session_id", &signer);
         format!("session:{}", presented.ids()[0].key.as_str())
+    }
+
+    /// Waits until KV holds this data of the session: it gets there behind the replies.
+    pub fn comes_to_be_in_kv(&self, worker: &Worker, data: &str) {
+        eventually(&format!("KV holds {data}"), || {
+            worker.kv_get(&self.kv_name()).as_str().is_some_and(|text| text.lines().last() == Some(data))
+        });
     }
 
     /// A form.

@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 
-// The rule; the file; what stands there and what the mutant has; the test file, and the test, or a part of its name. For the
+// The rule; the file; what stands there and what the mutant has; the test file, or `lib`, and the test, or a part of its name. For the
 // explorer, the scenario that needs the rule.
 const mutants = [
   // Retired ids.
@@ -161,6 +161,11 @@ const mutants = [
   ["a save is told of when KV has it", "src/store/kv/visit.rs", "asked == Asked::AtTheEnd && self.may_leave_before", "self.may_leave_before", "simulation", "a_handler_asks_for"],
   ["without a reply nothing is behind it", "src/store/kv/visit.rs", "self.jar.as_ref().filter(|jar| jar.has_reply())", "self.jar.as_ref()", "simulation", "without_a_reply"],
   ["many carried writes are waited for", "src/store/kv/visit.rs", "carried::count(jar, key) <= MOST_CARRIED && ", "", "simulation", "more_than_eight"],
+  ["of many requests one has the write stored", "src/store/kv/puts.rs", "        is_needed\n    }", "        true\n    }", "simulation", "leave_one_work_behind"],
+  ["but not while a put is under way", "src/store/kv/puts.rs", "self.under_way.is_some() || !self.attendant", "!self.attendant", "simulation", "while_a_put_is_under_way"],
+  ["nor where it was broken off", "src/store/kv/puts.rs", "                && now < attendant.looked.saturating_add(FORGOTTEN)\n", "", "simulation", "a_later_count_has_its_own"],
+  ["nor when it is about to end", "src/store/kv/puts.rs", "                && now.saturating_add(ABANDONED) < attendant.until\n", "", "lib", "about_to_end"],
+  ["nor when more is to be done", "src/store/kv/puts.rs", "                && (attendant.and_again || self.again_at().is_none())\n", "", "lib", "stored_once_more_looks_after"],
   ["a name takes one write a second", "src/store/kv/puts.rs", "const ONE_SECOND: u64 = 1_000;", "const ONE_SECOND: u64 = 0;", "simulation", "ten_counts_in_two_seconds"],
   ["the write of another release is built on what it was made from", "src/store/kv/write.rs", "Self { time: time.saturating_add(1), version, nonce, again_at: None, built_on: nonces }", "Self { time: 0, version, nonce, again_at: None, built_on: nonces }", "simulation", "of_another_release"],
   ["a logout takes the carried writes away", "src/store/kv/visit.rs", "        if let Some(jar) = &self.jar {\n            carried::take_away(jar, key);\n        }\n        Ok(successor)", "        Ok(successor)", "simulation", "bring_no_ended_session_back"],
@@ -239,7 +244,7 @@ const env = { ...process.env, CARGO_TARGET_DIR: "built", RUST_BACKTRACE: "0", SI
 function cargo(folder, testFile, test) {
   const isExplorer = testFile === "explorer";
   const features = testFile === "axum" ? ["--features", "conformance,axum"] : ["--no-default-features", "--features", "conformance"];
-  const files = testFile.split("|").flatMap((file) => ["--test", file]);
+  const files = testFile.split("|").flatMap((file) => (file === "lib" ? ["--lib"] : ["--test", file]));
   const tests = isExplorer ? ["the_promises_hold"] : test.split("|");
   const command = ["test", ...features, "--no-fail-fast", ...files, "--", ...tests];
   const only = isExplorer ? { EXPLORER_ONLY: test } : {};

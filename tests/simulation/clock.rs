@@ -150,6 +150,11 @@ impl Clock {
         }
     }
 
+    /// How many works are under way behind replies.
+    pub fn works(&self) -> usize {
+        self.works.borrow().len()
+    }
+
     /// An isolate is no more, and with it what it was doing behind replies. Whether that was something.
     pub fn kill(&self, isolate: u32) -> bool {
         let mut works = self.works.borrow_mut();

@@ -6,6 +6,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 #![allow(unreachable_pub, clippy::print_stdout, reason = "its modules are its own; it says what it counted")]
 
+mod behind;
 mod browser;
 mod clock;
 mod contention;

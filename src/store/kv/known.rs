@@ -351,6 +351,11 @@ impl Known {
         Awaited::Step(step)
     }
 
+    /// Whether somebody has to look after the write of this number behind a reply, which they do from now on until this time.
+    pub(super) fn attend(&mut self, key: &RecordKey, number: u64, and_again: bool, until: u64, now: u64) -> bool {
+        self.entry_mut(key).puts.attend(number, and_again, until, now)
+    }
+
     /// A put that nobody else waits for begins.
     pub(super) fn begin(&mut self, key: &RecordKey, now: u64) {
         self.entry_mut(key).puts.begin(now);

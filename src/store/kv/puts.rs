@@ -34,6 +34,8 @@ pub(super) struct Puts {
     /// The newest, while it is not stored, or is to be stored once more.
     waiting: Option<Waiting>,
     under_way: Option<UnderWay>,
+    /// The last one behind a reply who has begun to look after what waits.
+    attendant: Option<Attendant>,
     /// When the last answer came, in milliseconds since 1970 UTC, as are all times here.
     answered: u64,
     accepted: u64,
@@ -67,6 +69,18 @@ struct Waiting {
 struct UnderWay {
     number: u64,
     since: u64,
+}
+
+/// Who looks after a write behind a reply, and so after any newer one that takes its place before it is put.
+#[derive(Debug)]
+struct Attendant {
+    number: u64,
+    /// Whether it waits until that is also stored once more.
+    and_again: bool,
+    /// When it has looked last.
+    looked: u64,
+    /// When it has to end.
+    until: u64,
 }
 
 /// What is to be done for a write, by whoever waits for it.
@@ -126,6 +140,23 @@ impl Puts {
             looked_after: now,
         });
         self.last
+    }
+
+    /// Somebody behind a reply looks after the write of this number from now on, until it is settled, or this time; unless
+    /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place. While a put is
+    /// under way that is of an older one, and its work ends with it. Whether it is needed.
+    pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> bool {
+        let will_do = |attendant: &Attendant| {
+            attendant.number > self.settled()
+                && (attendant.and_again || self.again_at().is_none())
+                && now < attendant.looked.saturating_add(FORGOTTEN)
+                && now.saturating_add(ABANDONED) < attendant.until
+        };
+        let is_needed = self.under_way.is_some() || !self.attendant.as_ref().is_some_and(will_do);
+        if is_needed {
+            self.attendant = Some(Attendant { number, and_again, looked: now, until });
+        }
+        is_needed
     }
 
     pub(super) fn waits(&self, number: u64) -> bool {
@@ -195,6 +226,9 @@ impl Puts {
                 waiting.again_at = waiting.again_at.map(|at| at.max(now));
             }
             waiting.looked_after = now;
+        }
+        if let Some(attendant) = self.attendant.as_mut().filter(|attendant| attendant.number == number) {
+            attendant.looked = now;
         }
         let (is_done, settled) = (self.accepted >= number, self.settled());
         if settled >= number && !(and_again && self.again_at().is_some()) {
@@ -314,5 +348,46 @@ impl Waiting {
     fn random_below(&self, end: u64) -> u64 {
         let mixed = self.nonce.wrapping_add(self.failures).wrapping_mul(0x9E37_79B9);
         u64::from(mixed >> 16).checked_rem(end).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Record;
+    use crate::store::kv::write::Write;
+
+    fn written(nonce: u32, now: u64) -> Written {
+        let record = Record::from_text(&format!("edge-session/1 1 {nonce} 0 0 9999999999 - 0 -\n{{}}")).unwrap();
+        Written { write: Write::from(None, &[], &record, now), record }
+    }
+
+    /// The platform gives work behind a reply 30 seconds.
+    #[test]
+    fn who_comes_when_the_work_behind_an_earlier_reply_is_about_to_end_looks_after_the_write() {
+        let (mut puts, until) = (Puts::default(), 25_000);
+        let first = puts.wait_for(&written(1, 0), 0);
+        assert!(puts.attend(first, false, until, 0));
+        for (now, nonce) in (1_000..20_000).step_by(1_000).zip(2..) {
+            let number = puts.wait_for(&written(nonce, now), now);
+            if let Step::Put { number, .. } = puts.step(first, false, now) {
+                puts.note(number, Err(KvFailure::TooManyWrites), now);
+            }
+            let is_about_to_end = now + ABANDONED >= until;
+            assert_eq!(puts.attend(number, false, now + 25_000, now), is_about_to_end, "{now}");
+        }
+    }
+
+    /// Nobody else does, where an earlier reply left nothing to be stored once more.
+    #[test]
+    fn who_has_a_write_stored_once_more_looks_after_it() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, 0), 0);
+        assert!(puts.attend(first, false, 25_000, 0));
+        let mut again = written(2, 100);
+        again.write.again_at = Some(7_000);
+        let second = puts.wait_for(&again, 100);
+        assert!(puts.attend(second, true, 25_100, 100));
+        assert!(!puts.attend(second, true, 25_200, 200), "and one is enough");
     }
 }

@@ -282,8 +282,13 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             && self.kv.known.borrow().trust() == Trust::InKv
     }
 
-    /// Has a write stored behind the reply, or now, where the platform has no behind.
+    /// Has a write stored behind the reply, or now, where the platform has no behind. Of many requests within a second one does
+    /// that for all: a task, its promise and its timers cost more than all else that a write takes.
     async fn behind(&self, key: &RecordKey, number: u64, and_again: bool) {
+        let now = self.now();
+        if !self.kv.known.borrow_mut().attend(key, number, and_again, now.saturating_add(BEHIND_FOR), now) {
+            return;
+        }
         let (kv, key) = (Rc::clone(&self.kv), key.clone());
         let work = async move { drop(kv.stored(&key, number, and_again, Some(BEHIND_FOR)).await) };
         self.kv.platform.wait_until(Box::pin(work)).await;

@@ -146,11 +146,13 @@ impl Backing {
             Some(successor) if now < successor.until => Loaded::Retired { kept: record.data },
             Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
-            None => {
-                self.seen.set(record.version);
-                Loaded::Live(record)
-            }
+            None => Loaded::Live(record),
         }
+    }
+
+    /// Its session is of this version, as far as this request has seen it.
+    pub(crate) fn saw(&self, version: u64) {
+        self.seen.set(version);
     }
 
     /// What `key` leads to after a lost race: the record that it was lost to, or the newest that a request of this isolate has
@@ -163,12 +165,13 @@ impl Backing {
         }
     }
 
-    /// Whether requests that lost a race on this session wait for their turn, and this one has none: if it can be run again,
-    /// it does not try, for it would be in the way of one that has waited.
+    /// Whether requests that lost a race on this session wait for their turn, and this one has not waited yet: if it can be run
+    /// again, it does not try, for it would be in the way of one that has. Who has waited tries in any case, also when its turn
+    /// was over before its handler was done: otherwise nobody would store anything.
     pub(crate) fn gives_way(&self, key: &RecordKey) -> bool {
         self.is_in_a_run.get()
             && self.queues.are_waiting(key, self.platform.milliseconds())
-            && !self.place.borrow().as_ref().is_some_and(|place| place.has_turn())
+            && self.place.borrow().is_none()
     }
 
     /// This session's race is lost, perhaps to this record.

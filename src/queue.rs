@@ -159,11 +159,6 @@ impl Place {
         }
     }
 
-    pub(crate) fn has_turn(&self) -> bool {
-        let queues = self.shared.queues.queues.borrow();
-        found(&queues, &self.key).is_some_and(|queue| queue.turn.is_some_and(|turn| turn.ticket == self.ticket))
-    }
-
     /// The newest record that a request of this isolate has stored, or lost to, a moment ago.
     pub(crate) fn newest(&self) -> Option<Record> {
         let (queues, now) = (self.shared.queues.queues.borrow(), self.shared.platform.milliseconds());

@@ -863,6 +863,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
                 (self.unchanged, self.loaded) = (None, None);
                 self.signed_in = SignIn::of(&newer);
+                self.backing.saw(newer.version);
                 *record = newer;
             }
             Loaded::Retired { .. } | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {

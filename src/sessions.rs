@@ -409,6 +409,7 @@ impl Sessions {
     {
         match serde_json::from_str::<T>(&record.data) {
             Ok(data) => {
+                backing.saw(record.version);
                 let is_ageing = self.parameters().persistent || !signed.is_current;
                 Some(Session::stored(backing, signed, record, data, is_ageing).opened_by(signed.clone()))
             }

@@ -110,10 +110,28 @@ impl Crowd {
 
     /// A client of its isolate, who counts so often.
     async fn client(&self, number: usize, times: u32) {
+        self.client_of(number, times, count).await;
+    }
+
+    /// One whose handler takes so many milliseconds.
+    async fn slow_client(&self, takes: u64) {
+        let slowly = async |session: &mut Session<u32>| {
+            self.clock.pause(takes).await;
+            count(session).await
+        };
+        self.client_of(0, 1, slowly).await;
+    }
+
+    async fn client_of(
+        &self,
+        number: usize,
+        times: u32,
+        handler: impl AsyncFn(&mut Session<u32>) -> Result<u32, Error>,
+    ) {
         let sessions = &self.isolates[number % self.isolates.len()];
         for _ in 0..times {
             let began = self.now();
-            let outcome = sessions.run(&Incoming::new().cookie(&*self.cookie), count).await;
+            let outcome = sessions.run(&Incoming::new().cookie(&*self.cookie), &handler).await;
             let took = self.now() - began;
             let mut contended = self.contended.borrow_mut();
             match outcome {
@@ -222,6 +240,18 @@ fn clients_of_several_isolates_are_all_counted_and_none_is_refused() {
         println!("{isolates} isolates: {contended:?}");
         assert_eq!((contended.counted, contended.refused), (500, 0), "{isolates}");
         assert_eq!(crowd.stored(), 501, "exact");
+    }
+}
+
+/// After a second another takes the turn; who had it is done all the same, or each would stop the one before it for ever.
+#[test]
+fn handlers_that_take_longer_than_a_turn_are_all_counted() {
+    for takes in [900, 1_300, 2_000] {
+        let crowd = Crowd::new(1, 20);
+        let contended = crowd.run((0..4).map(|_| Box::pin(crowd.slow_client(takes)) as Client<'_>).collect());
+        println!("{takes} ms: {contended:?}");
+        assert_eq!((contended.counted, contended.refused), (4, 0), "{takes}");
+        assert_eq!(crowd.stored(), 5, "exact");
     }
 }
 

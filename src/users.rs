@@ -80,7 +80,8 @@ impl UserSessions {
     }
 
     /// Ends one of them, whatever is done with it at the moment, also under a new id. False if this user has none of this handle:
-    /// another user's is not found.
+    /// another user's is not found. (Also where the store had to be asked twice, for its first answer was lost, and ended it at
+    /// the first.)
     ///
     /// # Errors
     ///
@@ -98,8 +99,9 @@ impl UserSessions {
     ///
     /// # Errors
     ///
-    /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay. After
-    /// `Unavailable` some may have ended; do it again.
+    /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay.
+    /// (On objects, not if it was signed out at the same moment by its own visitor.) After `Unavailable` some may have ended; do it
+    /// again.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
         let spared = self.noted(session.spared_for(&self.user))?;
         self.noted(self.backing().end_all(&self.key, &spared).await)

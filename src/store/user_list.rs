@@ -16,9 +16,11 @@ pub(crate) struct UserList {
 pub(crate) struct Entry {
     pub(crate) key: RecordKey,
     pub(crate) handle: SessionHandle,
-    /// When it was signed in, or first noted here, in milliseconds since 1970 UTC.
+    /// When this key was noted, or its end was, in milliseconds since 1970 UTC.
     pub(crate) noted_at: u64,
     state: State,
+    /// When it was signed in, in milliseconds since 1970 UTC, whatever its key was then.
+    since: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,28 @@ enum State {
     Listed,
     /// It is to end: whoever is about to make it theirs has to end it.
     Condemned,
+    /// It has ended a moment ago: a request of its own may not know that yet.
+    Ended,
 }
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Condemned => "condemned",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// What another release calls otherwise is to end.
+    fn from_text(text: &str) -> Self {
+        [Self::Listed, Self::Ended].into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Condemned)
+    }
+}
+
+/// For how many milliseconds it is known that a session has ended: for longer than a request takes that finds it alive, and then
+/// asks to end others.
+const ENDED_FOR: u64 = 60_000;
 
 /// What a change of id says of the session whose id it changes.
 pub(crate) struct Moving {
@@ -49,43 +72,45 @@ impl UserList {
         if self.revocation.as_ref().is_some_and(|revocation| revocation.refuses(claim)) {
             return false;
         }
-        self.note(key, &claim.handle, now)
+        self.note(key, &claim.handle, now, now)
     }
 
     /// Notes the new key of a session that is theirs. Whether it may have one: not if it is to end.
     pub(crate) fn register_move(&mut self, moving: &Moving, key: &RecordKey, now: u64) -> bool {
-        let noted_at = self.entry(&moving.from).map_or(now, |entry| entry.noted_at);
+        let since = self.entry(&moving.from).map_or(moving.signed_in_at.saturating_mul(1000), |entry| entry.since);
         let ends = match self.entry(&moving.from) {
-            Some(entry) => entry.state == State::Condemned,
+            Some(entry) => entry.state != State::Listed,
             // It has ended, or the list is younger than the session.
             None => self.revocation.as_ref().is_some_and(|revocation| {
                 moving.signed_in_at.saturating_mul(1000) <= revocation.at
                     && revocation.spared.as_ref() != Some(&moving.handle)
             }),
         };
-        !ends && self.note(key, &moving.handle, noted_at)
+        // Its record is still to be made, and who looks at the list meanwhile leaves it there.
+        !ends && self.note(key, &moving.handle, since, now)
     }
 
     /// Also a second time, when the first answer was lost.
-    fn note(&mut self, key: &RecordKey, handle: &SessionHandle, now: u64) -> bool {
+    fn note(&mut self, key: &RecordKey, handle: &SessionHandle, since: u64, now: u64) -> bool {
         if let Some(entry) = self.entry(key) {
             return entry.state == State::Listed;
         }
-        self.entries.push(Entry { key: key.clone(), handle: handle.clone(), noted_at: now, state: State::Listed });
+        let handle = handle.clone();
+        self.entries.push(Entry { key: key.clone(), handle, noted_at: now, state: State::Listed, since });
         true
     }
 
     /// The session is there. Whether it is still theirs; and the key that it had before is no more.
-    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>) -> bool {
+    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>, now: u64) -> bool {
         if let Some(before) = before {
-            self.forget(std::slice::from_ref(before));
+            self.forget(std::slice::from_ref(before), now);
         }
         self.entry(key).is_some_and(|entry| entry.state == State::Listed)
     }
 
     /// All that may be alive, also those that are to end.
-    pub(crate) fn all(&self) -> &[Entry] {
-        &self.entries
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.state != State::Ended)
     }
 
     /// Those that are theirs.
@@ -94,11 +119,11 @@ impl UserList {
     }
 
     /// Those that are to end: now all but the one that is spared, under each of its keys. `None` if that may spare nothing,
-    /// since it is itself to end.
+    /// since it is itself to end, or has ended.
     pub(crate) fn revoke(&mut self, now: u64, spared: Option<&Claim>) -> Option<Vec<RecordKey>> {
         let spared_handle = spared.map(|claim| &claim.handle);
-        let is_to_end = |entry: &Entry| entry.state == State::Condemned && Some(&entry.handle) == spared_handle;
-        if self.entries.iter().any(is_to_end) {
+        let ends = |entry: &Entry| entry.state != State::Listed && Some(&entry.handle) == spared_handle;
+        if self.entries.iter().any(ends) {
             return None;
         }
         self.revocation = Some(Revocation::then(self.revocation.as_ref(), now, spared)?);
@@ -116,13 +141,13 @@ impl UserList {
         let mut listed: Vec<&Entry> = Vec::new();
         for entry in self.listed().filter(|entry| alive.contains(&entry.key)) {
             match listed.iter_mut().find(|other| other.handle == entry.handle) {
-                Some(other) if other.noted_at < entry.noted_at => *other = entry,
+                Some(other) if other.since < entry.since => *other = entry,
                 Some(_) => {}
                 None => listed.push(entry),
             }
         }
-        // What was noted at the same time is in the order in which it was.
-        listed.sort_by_key(|entry| (entry.handle == *handle, entry.noted_at));
+        // Those of the same time are in the order in which they were noted.
+        listed.sort_by_key(|entry| (entry.handle == *handle, entry.since));
         listed.truncate(listed.len().saturating_sub(most));
         let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).collect();
         self.condemn(|entry| oldest.contains(&entry.handle))
@@ -131,27 +156,35 @@ impl UserList {
     /// The one of this handle is to end now, under each of its keys, which it gives.
     pub(crate) fn condemn_one(&mut self, handle: &SessionHandle) -> Vec<RecordKey> {
         self.condemn(|entry| entry.handle == *handle);
-        let theirs = self.entries.iter().filter(|entry| entry.handle == *handle);
+        let theirs = self.all().filter(|entry| entry.handle == *handle);
         theirs.map(|entry| entry.key.clone()).collect()
     }
 
     /// Whether it has no session on it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.all().next().is_none()
     }
 
     /// Those that are to end, these among them.
     fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<RecordKey> {
-        for entry in self.entries.iter_mut().filter(|entry| is_one(entry)) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Listed && is_one(entry)) {
             entry.state = State::Condemned;
         }
         let condemned = self.entries.iter().filter(|entry| entry.state == State::Condemned);
         condemned.map(|entry| entry.key.clone()).collect()
     }
 
-    /// They have ended.
-    pub(crate) fn forget(&mut self, keys: &[RecordKey]) {
-        self.entries.retain(|entry| !keys.contains(&entry.key));
+    /// They are no more: those that were to end have ended.
+    pub(crate) fn forget(&mut self, keys: &[RecordKey], now: u64) {
+        let is_one = |entry: &Entry| keys.contains(&entry.key);
+        self.entries.retain(|entry| match entry.state {
+            State::Listed => !is_one(entry),
+            State::Condemned => true,
+            State::Ended => now < entry.noted_at.saturating_add(ENDED_FOR),
+        });
+        for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Condemned && is_one(entry)) {
+            (entry.state, entry.noted_at) = (State::Ended, now);
+        }
     }
 
     fn entry(&self, key: &RecordKey) -> Option<&Entry> {
@@ -196,19 +229,18 @@ impl UserList {
 
 impl Entry {
     pub(crate) fn to_text(&self) -> String {
-        let Self { key, handle, noted_at, state } = self;
-        let state = if *state == State::Listed { "listed" } else { "condemned" };
-        format!("{} {handle} {noted_at} {state}", key.as_str())
+        let Self { key, handle, noted_at, state, since } = self;
+        format!("{} {handle} {noted_at} {} {since}", key.as_str(), state.as_str())
     }
 
     pub(crate) fn from_text(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
-        Some(Self {
-            key: RecordKey::from_stored(words.next()?)?,
-            handle: SessionHandle::from_text(words.next()?)?,
-            noted_at: words.next()?.parse().ok()?,
-            state: if words.next()? == "listed" { State::Listed } else { State::Condemned },
-        })
+        let (key, handle) = (RecordKey::from_stored(words.next()?)?, SessionHandle::from_text(words.next()?)?);
+        let noted_at = words.next()?.parse().ok()?;
+        let state = State::from_text(words.next()?);
+        // An earlier release had one time for both.
+        let since = words.next().map_or(Some(noted_at), |since| since.parse().ok())?;
+        Some(Self { key, handle, noted_at, state, since })
     }
 }
 
@@ -249,10 +281,11 @@ mod tests {
         }
         assert_eq!(list.listed().count(), 1);
         assert_eq!(list.revoke(one.began_at - 1, None), Some(vec![at.clone()]));
-        assert!(!list.confirm(&at, None));
+        assert!(!list.confirm(&at, None, 6));
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
-        list.forget(std::slice::from_ref(&at));
-        assert!(!list.confirm(&at, None), "nor when it has ended");
+        list.forget(std::slice::from_ref(&at), 7);
+        assert!(!list.confirm(&at, None, 8), "nor when it has ended");
+        assert!(list.is_empty());
     }
 
     #[test]
@@ -279,13 +312,45 @@ mod tests {
             |from: &RecordKey| Moving { from: from.clone(), handle: one.handle.clone(), signed_in_at: platform.now() };
         assert!(list.register_move(&moving(&from), &to, 6));
         assert_eq!(list.listed().count(), 2, "until it is there");
-        assert!(list.confirm(&to, Some(&from)));
+        assert!(list.confirm(&to, Some(&from), 6));
         assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
         assert!(list.revoke(one.began_at, None).is_some());
         assert!(!list.register_move(&moving(&to), &key(&platform), 7));
-        list.forget(std::slice::from_ref(&to));
+        list.forget(std::slice::from_ref(&to), 7);
+        list.forget(&[], 7 + ENDED_FOR);
         assert!(!list.register_move(&moving(&to), &key(&platform), 7), "also when it is forgotten");
         assert_eq!(list.revoke(one.began_at, Some(&one)), None, "nor does it end others");
+    }
+
+    #[test]
+    fn a_new_id_makes_no_session_younger_than_another() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, older, newer, third) =
+            (UserList::default(), claim(&platform), claim(&platform), claim(&platform));
+        let keys: Vec<_> = (0..4).map(|_| key(&platform)).collect();
+        assert!(list.register(&older, &keys[0], 1) && list.register(&newer, &keys[1], 2));
+        let moving = Moving { from: keys[0].clone(), handle: older.handle.clone(), signed_in_at: platform.now() };
+        assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51));
+        assert!(list.register(&third, &keys[3], 60));
+        let list = UserList::from_text(&list.to_text()).unwrap();
+        assert_eq!(list.clone().condemn_oldest(2, &third.handle, &keys), [keys[2].clone()]);
+        assert_eq!(list.all().map(|entry| entry.noted_at).collect::<Vec<_>>(), [2, 50, 60], "when each key was");
+    }
+
+    #[test]
+    fn what_has_ended_ends_no_others_for_a_minute() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
+        let (at, others) = (key(&platform), key(&platform));
+        assert!(list.register(&one, &at, 1) && list.register(&other, &others, 2));
+        assert_eq!(list.condemn_one(&one.handle), std::slice::from_ref(&at));
+        list.forget(std::slice::from_ref(&at), 3);
+        assert_eq!(list.all().map(|entry| &entry.key).collect::<Vec<_>>(), [&others]);
+        let mut list = UserList::from_text(&list.to_text()).unwrap();
+        assert_eq!(list.revoke(one.began_at, Some(&one)), None);
+        assert_eq!(list.condemn_one(&one.handle), [], "and is not ended again");
+        list.forget(&[], 3 + ENDED_FOR);
+        assert_eq!(list.entries.len(), 1, "then it is looked for in vain");
     }
 
     #[test]

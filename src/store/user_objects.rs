@@ -459,10 +459,10 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
         }
         CONFIRM => {
             let key = RecordKey::from_stored(word()?)?;
-            verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref()))
+            verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref(), now))
         }
         LIST => {
-            let entries: Vec<_> = list.all().iter().map(Entry::to_text).collect();
+            let entries: Vec<_> = list.all().map(Entry::to_text).collect();
             Some(format!("{DONE}\n{}", entries.join("\n")))
         }
         REVOKE => {
@@ -482,13 +482,13 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
             let mut alive: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
             // A Worker of an earlier release does not say which are alive.
             if alive.is_empty() {
-                alive = list.all().iter().map(|entry| entry.key.clone()).collect();
+                alive = list.all().map(|entry| entry.key.clone()).collect();
             }
             with_keys(list.condemn_oldest(most, &handle, &alive))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
-            list.forget(&these);
+            list.forget(&these, now);
             verdict(true)
         }
         _ => None,
@@ -759,6 +759,44 @@ mod tests {
             assert!(is_list(&kept()) && lists_some(&kept()));
             objects.end_all(&claim.user, objects.milliseconds(), &Spared::None).await.unwrap();
             assert!(is_list(&kept()) && !lists_some(&kept()));
+        });
+    }
+
+    #[test]
+    fn who_looks_at_the_list_while_an_id_is_changed_ends_no_session() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, to, (ada, hers)) = (key(), key(), signed_in(&objects, "ada"));
+        let retired = retired(&hers, &to, &objects.platform);
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            objects.platform.advance(61);
+            let at = objects.platform.now().to_string();
+            let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+            assert!(is_listed(&objects, &ada.user, MOVE, &words).await.unwrap());
+            assert_eq!(objects.list(&ada.user).await.unwrap().len(), 1, "by its old key: the new one is not there yet");
+            let moved = listed_move(&objects, &ada.user, &from, &retired, &to, &hers).await;
+            assert_eq!(moved.unwrap(), Updated::Done);
+            assert_eq!(objects.list(&ada.user).await.unwrap().len(), 1);
+        });
+    }
+
+    #[test]
+    fn who_is_ended_while_they_end_all_others_ends_nobody() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (stolen, own) = (key(), key());
+        let ((thief, record), (ada, hers)) = (signed_in(&objects, "ada"), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&thief, &stolen, &record).await.unwrap(), Updated::Done);
+            assert_eq!(objects.create_for(&ada, &own, &hers).await.unwrap(), Updated::Done);
+            // It looks, and its next message is late.
+            assert!(found(&objects, &thief.user, &stolen).await.unwrap().is_some());
+            assert!(objects.end(&ada.user, &thief.handle).await.unwrap());
+            let (now, began_at) = (objects.milliseconds().to_string(), thief.began_at.to_string());
+            let answer = ask(&objects, &ada.user, REVOKE, &[&now, thief.handle.as_str(), &began_at]).await.unwrap();
+            assert_eq!(answer, GONE);
+            assert_eq!(objects.list(&ada.user).await.unwrap().len(), 1);
         });
     }
 

@@ -6,7 +6,7 @@ mod support;
 
 use edge_session::store::conformance::{Abilities, check};
 use edge_session::{
-    ErrorKind, Incoming, KvFailure, KvStore, Outcome, Platform, Record, RecordKey, Session, SessionId,
+    ErrorKind, Incoming, KvFailure, KvNamespace, KvStore, Outcome, Platform, Record, RecordKey, Session, SessionId,
     SessionParameters, Sessions, Signer, Store, TestPlatform, Updated,
 };
 use pollster::block_on;
@@ -80,6 +80,30 @@ fn a_write_that_comes_after_the_change_of_the_id_does_not_bring_the_old_id_back(
         platform.advance(80 * 86_400);
         assert_eq!(store.load(&new).await.unwrap(), None);
         assert_eq!(store.load(&old).await.unwrap(), Some(retired), "for longer than any record lives");
+    });
+}
+
+/// The mark of a session that moved stays for months, and what was in a basket before the sign-in does not.
+#[test]
+fn what_is_kept_for_a_form_that_is_sent_twice_is_gone_in_minutes() {
+    let (store, kv, platform) = rig();
+    let (old, new) = (key(), key());
+    block_on(async {
+        store.create(&old, &record(1, 1)).await.unwrap();
+        let (retired, mut moved) = new_id(&record(1, 1), &new, NOW);
+        let retired = retired.with(|retired| retired.data = "{\"basket\":7}".to_owned());
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        let mark = || async { kv.get(&[format!("ended:{}", old.as_str())]).await.unwrap().remove(0).unwrap() };
+        assert!(mark().await.ends_with("\nnull"), "{}", mark().await);
+        let elsewhere = || KvStore::new(kv.clone(), platform.clone());
+        assert_eq!(elsewhere().load(&old).await.unwrap(), Some(retired.clone()));
+        platform.advance(29);
+        assert_eq!(elsewhere().load(&old).await.unwrap(), Some(retired.clone()));
+        platform.advance(1);
+        assert_eq!(elsewhere().load(&old).await.unwrap().unwrap().data, "null");
+        platform.advance(120);
+        assert!(!kv.names().contains(&"kept".to_owned()), "{:?}", kv.names());
+        assert!(mark().await.starts_with("edge-session/1 "));
     });
 }
 

@@ -46,6 +46,9 @@ use self::visit::Visit;
 ///   session that moved names the keys that it had during the last two minutes (in the [extension](crate::Extensions)
 ///   `predecessors`), and is dead if one of them was killed.
 ///
+/// Beside the mark of a session that was signed in stands `kept:<record key>` for three minutes at the most: what it held before,
+/// for who sends the sign-in twice.
+///
 /// Keep one for the life of an isolate, as [`Sessions::from_env`](crate::Sessions) does: what the isolate knows is in it. It
 /// has the rules; a [`KvNamespace`] has the values: a Worker's binding, or a model in a test.
 pub struct KvStore<N, P> {

@@ -259,7 +259,7 @@ impl SessionObject {
         match (act, Record::from_text(text)) {
             (LOAD, _) => Ok(found(stored)),
             (CREATE, Ok(record)) => self.create(stored.as_deref(), &record, text).await,
-            (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record),
+            (UPDATE, Ok(record)) => self.update(stored.as_deref(), &record).await,
             (TOUCH, Ok(touch)) => self.touch(stored.as_deref(), &touch),
             (DELETE, _) => {
                 let record = stored.as_deref().map(Record::from_text);
@@ -288,9 +288,9 @@ impl SessionObject {
         }
     }
 
-    /// The alarm stays as it is: when it fires, it finds the later expiry and is set again, which
-    /// saves a write for each use of the session.
-    fn update(&self, stored: Option<&str>, next: &Record) -> Result<String, JsValue> {
+    /// The alarm mostly stays as it is: when it fires, it finds the later expiry and is set again, which
+    /// saves a write for each use of the session. Only what is to be gone earlier sets it.
+    async fn update(&self, stored: Option<&str>, next: &Record) -> Result<String, JsValue> {
         let parsed = match stored.map(Record::from_text).transpose() {
             Ok(parsed) => parsed,
             Err(error) => return Ok(error.to_string()),
@@ -299,6 +299,9 @@ impl SessionObject {
             Updated::Done => {
                 if let Some(parsed) = parsed {
                     self.storage.kv()?.put(KEY, &parsed.replaced_by(next).to_text())?;
+                    if next.expires_at < parsed.expires_at {
+                        self.wake_at(next.expires_at).await?;
+                    }
                 }
                 Ok(DONE.to_owned())
             }

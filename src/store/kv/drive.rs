@@ -10,6 +10,7 @@ use super::puts::{Step, Turn};
 use super::write::Write;
 use super::{Kv, KvFailure, KvNamespace};
 use crate::log::{self, Event};
+use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Platform, Record, RecordKey};
 
 /// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
@@ -17,6 +18,9 @@ const LEAST_LIFE: u64 = 120;
 
 /// A put that takes longer, in milliseconds, has failed.
 const PUT_TAKES: u32 = 5_000;
+
+/// How often the write of a mark that met 429 is tried again.
+pub(super) const REPETITIONS: u32 = 3;
 
 /// Why a write is not stored.
 pub(super) enum NotStored {
@@ -104,6 +108,22 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
             }
             now = now.max(self.platform.milliseconds());
         }
+    }
+
+    /// Writes a name that is no session's record.
+    pub(super) async fn put(&self, name: &str, value: &str, expires_at: u64) -> Result<(), KvFailure> {
+        let mut repetitions = 0..REPETITIONS;
+        loop {
+            match self.namespace.put(name, value, self.expiration(expires_at)).await {
+                Err(KvFailure::TooManyWrites) if repetitions.next().is_some() => self.wait_a_second().await,
+                settled => return settled,
+            }
+        }
+    }
+
+    /// So that a name can be written again, and not by all at once who wait for it.
+    pub(super) async fn wait_a_second(&self) {
+        random_pause(&self.platform, 1000, 500).await;
     }
 
     /// Whether KV shows what is built on this already: to store it once more would take that back.

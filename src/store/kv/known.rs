@@ -69,6 +69,7 @@ impl Head {
     fn bytes(&self) -> usize {
         match self {
             Self::Whole(written) => written.record.data.len(),
+            Self::Ended(Some(retired)) => retired.data.len(),
             _ => 0,
         }
     }
@@ -458,5 +459,21 @@ impl Entry {
         let head = self.head.as_ref().map_or(0, Head::bytes);
         let past = self.past.len().saturating_mul(size_of::<u32>());
         OVERHEAD.saturating_add(head).saturating_add(past).saturating_add(self.puts.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_session_that_ended_takes_room_too() {
+        let key = crate::SessionId::random(&crate::TestPlatform::at(0)).unwrap().record_key();
+        let mut known = Known::default();
+        let text = format!("edge-session/1 2 1 0 0 9 - 0 -\n\"{}\"", "x".repeat(1000));
+        known.end(&key, Some(Record::from_text(&text).unwrap()), 0);
+        assert!(known.bytes > OVERHEAD + 1000, "{}", known.bytes);
+        known.forget(&key, 0);
+        assert_eq!(known.bytes, OVERHEAD);
     }
 }

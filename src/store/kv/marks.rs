@@ -27,6 +27,11 @@ pub(super) fn killed(key: &RecordKey) -> String {
     ["killed:", key.as_str()].concat()
 }
 
+/// What a session held before a sign-in, for who sends that twice: for a moment only, while its mark stays for months.
+pub(super) fn kept(key: &RecordKey) -> String {
+    ["kept:", key.as_str()].concat()
+}
+
 /// A key that a session had before, and when its id was changed.
 pub(super) type Predecessor = (RecordKey, u64);
 

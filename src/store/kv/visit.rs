@@ -2,13 +2,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::carried::{self, Fate, News};
-use super::drive::NotStored;
+use super::drive::{NotStored, REPETITIONS};
 use super::known::{Entered, Head, Known, Trust};
-use super::marks::{self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, killed, name, predecessors, session};
+use super::marks::{
+    self, KILLED, MOST_PREDECESSORS, PREDECESSORS_FOR, ended, kept, killed, name, predecessors, session,
+};
 use super::puts::Care;
 use super::write::{Write, Written};
 use super::{Kv, KvFailure, KvNamespace};
-use crate::platform::random_pause;
+use crate::session::NOTHING;
 use crate::{Error, ErrorKind, Jar, Platform, Record, RecordKey, Store, Successor, Updated};
 
 /// A [`KvStore`](super::KvStore) as one request reaches it.
@@ -60,9 +62,6 @@ impl Live {
 /// Marks are kept for at least so many seconds, 90 days, and for twice as long as the record would have lived: longer
 /// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
 const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
-
-/// How often the write of a mark that met 429 is tried again.
-const REPETITIONS: u32 = 3;
 
 /// For how many milliseconds a load looks again whether KV shows what the browser was shown, and how often.
 const LOOKS_FOR: u64 = 4_000;
@@ -294,10 +293,19 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
-    /// Removes a record under a mark, which is only space: nobody waits for it, where the platform has a behind.
-    async fn remove_behind(&self, key: &RecordKey) {
+    /// Removes a record under a mark, which is only space, and leaves what is kept of it for a moment: nobody waits for that, where
+    /// the platform has a behind.
+    async fn remove_behind(&self, key: &RecordKey, kept: Option<&Record>) {
         let (kv, name) = (Rc::clone(&self.kv), session(key));
-        let work = async move { drop(kv.namespace.delete(&name).await) };
+        let kept = kept
+            .filter(|kept| kept.data != NOTHING)
+            .and_then(|kept| Some((self::kept(key), kept.data.clone(), kept.successor.as_ref()?.until)));
+        let work = async move {
+            if let Some((name, data, until)) = kept {
+                drop(kv.put(&name, &data, until).await);
+            }
+            drop(kv.namespace.delete(&name).await);
+        };
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
@@ -316,24 +324,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             if repetitions.next().is_none() {
                 return Err(KvFailure::TooManyWrites);
             }
-            self.wait_a_second().await;
+            self.kv.wait_a_second().await;
         }
-    }
-
-    /// Writes a name that is no session's record.
-    async fn put(&self, name: &str, value: &str, expires_at: u64) -> Result<(), KvFailure> {
-        let mut repetitions = 0..REPETITIONS;
-        loop {
-            match self.kv.namespace.put(name, value, self.kv.expiration(expires_at)).await {
-                Err(KvFailure::TooManyWrites) if repetitions.next().is_some() => self.wait_a_second().await,
-                settled => return settled,
-            }
-        }
-    }
-
-    /// So that a name can be written again, and not by all at once who wait for it.
-    async fn wait_a_second(&self) {
-        random_pause(&self.kv.platform, 1000, 500).await;
     }
 
     /// Until when a mark stays that stands for this record.
@@ -382,7 +374,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             Newest::Nothing => return Ok(None),
             Newest::Ended(retired) => {
                 self.withdraw(key);
-                return Ok(retired);
+                return self.with_kept(key, retired).await;
             }
             Newest::Live(live) => live,
         };
@@ -460,7 +452,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             self.kv.known.borrow_mut().end(key, None, self.now());
         }
         self.mark(killed(key), until).await?;
-        self.remove_behind(key).await;
+        self.remove_behind(key, None).await;
         if let Some(jar) = &self.jar {
             carried::take_away(jar, key);
         }
@@ -517,9 +509,21 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     async fn moved(&self, from: &RecordKey, retired: &Record, to: &RecordKey, moved: &Record) -> Result<(), Error> {
         self.create(to, moved).await?;
-        self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;
-        self.remove_behind(from).await;
+        let mark = Record { data: NOTHING.to_owned(), ..retired.clone() };
+        self.kv.put(&ended(from), &mark.to_text(), self.end_of_mark(Some(retired))).await?;
+        self.remove_behind(from, Some(retired)).await;
         Ok(())
+    }
+
+    /// A retired record, with what is kept beside it for a moment.
+    async fn with_kept(&self, key: &RecordKey, retired: Option<Record>) -> Result<Option<Record>, Error> {
+        let Some(mut retired) = retired else { return Ok(None) };
+        let now = self.kv.platform.now();
+        if retired.data == NOTHING && retired.successor.as_ref().is_some_and(|successor| now < successor.until) {
+            let [found, _] = self.pair([kept(key), ended(key)]).await?;
+            retired.data = found.unwrap_or(retired.data);
+        }
+        Ok(Some(retired))
     }
 }
 

@@ -298,10 +298,11 @@ impl SessionObject {
         match Record::update_to(parsed.as_ref(), next) {
             Updated::Done => {
                 if let Some(parsed) = parsed {
-                    self.storage.kv()?.put(KEY, &parsed.replaced_by(next).to_text())?;
+                    // First, for who repeats it finds its own write, which ends no earlier.
                     if next.expires_at < parsed.expires_at {
                         self.wake_at(next.expires_at).await?;
                     }
+                    self.storage.kv()?.put(KEY, &parsed.replaced_by(next).to_text())?;
                 }
                 Ok(DONE.to_owned())
             }

@@ -1,8 +1,13 @@
 //! Who stores what is written behind replies: not each of many requests, and always somebody.
 
-use edge_session::store::simulated_kv::Ordered;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
-use crate::schedules::Stage;
+use edge_session::store::simulated_kv::Ordered;
+use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
+
+use crate::schedules::{Stage, count};
 
 /// A page of many requests costs one task behind its replies, not one for each.
 #[test]
@@ -48,4 +53,31 @@ fn where_the_work_behind_a_reply_was_broken_off_a_later_count_has_its_own() {
     stage.wait(2_000);
     assert_eq!(stage.kv.written(), 2, "by the fifth, for nobody had looked after it for two seconds");
     assert_eq!(stage.at_rest(), Ok(5));
+}
+
+/// Who waits for a write may be broken off, and then nobody stores what relied on them.
+#[test]
+fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
+    let stage = Stage::new();
+    let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    assert_eq!(stage.count(&here), Ok(1));
+    let cookie = stage.header();
+    let is_told = &Cell::new(false);
+    let leaves = async {
+        let (mut request, mut end) = (Box::pin(stage.ask(&here, &cookie, &count)), stage.clock.sleep(300));
+        poll_fn(|context| match request.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => end.as_mut().poll(context),
+        })
+        .await;
+    };
+    let stays = async {
+        stage.clock.sleep(200).await;
+        is_told.set(stage.ask(&here, &cookie, &count).await.count == Ok(3));
+        assert_eq!(stage.kv.written(), 3, "it is stored when that is told, and what it is built on");
+    };
+    stage.clock.run(vec![Box::pin(leaves), Box::pin(stays)]);
+    assert!(is_told.get());
 }

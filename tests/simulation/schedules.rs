@@ -74,7 +74,7 @@ impl Stage {
         answer.into_inner().unwrap()
     }
 
-    async fn ask(&self, isolate: &Sessions, cookie: &str, change: &impl Fn(&mut Session<Visit>)) -> Reply {
+    pub(super) async fn ask(&self, isolate: &Sessions, cookie: &str, change: &impl Fn(&mut Session<Visit>)) -> Reply {
         let incoming = Incoming::new().cookie(cookie).with_reply();
         let handler = async |session: &mut Session<Visit>| {
             change(session);

@@ -55,7 +55,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
     pub(super) async fn stored(
         &self,
         key: &RecordKey,
-        number: u64,
+        mut number: u64,
         and_again: bool,
         limit: Option<u64>,
     ) -> Result<(), NotStored> {
@@ -66,7 +66,11 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
             let awaited = self.known.borrow_mut().step(key, number, and_again, now);
             match awaited {
                 Awaited::Ended(moved) => return Err(NotStored::Ended(moved)),
-                Awaited::Step(Step::Done) => return Ok(()),
+                Awaited::Step(Step::Done) => {
+                    let newer = limit.and_then(|_| self.known.borrow_mut().goes_on(key, number, now));
+                    let Some(newer) = newer else { return Ok(()) };
+                    number = newer;
+                }
                 Awaited::Step(Step::GaveUp { failure: None, is_unsure }) => {
                     let error = Error::new(ErrorKind::Unavailable, "KV has not taken a write");
                     return Err(NotStored::GivenUp { error, is_unsure });

@@ -219,6 +219,14 @@ impl Known {
 
     /// The session has ended: nothing of it has to be stored any more.
     pub(super) fn end(&mut self, key: &RecordKey, retired: Option<Record>, now: u64) {
+        let is_same = |known: &Option<Record>| {
+            known.as_ref().zip(retired.as_ref()).is_some_and(|(known, retired)| known.is_same_write(retired))
+        };
+        // This isolate may know more than the mark says.
+        let retired = match self.head(key, now) {
+            Some(Head::Ended(known)) if is_same(known) => known.clone(),
+            _ => retired,
+        };
         self.set(key, Some(Head::Ended(retired)), now);
         self.entry_mut(key).puts.forget();
     }
@@ -355,6 +363,16 @@ impl Known {
     /// Whether somebody has to look after the write of this number behind a reply, which they do from now on until this time.
     pub(super) fn attend(&mut self, key: &RecordKey, number: u64, and_again: bool, until: u64, now: u64) -> bool {
         self.entry_mut(key).puts.attend(number, and_again, until, now)
+    }
+
+    /// The newer write that relies on who is done with this one.
+    pub(super) fn goes_on(&mut self, key: &RecordKey, number: u64, now: u64) -> Option<u64> {
+        self.entry_mut(key).puts.goes_on(number, now)
+    }
+
+    /// Nobody looks after a write for another.
+    pub(super) fn leave(&mut self, key: &RecordKey) {
+        self.entry_mut(key).puts.leave();
     }
 
     /// A put that nobody else waits for begins.

@@ -24,6 +24,9 @@ const ABANDONED: u64 = 6_000;
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
 
+/// Who looks after a write has so many milliseconds left at the least: for a put that hangs, the pause after it, and its own.
+const ATTENDED_FOR: u64 = ABANDONED + ONE_SECOND + WAY_FOR_OTHERS + 5_000;
+
 /// And after so many it is given up as well.
 const KEPT_FOR: u64 = 60_000;
 
@@ -143,20 +146,42 @@ impl Puts {
     }
 
     /// Somebody behind a reply looks after the write of this number from now on, until it is settled, or this time; unless
-    /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place. While a put is
-    /// under way that is of an older one, and its work ends with it. Whether it is needed.
+    /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place, and
+    /// [goes on](Self::goes_on) to one that came later. Whether it is needed.
     pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> bool {
+        let again_at = self.again_at();
         let will_do = |attendant: &Attendant| {
             attendant.number > self.settled()
-                && (attendant.and_again || self.again_at().is_none())
-                && now < attendant.looked.saturating_add(FORGOTTEN)
-                && now.saturating_add(ABANDONED) < attendant.until
+                && (attendant.looked..attendant.looked.saturating_add(FORGOTTEN)).contains(&now)
+                && now.saturating_add(ATTENDED_FOR) < attendant.until
+                && again_at.is_none_or(|at| attendant.and_again && at.saturating_add(TRIED_FOR) < attendant.until)
         };
-        let is_needed = self.under_way.is_some() || !self.attendant.as_ref().is_some_and(will_do);
+        let is_needed = !self.attendant.as_ref().is_some_and(will_do);
         if is_needed {
             self.attendant = Some(Attendant { number, and_again, looked: now, until });
         }
         is_needed
+    }
+
+    /// Who looked after the write of this number is done with it. The newer one that relies on them, and that they go on with.
+    pub(super) fn goes_on(&mut self, number: u64, now: u64) -> Option<u64> {
+        let settled = self.settled();
+        let attendant = self.attendant.as_mut().filter(|attendant| attendant.number == number)?;
+        match self.waiting.as_ref().filter(|waiting| waiting.number > settled) {
+            Some(waiting) => {
+                (attendant.number, attendant.looked) = (waiting.number, now);
+                Some(waiting.number)
+            }
+            None => {
+                self.attendant = None;
+                None
+            }
+        }
+    }
+
+    /// Each waits for its own write.
+    pub(super) fn leave(&mut self) {
+        self.attendant = None;
     }
 
     pub(super) fn waits(&self, number: u64) -> bool {
@@ -368,12 +393,12 @@ mod tests {
         let (mut puts, until) = (Puts::default(), 25_000);
         let first = puts.wait_for(&written(1, 0), 0);
         assert!(puts.attend(first, false, until, 0));
-        for (now, nonce) in (1_000..20_000).step_by(1_000).zip(2..) {
+        for (now, nonce) in (1_000..=13_000).step_by(1_000).zip(2..) {
             let number = puts.wait_for(&written(nonce, now), now);
             if let Step::Put { number, .. } = puts.step(first, false, now) {
                 puts.note(number, Err(KvFailure::TooManyWrites), now);
             }
-            let is_about_to_end = now + ABANDONED >= until;
+            let is_about_to_end = now + ATTENDED_FOR >= until;
             assert_eq!(puts.attend(number, false, now + 25_000, now), is_about_to_end, "{now}");
         }
     }

@@ -1,5 +1,7 @@
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::carried::{self, Fate, News};
 use super::drive::{NotStored, REPETITIONS};
@@ -288,24 +290,29 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         if !self.kv.known.borrow_mut().attend(key, number, and_again, now.saturating_add(BEHIND_FOR), now) {
             return;
         }
-        let (kv, key) = (Rc::clone(&self.kv), key.clone());
-        let work = async move { drop(kv.stored(&key, number, and_again, Some(BEHIND_FOR)).await) };
+        let (kv, of) = (Rc::clone(&self.kv), key.clone());
+        let work = async move { drop(kv.stored(&of, number, and_again, Some(BEHIND_FOR)).await) };
+        let mut given_back = self.kv.platform.wait_until(Box::pin(work));
+        // Where the platform has no behind, this request has to do it, and may be broken off: nobody relies on it.
+        let is_taken = poll_fn(|context| Poll::Ready(given_back.as_mut().poll(context).is_ready())).await;
+        if !is_taken {
+            self.kv.known.borrow_mut().leave(key);
+            given_back.await;
+        }
+    }
+
+    /// Removes a record under a mark, which is only space: nobody waits for it, where the platform has a behind.
+    async fn remove_behind(&self, key: &RecordKey) {
+        let (kv, name) = (Rc::clone(&self.kv), session(key));
+        let work = async move { drop(kv.namespace.delete(&name).await) };
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
-    /// Removes a record under a mark, which is only space, and leaves what is kept of it for a moment: nobody waits for that, where
-    /// the platform has a behind.
-    async fn remove_behind(&self, key: &RecordKey, kept: Option<&Record>) {
-        let (kv, name) = (Rc::clone(&self.kv), session(key));
-        let kept = kept
-            .filter(|kept| kept.data != NOTHING)
-            .and_then(|kept| Some((self::kept(key), kept.data.clone(), kept.successor.as_ref()?.until)));
-        let work = async move {
-            if let Some((name, data, until)) = kept {
-                drop(kv.put(&name, &data, until).await);
-            }
-            drop(kv.namespace.delete(&name).await);
-        };
+    /// Has a retired record's data stored beside its mark, while the two writes that follow are made.
+    async fn keep_behind(&self, key: &RecordKey, retired: &Record) {
+        let Some(successor) = retired.successor.as_ref().filter(|_| retired.data != NOTHING) else { return };
+        let (kv, name, data, until) = (Rc::clone(&self.kv), kept(key), retired.data.clone(), successor.until);
+        let work = async move { drop(kv.put(&name, &data, until).await) };
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
@@ -452,7 +459,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             self.kv.known.borrow_mut().end(key, None, self.now());
         }
         self.mark(killed(key), until).await?;
-        self.remove_behind(key, None).await;
+        self.remove_behind(key).await;
         if let Some(jar) = &self.jar {
             carried::take_away(jar, key);
         }
@@ -508,10 +515,13 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     async fn moved(&self, from: &RecordKey, retired: &Record, to: &RecordKey, moved: &Record) -> Result<(), Error> {
+        // Before the mark, for who finds that asks for it, and KV remembers where nothing was.
+        self.keep_behind(from, retired).await;
         self.create(to, moved).await?;
         let mark = Record { data: NOTHING.to_owned(), ..retired.clone() };
-        self.kv.put(&ended(from), &mark.to_text(), self.end_of_mark(Some(retired))).await?;
-        self.remove_behind(from, Some(retired)).await;
+        // What is retired ends earlier than the record that a late writer may leave.
+        self.kv.put(&ended(from), &mark.to_text(), self.end_of_mark(Some(moved))).await?;
+        self.remove_behind(from).await;
         Ok(())
     }
 

@@ -87,12 +87,12 @@ INSTALL := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO
   cargo install --root .tools --target-dir .tools/target
 
 $(WASM_BINDGEN): | need-rust
-	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 1 to 3 minutes'
+	@echo '==> wasm-bindgen $(WASM_BINDGEN_VERSION), once; 1 to 5 minutes'
 	$(INSTALL) wasm-bindgen-cli@$(WASM_BINDGEN_VERSION)
 	@touch $@
 
 $(WORKER_BUILD): $(WASM_BINDGEN) | need-rust
-	@echo '==> worker-build $(WORKER_VERSION), once; 1 to 3 minutes'
+	@echo '==> worker-build $(WORKER_VERSION), once; 1 to 5 minutes'
 	$(INSTALL) worker-build@$(WORKER_VERSION)
 	@rm -rf .tools/target
 	@touch $@

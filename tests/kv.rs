@@ -92,7 +92,9 @@ fn what_is_kept_for_a_form_that_is_sent_twice_is_gone_in_minutes() {
         store.create(&old, &record(1, 1)).await.unwrap();
         let (retired, mut moved) = new_id(&record(1, 1), &new, NOW);
         let retired = retired.with(|retired| retired.data = "{\"basket\":7}".to_owned());
+        kv.calls();
         assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        assert_eq!(kv.calls(), "get session ended, put kept, put session, put ended, delete session");
         let mark = || async { kv.get(&[format!("ended:{}", old.as_str())]).await.unwrap().remove(0).unwrap() };
         assert!(mark().await.ends_with("\nnull"), "{}", mark().await);
         let elsewhere = || KvStore::new(kv.clone(), platform.clone());
@@ -104,6 +106,26 @@ fn what_is_kept_for_a_form_that_is_sent_twice_is_gone_in_minutes() {
         platform.advance(120);
         assert!(!kv.names().contains(&"kept".to_owned()), "{:?}", kv.names());
         assert!(mark().await.starts_with("edge-session/1 "));
+    });
+}
+
+/// What is retired with data ends after a day, and the mark stands for the session that moved.
+#[test]
+fn a_mark_lives_as_long_as_what_a_late_writer_may_leave() {
+    let (store, kv, platform) = rig();
+    let (old, new) = (key(), key());
+    let days = |days: u64| days * 86_400;
+    block_on(async {
+        let stored = record(1, 1).with(|record| record.expires_at = NOW + days(200));
+        store.create(&old, &stored).await.unwrap();
+        let (retired, mut moved) = new_id(&stored, &new, NOW);
+        let retired = retired.with(|retired| (retired.data, retired.expires_at) = ("7".to_owned(), NOW + days(1)));
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        let elsewhere = KvStore::new(kv.clone(), platform.clone());
+        assert_eq!(elsewhere.update(&old, &stored.clone().with(|late| late.version = 2)).await.unwrap(), Updated::Done);
+        platform.advance(days(150));
+        let third = KvStore::new(kv.clone(), platform.clone());
+        assert!(third.load(&old).await.unwrap().is_none_or(|record| record.successor.is_some()), "it is not alive");
     });
 }
 

@@ -62,6 +62,8 @@ const mutants = [
   ["a new id makes no session younger", "src/store/user_list.rs", "|entry| entry.since);", "|_| now);", "lib", "younger_than_another"],
   ["what has ended ends no others", "src/store/user_list.rs", "entry.state != State::Listed && Some(", "entry.state == State::Condemned && Some(", "lib", "who_is_ended_while"],
   ["its mark on KV holds nothing of a basket", "src/store/kv/visit.rs", "let mark = Record { data: NOTHING.to_owned(), ..retired.clone() };", "let mark = retired.clone();", "kv", "gone_in_minutes"],
+  ["it lives as long as what a late writer may leave", "src/store/kv/visit.rs", "self.end_of_mark(Some(moved))", "self.end_of_mark(Some(retired))", "kv", "lives_as_long_as"],
+  ["what is kept is there before the mark", "src/store/kv/visit.rs", "        self.keep_behind(from, retired).await;\n        self.create(to, moved).await?;\n", "        self.create(to, moved).await?;\n", "kv", "gone_in_minutes"],
   ["which is kept beside it for a moment", "src/store/kv/visit.rs", "if retired.data == NOTHING && retired.successor", "if false && retired.successor", "kv", "gone_in_minutes"],
   ["and is ended by who finds that out", "src/store/user_objects.rs", "    objects.delete(key).await?;\n    Ok(Updated::Gone)", "    Ok(Updated::Gone)", "explorer", "the end of all, answers lost"],
   // Requests of other sites.
@@ -121,7 +123,7 @@ const mutants = [
   ["a raised timeout counts at once", "src/parameters.rs", "saturating_sub(self.ends_at(record));", "saturating_sub(self.expires_at(record, record.touched_at));", "touch", "a_raised_timeout"],
   ["on KV a note of use gives way", "src/store/kv/visit.rs", "if !written.record.is_same_write(record) || self", "if self", "kv", "a_touch_gives_way"],
   // KV.
-  ["a change of id is a mark", "src/store/kv/visit.rs", "        self.put(&ended(from), &retired.to_text(), self.end_of_mark(Some(retired))).await?;\n        self.remove_behind(from).await;\n", "        self.put(&session(from), &retired.to_text(), retired.expires_at).await?;\n", "kv", "does_not_bring_the_old_id_back"],
+  ["a change of id is a mark", "src/store/kv/visit.rs", "        self.kv.put(&ended(from), &mark.to_text(), self.end_of_mark(Some(moved))).await?;\n        self.remove_behind(from).await;\n", "        self.kv.put(&session(from), &mark.to_text(), retired.expires_at).await?;\n", "kv", "does_not_bring_the_old_id_back"],
   ["a kill leaves a mark that a change of id cannot hide", "src/store/kv/visit.rs", "self.mark(killed(key), until).await?;", "", "explorer", "a logout, a login and a count"],
   ["a session that moved asks for it", "src/store/kv/visit.rs", "if self.was_killed_before(&mut record).await? {", "if false {", "explorer", "a logout, a login and a count"],
   ["the mark of a logout is read with the record", "src/store/kv/visit.rs", "if let Some(mark) = mark {", "if let Some(mark) = mark.filter(|_| false) {", "explorer", "a voucher and a logout"],

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::known::Awaited;
 use super::marks::session;
-use super::puts::{Step, Turn};
+use super::puts::{Step, Task, Turn};
 use super::write::Write;
 use super::{Kv, KvFailure, KvNamespace};
 use crate::log::{self, Event};
@@ -47,7 +47,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
     }
 
     /// Waits until a write, or a newer one of the session, is stored: whoever waits stores the newest, when its time has come.
-    /// `limit`: for how many milliseconds at the most, where nobody waits for this.
+    /// `task`: the one that does so behind a reply, where nobody waits for this.
     ///
     /// # Errors
     ///
@@ -57,17 +57,16 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
         key: &RecordKey,
         mut number: u64,
         and_again: bool,
-        limit: Option<u64>,
+        task: Option<Task>,
     ) -> Result<(), NotStored> {
         // A platform whose sleep takes no time has a clock that stands.
         let mut now = self.platform.milliseconds();
-        let end = limit.map(|limit| now.saturating_add(limit));
         loop {
-            let awaited = self.known.borrow_mut().step(key, number, and_again, now);
+            let awaited = self.known.borrow_mut().step(key, number, and_again, task, now);
             match awaited {
                 Awaited::Ended(moved) => return Err(NotStored::Ended(moved)),
                 Awaited::Step(Step::Done) => {
-                    let newer = limit.and_then(|_| self.known.borrow_mut().goes_on(key, number, now));
+                    let newer = task.and_then(|task| self.known.borrow_mut().goes_on(key, task, now));
                     let Some(newer) = newer else { return Ok(()) };
                     number = newer;
                 }
@@ -77,17 +76,17 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                 }
                 // Only the first who is told knows why, and says it.
                 Awaited::Step(Step::GaveUp { failure: Some(failure), is_unsure }) => {
-                    if limit.is_some() {
+                    if task.is_some() {
                         let sentence = format_args!("a write of {key:?} behind a reply is given up: {failure}");
                         log::log(&self.platform, Event::WriteGivenUp, sentence);
                     }
-                    if !(limit.is_some() && and_again) {
+                    if !(task.is_some() && and_again) {
                         return Err(NotStored::GivenUp { error: failure.into(), is_unsure });
                     }
                 }
                 Awaited::Step(Step::Wait(milliseconds)) => {
                     let then = now.saturating_add(milliseconds);
-                    if end.is_some_and(|end| then > end) {
+                    if task.is_some_and(|task| then > task.until) {
                         return Ok(());
                     }
                     self.platform.sleep(u32::try_from(milliseconds).unwrap_or(u32::MAX)).await;
@@ -101,7 +100,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                 Awaited::Step(Step::Put { text, expires_at, number, .. }) => {
                     let (name, expiration) = (session(key), self.expiration(expires_at));
                     let put = self.namespace.put(&name, &text, expiration);
-                    let answer = match limit {
+                    let answer = match task {
                         // Its visitor's request has a deadline.
                         None => put.await,
                         Some(_) => within(&self.platform, put).await,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::puts::{Care, Puts, Step};
+use super::puts::{Care, Puts, Step, Task};
 use super::write::{CARRIED_FOR, Write, Written};
 use crate::{KvFailure, Record, RecordKey};
 
@@ -344,7 +344,14 @@ impl Known {
     }
 
     /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
-    pub(super) fn step(&mut self, key: &RecordKey, number: u64, and_again: bool, now: u64) -> Awaited {
+    pub(super) fn step(
+        &mut self,
+        key: &RecordKey,
+        number: u64,
+        and_again: bool,
+        task: Option<Task>,
+        now: u64,
+    ) -> Awaited {
         let place = self.place(key).ok();
         let Some((_, entry)) = place.and_then(|place| self.entries.get_mut(place)) else {
             return Awaited::Step(Step::Done);
@@ -352,7 +359,7 @@ impl Known {
         if let Some(Head::Ended(retired)) = &entry.head {
             return Awaited::Ended(retired.as_ref().map(|retired| retired.version));
         }
-        let step = entry.puts.step(number, and_again, now);
+        let step = entry.puts.step(number, and_again, task, now);
         // 429 says that KV takes the writes of others.
         if let Step::GaveUp { is_unsure: true, .. } = step {
             self.trust = Trust::Lost;
@@ -360,14 +367,21 @@ impl Known {
         Awaited::Step(step)
     }
 
-    /// Whether somebody has to look after the write of this number behind a reply, which they do from now on until this time.
-    pub(super) fn attend(&mut self, key: &RecordKey, number: u64, and_again: bool, until: u64, now: u64) -> bool {
+    /// The task that has to look after the write of this number behind a reply until this time, if one has to.
+    pub(super) fn attend(
+        &mut self,
+        key: &RecordKey,
+        number: u64,
+        and_again: bool,
+        until: u64,
+        now: u64,
+    ) -> Option<Task> {
         self.entry_mut(key).puts.attend(number, and_again, until, now)
     }
 
-    /// The newer write that relies on who is done with this one.
-    pub(super) fn goes_on(&mut self, key: &RecordKey, number: u64, now: u64) -> Option<u64> {
-        self.entry_mut(key).puts.goes_on(number, now)
+    /// The newer write that relies on a task which is done with its own.
+    pub(super) fn goes_on(&mut self, key: &RecordKey, task: Task, now: u64) -> Option<u64> {
+        self.entry_mut(key).puts.goes_on(task, now)
     }
 
     /// Nobody looks after a write for another.

@@ -39,6 +39,8 @@ pub(super) struct Puts {
     under_way: Option<UnderWay>,
     /// The last one behind a reply who has begun to look after what waits.
     attendant: Option<Attendant>,
+    /// How many there were.
+    tasks: u64,
     /// When the last answer came, in milliseconds since 1970 UTC, as are all times here.
     answered: u64,
     accepted: u64,
@@ -74,16 +76,24 @@ struct UnderWay {
     since: u64,
 }
 
+/// Work behind a reply. Two may look after the same write, and only one of them is relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Task {
+    number: u64,
+    /// When it ends at the latest, in milliseconds.
+    pub(super) until: u64,
+}
+
 /// Who looks after a write behind a reply, and so after any newer one that takes its place before it is put.
 #[derive(Debug)]
 struct Attendant {
+    task: Task,
+    /// Of the write.
     number: u64,
     /// Whether it waits until that is also stored once more.
     and_again: bool,
     /// When it has looked last.
     looked: u64,
-    /// When it has to end.
-    until: u64,
 }
 
 /// What is to be done for a write, by whoever waits for it.
@@ -147,26 +157,28 @@ impl Puts {
 
     /// Somebody behind a reply looks after the write of this number from now on, until it is settled, or this time; unless
     /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place, and
-    /// [goes on](Self::goes_on) to one that came later. Whether it is needed.
-    pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> bool {
+    /// [goes on](Self::goes_on) to one that came later. `None` where it is not needed.
+    pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> Option<Task> {
         let again_at = self.again_at();
         let will_do = |attendant: &Attendant| {
             attendant.number > self.settled()
                 && (attendant.looked..attendant.looked.saturating_add(FORGOTTEN)).contains(&now)
-                && now.saturating_add(ATTENDED_FOR) < attendant.until
-                && again_at.is_none_or(|at| attendant.and_again && at.saturating_add(TRIED_FOR) < attendant.until)
+                && now.saturating_add(ATTENDED_FOR) < attendant.task.until
+                && again_at.is_none_or(|at| attendant.and_again && at.saturating_add(TRIED_FOR) < attendant.task.until)
         };
-        let is_needed = !self.attendant.as_ref().is_some_and(will_do);
-        if is_needed {
-            self.attendant = Some(Attendant { number, and_again, looked: now, until });
+        if self.attendant.as_ref().is_some_and(will_do) {
+            return None;
         }
-        is_needed
+        self.tasks = self.tasks.saturating_add(1);
+        let task = Task { number: self.tasks, until };
+        self.attendant = Some(Attendant { task, number, and_again, looked: now });
+        Some(task)
     }
 
-    /// Who looked after the write of this number is done with it. The newer one that relies on them, and that they go on with.
-    pub(super) fn goes_on(&mut self, number: u64, now: u64) -> Option<u64> {
+    /// A task behind a reply is done with the write of this number. The newer one that relies on it, and that it goes on with.
+    pub(super) fn goes_on(&mut self, task: Task, now: u64) -> Option<u64> {
         let settled = self.settled();
-        let attendant = self.attendant.as_mut().filter(|attendant| attendant.number == number)?;
+        let attendant = self.attendant.as_mut().filter(|attendant| attendant.task == task)?;
         match self.waiting.as_ref().filter(|waiting| waiting.number > settled) {
             Some(waiting) => {
                 (attendant.number, attendant.looked) = (waiting.number, now);
@@ -244,7 +256,7 @@ impl Puts {
     }
 
     /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
-    pub(super) fn step(&mut self, number: u64, and_again: bool, now: u64) -> Step {
+    pub(super) fn step(&mut self, number: u64, and_again: bool, task: Option<Task>, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
             if !waiting.has_somebody(now) {
                 waiting.since = now;
@@ -252,7 +264,7 @@ impl Puts {
             }
             waiting.looked_after = now;
         }
-        if let Some(attendant) = self.attendant.as_mut().filter(|attendant| attendant.number == number) {
+        if let Some(attendant) = self.attendant.as_mut().filter(|attendant| Some(attendant.task) == task) {
             attendant.looked = now;
         }
         let (is_done, settled) = (self.accepted >= number, self.settled());
@@ -392,14 +404,15 @@ mod tests {
     fn who_comes_when_the_work_behind_an_earlier_reply_is_about_to_end_looks_after_the_write() {
         let (mut puts, until) = (Puts::default(), 25_000);
         let first = puts.wait_for(&written(1, 0), 0);
-        assert!(puts.attend(first, false, until, 0));
+        let task = puts.attend(first, false, until, 0);
+        assert!(task.is_some());
         for (now, nonce) in (1_000..=13_000).step_by(1_000).zip(2..) {
             let number = puts.wait_for(&written(nonce, now), now);
-            if let Step::Put { number, .. } = puts.step(first, false, now) {
+            if let Step::Put { number, .. } = puts.step(first, false, task, now) {
                 puts.note(number, Err(KvFailure::TooManyWrites), now);
             }
             let is_about_to_end = now + ATTENDED_FOR >= until;
-            assert_eq!(puts.attend(number, false, now + 25_000, now), is_about_to_end, "{now}");
+            assert_eq!(puts.attend(number, false, now + 25_000, now).is_some(), is_about_to_end, "{now}");
         }
     }
 
@@ -408,11 +421,25 @@ mod tests {
     fn who_has_a_write_stored_once_more_looks_after_it() {
         let mut puts = Puts::default();
         let first = puts.wait_for(&written(1, 0), 0);
-        assert!(puts.attend(first, false, 25_000, 0));
+        assert!(puts.attend(first, false, 25_000, 0).is_some());
         let mut again = written(2, 100);
         again.write.again_at = Some(7_000);
         let second = puts.wait_for(&again, 100);
-        assert!(puts.attend(second, true, 25_100, 100));
-        assert!(!puts.attend(second, true, 25_200, 200), "and one is enough");
+        assert!(puts.attend(second, true, 25_100, 100).is_some());
+        assert_eq!(puts.attend(second, true, 25_200, 200), None, "and one is enough");
+    }
+
+    #[test]
+    fn who_is_about_to_end_takes_no_place_of_who_follows() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, 0), 0);
+        let old = puts.attend(first, false, 25_000, 0).unwrap();
+        let follower = puts.attend(first, true, 38_000, 13_000).unwrap();
+        assert!(matches!(puts.step(first, false, Some(old), 13_000), Step::Put { .. }));
+        let second = puts.wait_for(&written(2, 13_500), 13_500);
+        assert_eq!(puts.attend(second, false, 38_500, 13_500), None);
+        puts.note(first, Ok(()), 14_000);
+        assert_eq!(puts.goes_on(old, 14_000), None);
+        assert_eq!(puts.goes_on(follower, 14_050), Some(second));
     }
 }

@@ -287,11 +287,12 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     /// that for all: a task, its promise and its timers cost more than all else that a write takes.
     async fn behind(&self, key: &RecordKey, number: u64, and_again: bool) {
         let now = self.now();
-        if !self.kv.known.borrow_mut().attend(key, number, and_again, now.saturating_add(BEHIND_FOR), now) {
+        let task = self.kv.known.borrow_mut().attend(key, number, and_again, now.saturating_add(BEHIND_FOR), now);
+        if task.is_none() {
             return;
         }
         let (kv, of) = (Rc::clone(&self.kv), key.clone());
-        let work = async move { drop(kv.stored(&of, number, and_again, Some(BEHIND_FOR)).await) };
+        let work = async move { drop(kv.stored(&of, number, and_again, task).await) };
         let mut given_back = self.kv.platform.wait_until(Box::pin(work));
         // Where the platform has no behind, this request has to do it, and may be broken off: nobody relies on it.
         let is_taken = poll_fn(|context| Poll::Ready(given_back.as_mut().poll(context).is_ready())).await;
@@ -311,8 +312,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     /// Has a retired record's data stored beside its mark, while the two writes that follow are made.
     async fn keep_behind(&self, key: &RecordKey, retired: &Record) {
         let Some(successor) = retired.successor.as_ref().filter(|_| retired.data != NOTHING) else { return };
-        let (kv, name, data, until) = (Rc::clone(&self.kv), kept(key), retired.data.clone(), successor.until);
-        let work = async move { drop(kv.put(&name, &data, until).await) };
+        let (kv, name, text, until) = (Rc::clone(&self.kv), kept(key), retired.to_text(), successor.until);
+        let work = async move { drop(kv.put(&name, &text, until).await) };
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
@@ -475,7 +476,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
-        match self.newest(from).await? {
+        let until = match self.newest(from).await? {
             Newest::Nothing | Newest::Ended(None) => return Ok(Updated::Gone),
             Newest::Ended(Some(_)) => return Ok(Updated::Stale(None)),
             // KV may still show a version before the one that was loaded, but not a later one that is not there.
@@ -489,8 +490,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
                 return Ok(Updated::Stale(None));
             }
             Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale(None)),
-            Newest::Live(_) => {}
-        }
+            // What is retired may end earlier than a record that a late writer leaves.
+            Newest::Live(Live { written, .. }) => {
+                self.end_of_mark(Some(&written.record)).max(self.end_of_mark(Some(moved)))
+            }
+        };
         let mut before = predecessors(&moved.extensions)?;
         before.push((from.clone(), self.kv.platform.now()));
         if before.len() > MOST_PREDECESSORS {
@@ -502,7 +506,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         marks::name(&mut moved.extensions, before.into_iter())?;
         self.kv.known.borrow_mut().moves(from, Some(self.now()));
         let moving = Moving { known: &self.kv.known, key: from };
-        let done = self.moved(from, retired, to, moved).await;
+        let done = self.moved(from, retired, to, moved, until).await;
         drop(moving);
         done?;
         self.kv.known.borrow_mut().end(from, Some(retired.clone()), self.now());
@@ -514,13 +518,19 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
 }
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
-    async fn moved(&self, from: &RecordKey, retired: &Record, to: &RecordKey, moved: &Record) -> Result<(), Error> {
+    async fn moved(
+        &self,
+        from: &RecordKey,
+        retired: &Record,
+        to: &RecordKey,
+        moved: &Record,
+        until: u64,
+    ) -> Result<(), Error> {
         // Before the mark, for who finds that asks for it, and KV remembers where nothing was.
         self.keep_behind(from, retired).await;
         self.create(to, moved).await?;
         let mark = Record { data: NOTHING.to_owned(), ..retired.clone() };
-        // What is retired ends earlier than the record that a late writer may leave.
-        self.kv.put(&ended(from), &mark.to_text(), self.end_of_mark(Some(moved))).await?;
+        self.kv.put(&ended(from), &mark.to_text(), until).await?;
         self.remove_behind(from).await;
         Ok(())
     }
@@ -531,7 +541,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let now = self.kv.platform.now();
         if retired.data == NOTHING && retired.successor.as_ref().is_some_and(|successor| now < successor.until) {
             let [found, _] = self.pair([kept(key), ended(key)]).await?;
-            retired.data = found.unwrap_or(retired.data);
+            // One of another sign-in may have come to nothing.
+            let found = found.and_then(|text| Record::from_text(&text).ok());
+            retired = found.filter(|found| found.is_same_write(&retired)).unwrap_or(retired);
         }
         Ok(Some(retired))
     }

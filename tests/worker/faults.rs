@@ -214,6 +214,8 @@ fn a_write_that_meets_429_is_tried_again_behind_its_reply_and_nobody_is_refused(
     assert_eq!(visitor.count(&worker), 2);
     eventually("the put is tried a third time", || worker.calls() == ["get", "put", "put", "put"]);
     visitor.comes_to_be_in_kv(&worker, r#"{"count":2}"#);
+    // What is read meanwhile is this test's look at KV.
+    assert_eq!(worker.calls().iter().filter(|call| *call == "put").count(), 3, "and no more");
 }
 
 /// The visitor's browser has the write. A write that is given up behind a reply is a log line; the next one is waited for.

@@ -96,11 +96,12 @@ impl Visitor {
         format!("session:{}", presented.ids()[0].key.as_str())
     }
 
-    /// Waits until KV holds this data of the session: it gets there behind the replies.
+    /// Waits until KV holds this data of the session, where it gets behind the replies, and sees that it stays.
     pub fn comes_to_be_in_kv(&self, worker: &Worker, data: &str) {
-        eventually(&format!("KV holds {data}"), || {
-            worker.kv_get(&self.kv_name()).as_str().is_some_and(|text| text.lines().last() == Some(data))
-        });
+        let is_there = || worker.kv_get(&self.kv_name()).as_str().is_some_and(|text| text.lines().last() == Some(data));
+        eventually(&format!("KV holds {data}"), is_there);
+        worker.settle();
+        assert!(is_there(), "KV holds {data} no more");
     }
 
     /// A form.

@@ -24,11 +24,11 @@ const ABANDONED: u64 = 6_000;
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
 
-/// Who looks after a write has so many milliseconds left at the least: for a put that hangs, the pause after it, and its own.
-const ATTENDED_FOR: u64 = ABANDONED + ONE_SECOND + WAY_FOR_OTHERS + 5_000;
-
 /// And after so many it is given up as well.
 const KEPT_FOR: u64 = 60_000;
+
+/// Who looks after a write has so many milliseconds left at the least: for a put that hangs, the pause after it, and its own.
+const ATTENDED_FOR: u64 = ABANDONED + ONE_SECOND + WAY_FOR_OTHERS + 5_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Puts {

@@ -583,23 +583,26 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
     async fn the_oldest_end_and_never_the_one_that_comes(&self) -> Result<(), Violation> {
         let ada = self.user()?;
         let mut handles = Vec::new();
-        // The claim is of the one that was signed in first.
         for age in [40, 30, 20, 10] {
             handles.push(self.signed_in(&ada, age).await?.1);
         }
-        let [first, _, _, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
-        let claim = Claim { handle: first.clone(), ..self.claim(&ada)? };
+        let [first, _, third, last] = &handles[..] else { return Err(violation("four sign in", &handles)) };
+        let claim = |handle: &SessionHandle| Ok::<_, Violation>(Claim { handle: handle.clone(), ..self.claim(&ada)? });
+        let (of_the_first, of_the_last) = (claim(first)?, claim(last)?);
         // What has expired is counted no more, whether it is there or not.
         let (key, expired) = (self.key()?, self.claim(&ada)?);
         let mut record = Record { expires_at: self.platform.now(), ..self.record(1, "{}") };
         note(&mut record, &ada, &expired)?;
         self.store.create_for(&expired, &key, &record).await?.accepted()?;
         let now = self.platform.milliseconds();
-        same("it says how many it ended", &self.store.end_oldest(&claim, 2, now).await?, &2)?;
+        same("it says how many it ended", &self.store.end_oldest(&of_the_first, 2, now).await?, &1)?;
         self.store.delete(&key).await?;
-        let left = sorted(vec![first.clone(), last.clone()]);
+        let left = sorted(vec![first.clone(), third.clone(), last.clone()]);
+        same("who comes does not end itself, nor a newer one in its place", &self.handles(&ada.0).await?, &left)?;
+        same("which ends it", &self.store.end_oldest(&of_the_last, 2, now).await?, &1)?;
+        let left = sorted(vec![third.clone(), last.clone()]);
         same("the oldest have ended", &self.handles(&ada.0).await?, &left)?;
-        same("and no more than there are too many", &self.store.end_oldest(&claim, 2, now).await?, &0)?;
+        same("and no more than there are too many", &self.store.end_oldest(&of_the_last, 2, now).await?, &0)?;
         self.store.end_all(&ada.1, now, &Spared::None).await?;
         Ok(())
     }

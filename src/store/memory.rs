@@ -158,9 +158,10 @@ impl UserStore for MemoryStore {
         let mut theirs = self.list(&claim.user).await?;
         theirs.retain(|(_, record)| record.expires_at > now / 1000);
         let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
-        theirs.sort_by_key(|(_, record)| (is_claimed(record), sign_in::time_of(record)));
+        theirs.sort_by_key(|(_, record)| (sign_in::time_of(record), is_claimed(record)));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         theirs.truncate(theirs.len().saturating_sub(most));
+        theirs.retain(|(_, record)| !is_claimed(record));
         Ok(self.removed(&theirs))
     }
 }

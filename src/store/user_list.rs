@@ -120,7 +120,7 @@ impl UserList {
 
     /// Those that are to end: now all but the one that is spared, under each of its keys. `None` if that may spare nothing,
     /// since it is itself to end, or has ended.
-    pub(crate) fn revoke(&mut self, now: u64, spared: Option<&Claim>) -> Option<Vec<RecordKey>> {
+    pub(crate) fn revoke(&mut self, now: u64, spared: Option<&Claim>) -> Option<Vec<&Entry>> {
         let spared_handle = spared.map(|claim| &claim.handle);
         let ends = |entry: &Entry| entry.state != State::Listed && Some(&entry.handle) == spared_handle;
         if self.entries.iter().any(ends) {
@@ -131,13 +131,8 @@ impl UserList {
     }
 
     /// Those that are to end: now also the oldest of the sessions of these keys, which are alive, but so many, and never the one
-    /// of this handle. A session whose id is being changed has two keys.
-    pub(crate) fn condemn_oldest(
-        &mut self,
-        most: usize,
-        handle: &SessionHandle,
-        alive: &[RecordKey],
-    ) -> Vec<RecordKey> {
+    /// of this handle: who was signed in after it ends it. A session whose id is being changed has two keys.
+    pub(crate) fn condemn_oldest(&mut self, most: usize, handle: &SessionHandle, alive: &[RecordKey]) -> Vec<&Entry> {
         let mut listed: Vec<&Entry> = Vec::new();
         for entry in self.listed().filter(|entry| alive.contains(&entry.key)) {
             match listed.iter_mut().find(|other| other.handle == entry.handle) {
@@ -147,17 +142,16 @@ impl UserList {
             }
         }
         // Those of the same time are in the order in which they were noted.
-        listed.sort_by_key(|entry| (entry.handle == *handle, entry.since));
+        listed.sort_by_key(|entry| entry.since);
         listed.truncate(listed.len().saturating_sub(most));
-        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).collect();
+        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).filter(|one| one != handle).collect();
         self.condemn(|entry| oldest.contains(&entry.handle))
     }
 
     /// The one of this handle is to end now, under each of its keys, which it gives.
-    pub(crate) fn condemn_one(&mut self, handle: &SessionHandle) -> Vec<RecordKey> {
+    pub(crate) fn condemn_one(&mut self, handle: &SessionHandle) -> Vec<&Entry> {
         self.condemn(|entry| entry.handle == *handle);
-        let theirs = self.all().filter(|entry| entry.handle == *handle);
-        theirs.map(|entry| entry.key.clone()).collect()
+        self.all().filter(|entry| entry.handle == *handle).collect()
     }
 
     /// Whether it has no session on it.
@@ -166,12 +160,11 @@ impl UserList {
     }
 
     /// Those that are to end, these among them.
-    fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<RecordKey> {
+    fn condemn(&mut self, is_one: impl Fn(&Entry) -> bool) -> Vec<&Entry> {
         for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Listed && is_one(entry)) {
             entry.state = State::Condemned;
         }
-        let condemned = self.entries.iter().filter(|entry| entry.state == State::Condemned);
-        condemned.map(|entry| entry.key.clone()).collect()
+        self.entries.iter().filter(|entry| entry.is_to_end()).collect()
     }
 
     /// They are no more: those that were to end have ended.
@@ -228,6 +221,10 @@ impl UserList {
 }
 
 impl Entry {
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.state == State::Condemned
+    }
+
     pub(crate) fn to_text(&self) -> String {
         let Self { key, handle, noted_at, state, since } = self;
         format!("{} {handle} {noted_at} {} {since}", key.as_str(), state.as_str())
@@ -251,6 +248,10 @@ mod tests {
 
     fn key(platform: &TestPlatform) -> RecordKey {
         SessionId::random(platform).unwrap().record_key()
+    }
+
+    fn keys(entries: Vec<&Entry>) -> Vec<RecordKey> {
+        entries.into_iter().map(|entry| entry.key.clone()).collect()
     }
 
     fn claim(platform: &TestPlatform) -> Claim {
@@ -280,7 +281,7 @@ mod tests {
             assert!(list.register(&one, &at, 5), "also a second time");
         }
         assert_eq!(list.listed().count(), 1);
-        assert_eq!(list.revoke(one.began_at - 1, None), Some(vec![at.clone()]));
+        assert_eq!(list.revoke(one.began_at - 1, None).map(keys), Some(vec![at.clone()]));
         assert!(!list.confirm(&at, None, 6));
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
         list.forget(std::slice::from_ref(&at), 7);
@@ -297,9 +298,10 @@ mod tests {
             assert!(list.register(claim, key, *at));
         }
         let alive: Vec<_> = all.iter().map(|(_, key, _)| key.clone()).collect();
-        let oldest = list.condemn_oldest(2, &all[0].0.handle, &alive);
-        assert_eq!(oldest, [all[1].1.clone(), all[2].1.clone()], "but never the one that asks");
-        assert_eq!(list.condemn_oldest(2, &all[3].0.handle, &alive).len(), 2, "which the next one finds done");
+        let oldest = keys(list.condemn_oldest(2, &all[0].0.handle, &alive));
+        assert_eq!(oldest, [all[1].1.clone()], "but never the one that asks, nor one in its place");
+        let oldest = keys(list.condemn_oldest(2, &all[3].0.handle, &alive));
+        assert_eq!(oldest, [all[0].1.clone(), all[1].1.clone()], "which the last one finds there, and ends");
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
         list.forget(std::slice::from_ref(&to), 7);
         list.forget(&[], 7 + ENDED_FOR);
         assert!(!list.register_move(&moving(&to), &key(&platform), 7), "also when it is forgotten");
-        assert_eq!(list.revoke(one.began_at, Some(&one)), None, "nor does it end others");
+        assert!(list.revoke(one.began_at, Some(&one)).is_none(), "nor does it end others");
     }
 
     #[test]
@@ -333,7 +335,7 @@ mod tests {
         assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51));
         assert!(list.register(&third, &keys[3], 60));
         let list = UserList::from_text(&list.to_text()).unwrap();
-        assert_eq!(list.clone().condemn_oldest(2, &third.handle, &keys), [keys[2].clone()]);
+        assert_eq!(self::keys(list.clone().condemn_oldest(2, &third.handle, &keys)), [keys[2].clone()]);
         assert_eq!(list.all().map(|entry| entry.noted_at).collect::<Vec<_>>(), [2, 50, 60], "when each key was");
     }
 
@@ -343,12 +345,12 @@ mod tests {
         let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
         let (at, others) = (key(&platform), key(&platform));
         assert!(list.register(&one, &at, 1) && list.register(&other, &others, 2));
-        assert_eq!(list.condemn_one(&one.handle), std::slice::from_ref(&at));
+        assert_eq!(keys(list.condemn_one(&one.handle)), std::slice::from_ref(&at));
         list.forget(std::slice::from_ref(&at), 3);
         assert_eq!(list.all().map(|entry| &entry.key).collect::<Vec<_>>(), [&others]);
         let mut list = UserList::from_text(&list.to_text()).unwrap();
-        assert_eq!(list.revoke(one.began_at, Some(&one)), None);
-        assert_eq!(list.condemn_one(&one.handle), [], "and is not ended again");
+        assert!(list.revoke(one.began_at, Some(&one)).is_none());
+        assert!(list.condemn_one(&one.handle).is_empty(), "and is not ended again");
         list.forget(&[], 3 + ENDED_FOR);
         assert_eq!(list.entries.len(), 1, "then it is looked for in vain");
     }
@@ -364,6 +366,7 @@ mod tests {
         // It is signed in again, and so gets a new id: the old record is not retired yet, or never, since its Worker died.
         assert!(list.register(&a, &keys[2], 10));
         assert!(list.register(&c, &keys[3], 11));
-        assert_eq!(list.condemn_oldest(2, &c.handle, &keys), [keys[1].clone()], "three sessions: the oldest ends");
+        let oldest = self::keys(list.condemn_oldest(2, &c.handle, &keys));
+        assert_eq!(oldest, [keys[1].clone()], "three sessions: the oldest ends");
     }
 }

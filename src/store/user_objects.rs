@@ -86,12 +86,25 @@ async fn ask(objects: &impl Objects, user: &UserKey, act: &str, words: &[&str]) 
     objects.ask_user(user, act, &words.join(" ")).await
 }
 
-/// The keys in an answer.
-fn keys(answer: &str) -> Result<Vec<RecordKey>, Error> {
-    match parts(answer) {
-        (DONE, keys) => Ok(keys.split(' ').filter_map(RecordKey::from_stored).collect()),
-        (other, _) => Err(failed(other)),
+/// A session that is to end, by the key and the handle that it has on the list.
+struct Ending {
+    key: RecordKey,
+    /// Not known of an object of an earlier release.
+    handle: Option<SessionHandle>,
+}
+
+/// The sessions in an answer, each handle behind its key. (An earlier release reads the keys alone.)
+fn endings(answer: &str) -> Result<Vec<Ending>, Error> {
+    let (DONE, words) = parts(answer) else { return Err(failed(parts(answer).0)) };
+    let mut endings: Vec<Ending> = Vec::new();
+    for word in words.split(' ') {
+        if let Some(key) = RecordKey::from_stored(word) {
+            endings.push(Ending { key, handle: None });
+        } else if let Some(last) = endings.last_mut() {
+            last.handle = SessionHandle::from_text(word);
+        }
     }
+    Ok(endings)
 }
 
 /// Whether the user's list says that this may be, or is.
@@ -123,19 +136,19 @@ async fn forget(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> R
     ask(objects, user, FORGET, &keys).await.map(|_| ())
 }
 
-/// Ends the sessions of these keys, wherever they went, and takes them off the list, some at a time: so what is done stays
+/// Ends these sessions, wherever they went, and takes them off the list, some at a time: so what is done stays
 /// done where another one fails. How many there were.
-async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Result<u64, Error> {
+async fn end(objects: &impl Objects, user: &UserKey, endings: &[Ending]) -> Result<u64, Error> {
     let mut many: u64 = 0;
     let mut failure = None;
-    for some in keys.chunks(AT_ONCE) {
-        let answers = all_of(some.iter().map(|key| ended(objects, user, key)).collect()).await;
+    for some in endings.chunks(AT_ONCE) {
+        let answers = all_of(some.iter().map(|ending| ended(objects, user, ending)).collect()).await;
         let mut done = Vec::new();
-        for (key, answer) in some.iter().zip(answers) {
+        for (ending, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(was_there) => {
                     many = many.saturating_add(u64::from(was_there));
-                    done.push(key.clone());
+                    done.push(ending.key.clone());
                 }
                 Err(error) => failure = Some(error),
             }
@@ -147,14 +160,15 @@ async fn end(objects: &impl Objects, user: &UserKey, keys: &[RecordKey]) -> Resu
     failure.map_or(Ok(many), Err)
 }
 
-/// Ends the session that had this key, if it is still this user's where it is now. Whether there was one.
-async fn ended(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<bool, Error> {
+/// Ends the session that had this key, if it is still the same one of this user's where it is now. Whether there was one.
+async fn ended(objects: &impl Objects, user: &UserKey, Ending { key, handle }: &Ending) -> Result<bool, Error> {
     let found = objects.deleted(key).await?;
     if found.successor.is_none() {
         return Ok(found.was_there);
     }
-    // Its id was changed by an earlier release, or meanwhile; or somebody else was signed in over it.
-    match self::found(objects, user, key).await? {
+    // Its id was changed by an earlier release, or meanwhile; or somebody else was signed in over it, and perhaps the same user
+    // over that, in a session of another handle.
+    match self::found(objects, user, handle.as_ref(), key).await? {
         Some((key, _)) => Ok(objects.deleted(&key).await?.was_there),
         None => Ok(false),
     }
@@ -293,19 +307,28 @@ async fn entries(objects: &impl Objects, user: &UserKey) -> Result<Vec<Entry>, E
 /// A session that is there, and the key by which it is on the list.
 type Alive = (RecordKey, (RecordKey, Record));
 
-/// Those of the entries that are alive, each session once. What has ended is taken off the list.
+/// Those of the entries that are alive, each session once. What has ended is taken off the list, and so is what was made for a
+/// new id that the session never got.
 async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<Alive>, Error> {
     let now = objects.milliseconds();
     // More are left for the next time: the user may have signed in and out very often.
     let entries = entries.get(..MOST_LOADED).unwrap_or(entries);
     let (mut listed, mut ended): (Vec<Alive>, _) = (Vec::new(), Vec::new());
     for some in entries.chunks(AT_ONCE) {
-        let answers = all_of(some.iter().map(|entry| found(objects, user, &entry.key)).collect()).await;
+        let answers =
+            all_of(some.iter().map(|entry| found(objects, user, Some(&entry.handle), &entry.key)).collect()).await;
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
                 // Its id was changed, and nobody has said so to the list: it is there by its new key as well.
                 Ok(Some((key, _))) if key != entry.key && entries.iter().any(|other| other.key == key) => {
                     ended.push(entry.key.clone());
+                }
+                // Under the key that was noted first, its visitor has it: the new one is not theirs yet, or never will be.
+                Ok(Some((key, _))) if listed.iter().any(|(_, (_, other))| is_of(&entry.handle, other)) => {
+                    if now >= entry.noted_at.saturating_add(IN_THE_MAKING) {
+                        objects.deleted(&key).await?;
+                        ended.push(entry.key.clone());
+                    }
                 }
                 Ok(Some(session)) => listed.push((entry.key.clone(), session)),
                 Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
@@ -322,14 +345,24 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
     Ok(listed)
 }
 
-/// The session that had this key, where it is now, if it is still this user's: an earlier release changes an id without a word
-/// to the list.
-async fn found(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Result<Option<(RecordKey, Record)>, Error> {
+fn is_of(handle: &SessionHandle, record: &Record) -> bool {
+    SessionHandle::of_record(record).as_ref() == Some(handle)
+}
+
+/// The session that had this key, where it is now, if it is still this user's, and the one of this handle: an earlier release
+/// changes an id without a word to the list, and so does who is signed in over somebody else.
+async fn found(
+    objects: &impl Objects,
+    user: &UserKey,
+    handle: Option<&SessionHandle>,
+    key: &RecordKey,
+) -> Result<Option<(RecordKey, Record)>, Error> {
     let mut next = key.clone();
     while let Some(record) = objects.load(&next).await? {
         match record.successor {
             None => {
-                let is_theirs = UserKey::of_record(&record).as_ref() == Some(user);
+                let is_theirs = UserKey::of_record(&record).as_ref() == Some(user)
+                    && handle.is_none_or(|handle| is_of(handle, &record));
                 return Ok(is_theirs.then_some((next, record)));
             }
             Some(successor) => next = successor.key,
@@ -344,8 +377,8 @@ async fn found(objects: &impl Objects, user: &UserKey, key: &RecordKey) -> Resul
 ///
 /// As there.
 pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
-    if let Spared::Session(_, key) = spared
-        && found(objects, user, key).await?.is_none()
+    if let Spared::Session(claim, key) = spared
+        && found(objects, user, Some(&claim.handle), key).await?.is_none()
     {
         return Err(Error::ended());
     }
@@ -356,7 +389,7 @@ pub async fn end_all(objects: &impl Objects, user: &UserKey, now: u64, spared: &
     if parts(&answer).0 == GONE {
         return Err(Error::ended());
     }
-    end(objects, user, &keys(&answer)?).await
+    end(objects, user, &endings(&answer)?).await
 }
 
 /// [`end`](crate::UserStore::end). First the list says so: what is about to be made again finds it there.
@@ -369,34 +402,43 @@ pub async fn end_one(objects: &impl Objects, user: &UserKey, handle: &SessionHan
     let theirs = if answer == unknown(END) {
         // An object of an earlier release: it has the list all the same.
         let entries = entries(objects, user).await?;
-        entries.into_iter().filter(|entry| entry.handle == *handle).map(|entry| entry.key).collect()
+        entries.into_iter().filter(|entry| entry.handle == *handle).map(Ending::from).collect()
     } else {
-        keys(&answer)?
+        endings(&answer)?
     };
     Ok(end(objects, user, &theirs).await? > 0)
 }
 
 /// [`end_oldest`](crate::UserStore::end_oldest). The list has those that ended by themselves, too: so they are looked at only where
-/// it is too long.
+/// it is too long. What was to end before, and is there still, ends now.
 ///
 /// # Errors
 ///
 /// As there.
 pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let entries = entries(objects, &claim.user).await?;
+    let (entries, left): (Vec<_>, Vec<_>) =
+        entries(objects, &claim.user).await?.into_iter().partition(|entry| !entry.is_to_end());
+    let left: Vec<_> = left.into_iter().map(Ending::from).collect();
+    let ended = if left.is_empty() { 0 } else { end(objects, &claim.user, &left).await? };
     if entries.len() <= most {
-        return Ok(0);
+        return Ok(ended);
     }
     let mut alive = alive(objects, &claim.user, &entries).await?;
     alive.retain(|(_, (_, record))| record.expires_at > now / 1000);
     if alive.len() <= most {
-        return Ok(0);
+        return Ok(ended);
     }
     let most = most.to_string();
     let words = [&*most, claim.handle.as_str()].into_iter().chain(alive.iter().map(|(key, _)| key.as_str()));
     let answer = ask(objects, &claim.user, OLDEST, &words.collect::<Vec<_>>()).await?;
-    end(objects, &claim.user, &keys(&answer)?).await
+    Ok(ended.saturating_add(end(objects, &claim.user, &endings(&answer)?).await?))
+}
+
+impl From<Entry> for Ending {
+    fn from(entry: Entry) -> Self {
+        Self { key: entry.key, handle: Some(entry.handle) }
+    }
 }
 
 fn claimed<'a>(claim: &'a Claim, key: &'a RecordKey, began_at: &'a str) -> [&'a str; 3] {
@@ -442,9 +484,9 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
     let mut words = words.split(' ');
     let mut word = || words.next();
     let verdict = |is_right| Some(if is_right { DONE } else { GONE }.to_owned());
-    let with_keys = |keys: Vec<RecordKey>| {
-        let keys: Vec<_> = keys.iter().map(RecordKey::as_str).collect();
-        Some(format!("{DONE}\n{}", keys.join(" ")))
+    let with_entries = |entries: Vec<&Entry>| {
+        let words: Vec<_> = entries.iter().flat_map(|entry| [entry.key.as_str(), entry.handle.as_str()]).collect();
+        Some(format!("{DONE}\n{}", words.join(" ")))
     };
     match act {
         REGISTER => {
@@ -472,11 +514,11 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
                 handle => Some(Claim::new(user.clone(), SessionHandle::from_text(handle)?, word()?.parse().ok()?)),
             };
             match list.revoke(at, spared.as_ref()) {
-                Some(keys) => with_keys(keys),
+                Some(entries) => with_entries(entries),
                 None => verdict(false),
             }
         }
-        END => with_keys(list.condemn_one(&SessionHandle::from_text(word()?)?)),
+        END => with_entries(list.condemn_one(&SessionHandle::from_text(word()?)?)),
         OLDEST => {
             let (most, handle) = (word()?.parse().ok()?, SessionHandle::from_text(word()?)?);
             let mut alive: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
@@ -484,7 +526,7 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
             if alive.is_empty() {
                 alive = list.all().map(|entry| entry.key.clone()).collect();
             }
-            with_keys(list.condemn_oldest(most, &handle, &alive))
+            with_entries(list.condemn_oldest(most, &handle, &alive))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
@@ -639,7 +681,8 @@ mod tests {
             let (claim, to) = moved_by_an_earlier_release(&objects).await;
             let listed = objects.list(&claim.user).await.unwrap();
             assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
-            assert_eq!(objects.end_oldest(&claim, 0, objects.milliseconds()).await.unwrap(), 1);
+            let (newer, _) = signed_in(&objects, "ada");
+            assert_eq!(objects.end_oldest(&newer, 0, objects.milliseconds()).await.unwrap(), 1);
             assert_eq!(objects.load(&to).await.unwrap(), None);
         });
     }
@@ -669,6 +712,79 @@ mod tests {
             assert_eq!(objects.list(&ada.user).await.unwrap(), []);
             assert_eq!(objects.end_all(&ada.user, objects.milliseconds(), &Spared::None).await.unwrap(), 0);
             assert_eq!(objects.load(&to).await.unwrap(), Some(theirs));
+        });
+    }
+
+    /// In one browser, before grace and after her, without a sign-out: the key that she had first leads to the session that she has
+    /// now, which is another.
+    #[test]
+    fn the_end_of_the_others_spares_who_signed_in_again_after_another_user() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (first, second, third) = (key(), key(), key());
+        let ((ada, hers), (grace, mut theirs), (again, mut back)) =
+            (signed_in(&objects, "ada"), signed_in(&objects, "grace"), signed_in(&objects, "ada"));
+        let (to_grace, to_ada) =
+            (retired(&hers, &second, &objects.platform), retired(&theirs, &third, &objects.platform));
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &first, &hers).await.unwrap(), Updated::Done);
+            let moved = objects.change_id_for(&grace, &first, &to_grace, &second, &mut theirs).await.unwrap();
+            assert_eq!(moved, Updated::Done);
+            let moved = objects.change_id_for(&again, &second, &to_ada, &third, &mut back).await.unwrap();
+            assert_eq!(moved, Updated::Done);
+            let now = objects.milliseconds();
+            let gone = Spared::Session(ada.clone(), first.clone());
+            assert_eq!(objects.end_all(&ada.user, now, &gone).await.unwrap_err().kind(), ErrorKind::Ended);
+            assert!(!objects.end(&ada.user, &ada.handle).await.unwrap(), "it is no more");
+            let spared = Spared::Session(again.clone(), third.clone());
+            assert_eq!(objects.end_all(&ada.user, now, &spared).await.unwrap(), 0);
+            assert_eq!(objects.load(&third).await.unwrap(), Some(back));
+        });
+    }
+
+    #[test]
+    fn a_session_that_was_to_end_and_is_there_still_ends_with_the_next_sign_in() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let begin = async |at: &RecordKey| {
+            objects.platform.advance(1);
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, at, &record).await.unwrap(), Updated::Done);
+            claim
+        };
+        let (first, second, third) = (key(), key(), key());
+        block_on(async {
+            begin(&first).await;
+            let claim = begin(&second).await;
+            // Who asked for this has left, or the first one's object gave no answer.
+            let words = ["1", claim.handle.as_str(), first.as_str(), second.as_str()];
+            ask(&objects, &claim.user, OLDEST, &words).await.unwrap();
+            objects.delete(&second).await.unwrap();
+            let claim = begin(&third).await;
+            assert_eq!(objects.end_oldest(&claim, 2, objects.milliseconds()).await.unwrap(), 1);
+            assert_eq!(objects.load(&first).await.unwrap(), None);
+            assert!(objects.load(&third).await.unwrap().is_some());
+        });
+    }
+
+    /// Its Worker died after the new record and before the old one was retired: nobody knows the new id.
+    #[test]
+    fn a_session_whose_id_was_not_changed_after_all_is_listed_once_and_what_was_made_for_it_goes() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, to, (ada, hers)) = (key(), key(), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            let at = objects.platform.now().to_string();
+            let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+            assert!(is_listed(&objects, &ada.user, MOVE, &words).await.unwrap());
+            objects.create(&to, &hers).await.unwrap();
+            for there in [true, false] {
+                let listed = objects.list(&ada.user).await.unwrap();
+                assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&from]);
+                assert_eq!(objects.load(&to).await.unwrap().is_some(), there, "as long as it may be under way");
+                objects.platform.advance(60);
+            }
         });
     }
 
@@ -791,7 +907,7 @@ mod tests {
             assert_eq!(objects.create_for(&thief, &stolen, &record).await.unwrap(), Updated::Done);
             assert_eq!(objects.create_for(&ada, &own, &hers).await.unwrap(), Updated::Done);
             // It looks, and its next message is late.
-            assert!(found(&objects, &thief.user, &stolen).await.unwrap().is_some());
+            assert!(found(&objects, &thief.user, None, &stolen).await.unwrap().is_some());
             assert!(objects.end(&ada.user, &thief.handle).await.unwrap());
             let (now, began_at) = (objects.milliseconds().to_string(), thief.began_at.to_string());
             let answer = ask(&objects, &ada.user, REVOKE, &[&now, thief.handle.as_str(), &began_at]).await.unwrap();

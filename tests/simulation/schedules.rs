@@ -1,7 +1,9 @@
 //! For each rule of sessions on KV the schedule that needs it, told step by step.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
 use edge_session::store::simulated_kv::{Ordered, SimulatedKv};
 use edge_session::{
@@ -462,6 +464,80 @@ fn what_is_saved_while_the_id_is_changed_is_not_left_behind() {
     stage.arrives(&moved.into_inner().unwrap());
     let is_told = matches!(saved.into_inner(), Some(Ok(Outcome::Replied { .. })));
     assert_eq!(stage.look(&here) == Ok(70), is_told);
+}
+
+/// A change of id that takes some calls, and 150 ms after it a request that came with the old id. What that was answered, how often
+/// its handler ran, and the cookies that it was given.
+fn meets_a_move(stage: &Stage, leaves: bool, act: &impl Fn(&mut Session<Visit>)) -> (Reply, u32) {
+    let here = stage.isolate(0, 0);
+    stage.count(&here).unwrap();
+    stage.wait(5_000);
+    let header = stage.header();
+    stage.kv.order("put session:", Ordered::Takes(2_000));
+    let (runs, answer) = (Cell::new(0), RefCell::new(None));
+    let counted = |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        act(session);
+    };
+    stage.clock.run(vec![
+        Box::pin(async {
+            let moves = |session: &mut Session<Visit>| session.cycle_id();
+            let mut login = Box::pin(stage.ask(&here, &header, &moves));
+            if !leaves {
+                return stage.arrives(&login.await);
+            }
+            // The runtime goes on with nothing of a request whose visitor has left, and ends nothing either.
+            let mut leaving = Box::pin(stage.clock.pause(100));
+            let both = poll_fn(|context| match login.as_mut().poll(context) {
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => leaving.as_mut().poll(context),
+            });
+            both.await;
+            std::mem::forget(login);
+        }),
+        Box::pin(async {
+            stage.clock.pause(150).await;
+            *answer.borrow_mut() = Some(stage.ask(&here, &header, &counted).await);
+        }),
+    ]);
+    (answer.into_inner().unwrap(), runs.get())
+}
+
+/// It waits for what comes of the change, and then comes late: its data is made by `Default`, and nothing of it is stored.
+#[test]
+fn who_counts_while_the_id_is_changed_is_not_refused() {
+    let stage = Stage::new();
+    let (reply, runs) = meets_a_move(&stage, false, &count);
+    assert_eq!((reply.count, runs), (Ok(1), 2));
+    assert_eq!(reply.set_cookie, Vec::<String>::new());
+    assert_eq!(stage.look(&stage.isolate(1, 0)), Ok(1));
+}
+
+/// A login that is sent twice at once: the second is a session of its own.
+#[test]
+fn who_logs_in_while_the_id_is_changed_is_not_refused() {
+    let stage = Stage::new();
+    let login = |session: &mut Session<Visit>| {
+        session.count = 50;
+        session.cycle_id();
+    };
+    let (reply, runs) = meets_a_move(&stage, false, &login);
+    assert_eq!((&reply.count, runs), (&Ok(50), 2));
+    let mut browser = Browser::default();
+    reply.set_cookie.iter().for_each(|line| browser.set(line, stage.clock.milliseconds()));
+    let cookie = browser.header(stage.clock.milliseconds());
+    assert_eq!(stage.send(&stage.isolate(1, 0), &cookie, |_| {}).count, Ok(50));
+    assert_eq!(stage.look(&stage.isolate(1, 0)), Ok(1), "and the first one's is as it was");
+}
+
+/// Its visitor has left, and nobody says so.
+#[test]
+fn a_change_of_the_id_that_was_abandoned_holds_up_the_next_requests_for_seconds_only() {
+    let stage = Stage::new();
+    let (reply, runs) = meets_a_move(&stage, true, &count);
+    assert_eq!((&reply.count, runs), (&Ok(2), 4));
+    stage.arrives(&reply);
+    assert_eq!(stage.count(&stage.isolate(1, 0)), Ok(3));
 }
 
 /// A logout takes the carried writes away, and a client that keeps them all the same brings nothing back.

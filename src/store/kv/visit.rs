@@ -69,6 +69,9 @@ const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
 const LOOKS_FOR: u64 = 4_000;
 const LOOKS_EVERY: u32 = 500;
 
+/// Who waits for a change of id, which takes two writes, looks again after so many milliseconds.
+const MOVE_LOOKS_EVERY: u32 = 50;
+
 /// Who brings more than so many carried writes waits for the next one.
 const MOST_CARRIED: usize = 8;
 
@@ -204,6 +207,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let (written, number, before) = match entered {
             Entered::Made { written, number, before } => (written, number, before),
             Entered::Stale => return Ok(Updated::Stale(None)),
+            Entered::Moving => return Ok(self.after_the_move(key).await),
             Entered::Gone => {
                 self.withdraw(key);
                 return Ok(Updated::Gone);
@@ -241,6 +245,17 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let fate = if leaves_before || once_more { Fate::Sent } else { Fate::Stored };
         self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
+    }
+
+    /// Waits until the session's id is changed, or is not after all: what comes of that decides what becomes of a write that came
+    /// meanwhile, so that who asked for it loads the session again.
+    async fn after_the_move(&self, key: &RecordKey) -> Updated {
+        let mut waited = 0;
+        while waited < LOOKS_FOR && self.kv.known.borrow().is_moving(key, self.now()) {
+            self.kv.platform.sleep(MOVE_LOOKS_EVERY).await;
+            waited = waited.saturating_add(u64::from(MOVE_LOOKS_EVERY));
+        }
+        Updated::Stale(None)
     }
 
     /// Has what a load found stored, where that is due and nobody looks after it.
@@ -489,7 +504,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             {
                 return Ok(Updated::Stale(None));
             }
-            Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => return Ok(Updated::Stale(None)),
+            Newest::Live(_) if self.kv.known.borrow().is_moving(from, self.now()) => {
+                return Ok(self.after_the_move(from).await);
+            }
             // What is retired may end earlier than a record that a late writer leaves.
             Newest::Live(Live { written, .. }) => {
                 self.end_of_mark(Some(&written.record)).max(self.end_of_mark(Some(moved)))

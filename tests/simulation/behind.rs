@@ -5,9 +5,9 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
+use edge_session::{Incoming, KvFailure, KvStore, Platform, Session, SessionParameters, Sessions, Signer};
 
-use crate::schedules::{Stage, count};
+use crate::schedules::{Stage, Visit, count};
 
 /// A page of many requests costs one task behind its replies, not one for each.
 #[test]
@@ -53,6 +53,37 @@ fn where_the_work_behind_a_reply_was_broken_off_a_later_count_has_its_own() {
     stage.wait(2_000);
     assert_eq!(stage.kv.written(), 2, "by the fifth, for nobody had looked after it for two seconds");
     assert_eq!(stage.at_rest(), Ok(5));
+}
+
+/// Whoever meets it first, the work of the reply that had gone out or the request that waits for its own save.
+#[test]
+fn a_write_whose_reply_had_gone_out_is_not_given_up_without_a_line_in_the_log() {
+    for seed in 1..=20 {
+        let stage = Stage::seeded(seed);
+        let here = stage.isolate(0, 0);
+        stage.counts_twice(&here);
+        stage.wait(5_000);
+        let header = stage.header();
+        for _ in 0..10 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
+        }
+        stage.clock.run(vec![
+            Box::pin(async {
+                let handler = async |session: &mut Session<Visit>| {
+                    session.count = 70;
+                    session.save().await
+                };
+                assert!(here.run(&Incoming::new().cookie(&*header).with_reply(), handler).await.is_err());
+            }),
+            Box::pin(async {
+                stage.clock.pause(400 + 173 * seed).await;
+                assert!(stage.ask(&here, &header, &count).await.count.is_ok(), "its write is in the reply");
+            }),
+        ]);
+        stage.wait(10_000);
+        let log = stage.clock.log.take();
+        assert_eq!(log.iter().filter(|line| line.starts_with("write_given_up: ")).count(), 1, "{seed}: {log:?}");
+    }
 }
 
 /// Who waits for a write may be broken off, and then nobody stores what relied on them.

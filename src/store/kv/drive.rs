@@ -74,7 +74,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                     let error = Error::new(ErrorKind::Unavailable, "KV has not taken a write");
                     return Err(NotStored::GivenUp { error, is_unsure });
                 }
-                // Only the first who is told knows why, and says it.
+                // Of the work behind replies only the first that is told knows why, and says it.
                 Awaited::Step(Step::GaveUp { failure: Some(failure), is_unsure }) => {
                     if task.is_some() {
                         let sentence = format_args!("a write of {key:?} behind a reply is given up: {failure}");

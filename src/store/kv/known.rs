@@ -11,6 +11,9 @@ use crate::{KvFailure, Record, RecordKey};
 /// How many bytes of records it keeps.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
+/// When there are more, old ones are looked for again after so many milliseconds.
+const FULL_FOR: u64 = 1_000;
+
 /// A record of more bytes is known as a stub.
 const LARGE: usize = 512 * 1024;
 
@@ -91,8 +94,9 @@ pub(super) struct Known {
     entries: Vec<(RecordKey, Box<Entry>)>,
     bytes: usize,
     trust: Trust,
-    /// When the old entries are looked for, in milliseconds.
+    /// When old entries were looked for, in milliseconds, and how many bytes were left.
     swept: u64,
+    left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +127,8 @@ pub(super) enum Entered {
     },
     /// It was made from another than the newest.
     Stale,
+    /// Its session's id is being changed.
+    Moving,
     Gone,
 }
 
@@ -261,7 +267,7 @@ impl Known {
     ) -> Entered {
         let known = match self.head(key, now) {
             Some(Head::Ended(_)) => return Entered::Gone,
-            _ if self.is_moving(key, now) => return Entered::Stale,
+            _ if self.is_moving(key, now) => return Entered::Moving,
             head => head.and_then(Head::write),
         };
         let is_made_from = |known: &Write| match base {
@@ -438,10 +444,13 @@ impl Known {
         before
     }
 
-    /// Drops what is old, and where that is not enough, what is oldest.
+    /// Drops what is old, and where that is not enough, what is oldest. What requests have loaded a moment ago stays, however much it
+    /// is: so that it is not looked for at each write that there is something to drop.
     fn make_room(&mut self, now: u64) {
         let is_full = self.bytes > MOST_BYTES;
-        if !is_full && now < self.swept.saturating_add(CARRIED_FOR / 4) {
+        let is_due = now >= self.swept.saturating_add(if is_full { FULL_FOR } else { CARRIED_FOR / 4 });
+        let has_grown = self.bytes > MOST_BYTES.max(self.left).saturating_add(MOST_BYTES / 8);
+        if !is_due && !has_grown {
             return;
         }
         self.swept = now;
@@ -461,6 +470,7 @@ impl Known {
             }
             self.retain(|entry| !is_old(entry) || is_held(entry));
         }
+        self.left = self.bytes;
     }
 
     fn retain(&mut self, is_kept: impl Fn(&Entry) -> bool) {
@@ -497,6 +507,34 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of more sessions at once than there is room for.
+    #[test]
+    fn what_cannot_be_dropped_is_not_looked_through_at_each_write() {
+        let platform = crate::TestPlatform::at(0);
+        let mut known = Known::default();
+        let met = |known: &mut Known, now| {
+            let key = crate::SessionId::random(&platform).unwrap().record_key();
+            let record = Record::from_text("edge-session/1 1 1 0 0 9 - 0 -\n1").unwrap();
+            let (write, record) = Write::of(record);
+            known.meet(&key, &Rc::new(Written { write, record }), now);
+            known.hold(&key, now);
+        };
+        let mut sweeps = 0;
+        for _ in 0..2 * MOST_BYTES / OVERHEAD {
+            let before = known.left;
+            met(&mut known, 1_000_000);
+            sweeps += u32::from(known.left != before);
+        }
+        assert!(
+            known.entries.len() > MOST_BYTES / OVERHEAD,
+            "requests may be about to change them: {}",
+            known.entries.len()
+        );
+        assert!((1..20).contains(&sweeps), "{sweeps}");
+        met(&mut known, 1_000_000 + IN_FLIGHT);
+        assert_eq!(known.entries.len(), 1, "when they are done there is room");
+    }
 
     #[test]
     fn what_is_kept_of_a_session_that_ended_takes_room_too() {

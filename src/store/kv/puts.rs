@@ -49,6 +49,8 @@ pub(super) struct Puts {
     given_up: u64,
     /// Whether what was given up may be stored all the same.
     is_unsure: bool,
+    /// Why it was given up, until that is said of a write whose reply had gone out.
+    failure: Option<KvFailure>,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,8 @@ struct Attendant {
 pub(super) enum Step {
     /// It, or a newer one, is stored.
     Done,
-    /// It is not stored, unless one of the attempts was without our knowing. The last failure, for the first who is told.
+    /// It is not stored, unless one of the attempts was without our knowing. The last failure: of work behind a reply the first that
+    /// is told knows it, and says it.
     GaveUp {
         failure: Option<KvFailure>,
         is_unsure: bool,
@@ -269,7 +272,7 @@ impl Puts {
         }
         let (is_done, settled) = (self.accepted >= number, self.settled());
         if settled >= number && !(and_again && self.again_at().is_some()) {
-            return if is_done { Step::Done } else { Step::GaveUp { failure: None, is_unsure: self.is_unsure } };
+            return if is_done { Step::Done } else { self.gave_up(task) };
         }
         if self.is_under_way(now) {
             return Step::Wait(LOOK_AGAIN);
@@ -292,7 +295,8 @@ impl Puts {
         };
         let next = due.max(self.answered.min(now).saturating_add(pause));
         if now.max(next) >= due.saturating_add(TRIED_FOR) {
-            return self.give_up(turn);
+            self.give_up(turn);
+            return self.gave_up(task);
         }
         if now < next {
             return Step::Wait(next.saturating_sub(now));
@@ -303,16 +307,19 @@ impl Puts {
     }
 
     /// Gives the newest up. It is still stored once more, if that is to come.
-    fn give_up(&mut self, turn: Turn) -> Step {
-        let Some(waiting) = &mut self.waiting else { return Step::Done };
+    fn give_up(&mut self, turn: Turn) {
+        let Some(waiting) = &mut self.waiting else { return };
         self.given_up = self.given_up.max(waiting.number);
         self.is_unsure = waiting.is_unsure;
-        let failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
-        let given_up = Step::GaveUp { failure, is_unsure: waiting.is_unsure };
+        self.failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
         if turn == Turn::OnceMore || waiting.again_at.is_none() {
             self.waiting = None;
         }
-        given_up
+    }
+
+    fn gave_up(&mut self, task: Option<Task>) -> Step {
+        let failure = if task.is_some() { self.failure.take() } else { self.failure.clone() };
+        Step::GaveUp { failure, is_unsure: self.is_unsure }
     }
 
     /// What came of a put.

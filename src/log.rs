@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::{Platform, RecordKey};
+use crate::{Error, Platform, RecordKey};
 
 /// What happened to a request or its session without being the request's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,14 @@ impl Said {
 
 pub(crate) fn log(platform: &dyn Platform, event: Event, sentence: fmt::Arguments<'_>) {
     platform.log(format_args!("{}: {sentence}", event.as_str()));
+}
+
+/// Says of these errors which ones their handler has neither returned nor dealt with by an answer.
+pub(crate) fn log_ignored(platform: &dyn Platform, errors: impl IntoIterator<Item = Error>) {
+    for error in errors.into_iter().filter(|error| !error.is_answered()) {
+        let sentence = format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str());
+        log(platform, Event::FailureIgnored, sentence);
+    }
 }
 
 /// Says it once in the life of an isolate, or once for a key if there is one.

@@ -13,9 +13,7 @@ use serde::de::DeserializeOwned;
 use super::headers::{expired, rejection, response};
 use super::send::{SendFuture, SendWrapper};
 use super::slot::{Slot, Taken};
-use super::stack::Layered;
-#[cfg(target_family = "wasm")]
-use super::stack::is_within_a_layer;
+use super::stack::{self, Layered};
 use crate::cross_origin::Senders;
 use crate::{Error, Record, SessionHandle};
 
@@ -213,6 +211,16 @@ impl<T> fmt::Debug for Session<T> {
     }
 }
 
+/// Where there is no layer nobody else logs it.
+#[cfg(target_family = "wasm")]
+fn log_unheard(error: &Error) {
+    worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
+}
+
+/// Outside of a Worker there is no log but a platform's, which a layer knows.
+#[cfg(not(target_family = "wasm"))]
+const fn log_unheard(_error: &Error) {}
+
 /// The session is there from its making to its drop.
 #[expect(clippy::unreachable, reason = "only the drop takes it")]
 fn never() -> ! {
@@ -226,14 +234,19 @@ impl<T: Default + Serialize + DeserializeOwned + Send + 'static> Session<T> {
                 "a handler asks for a Session<{name}>, and there is no SessionLayer::<{name}> around it",
                 name = std::any::type_name::<T>()
             ));
-            // A layer for another type logs it; where there is none, nobody else does.
-            #[cfg(target_family = "wasm")]
-            if !is_within_a_layer(parts) {
-                worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
+            let error = error.traced();
+            match stack::innermost(parts) {
+                Some(layer) => layer.neighbours().note_rejected(&error),
+                None => log_unheard(&error),
             }
             return Err(error);
         };
-        Ok(match SendFuture::new(slot.take(run, senders)).await? {
+        let taken = SendFuture::new(slot.take(run, senders)).await.map_err(|error| {
+            let error = error.traced();
+            slot.neighbours().note_rejected(&error);
+            error
+        });
+        Ok(match taken? {
             Taken::Session(session) => Taken::Session(Self { slot: slot.clone(), session: Some(SendWrapper(session)) }),
             Taken::Expired { message } => Taken::Expired { message },
         })

@@ -59,6 +59,8 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             other => {
                 let unsaved = match &other {
                     Place::Unavailable(error) | Place::Failed(error) => Settled::Unsaved(Some(error.clone())),
+                    // By a handler that did not wait for it.
+                    Place::Reopening => Settled::Unsaved(Some(Error::contended())),
                     Place::Expired(_) => Settled::Unsaved(None),
                     _ => Settled::Untouched,
                 };

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::stack::{Layered, Neighbours, log};
 use crate::arrival::Arrival;
 use crate::cross_origin::Senders;
+use crate::log::log_ignored;
 use crate::timing::Stopwatch;
 use crate::{Effect, Error, ErrorKind, Opened, Session, Sessions, Timing};
 
@@ -34,6 +35,8 @@ pub(super) enum Place<T> {
     In(Session<T>),
     /// Here, with the changes of a run that lost its race: to be opened again when it is asked for.
     Lost(Session<T>),
+    /// It is being opened again.
+    Reopening,
     /// It could not be opened: the next run tries again.
     Unavailable(Error),
     /// It could not be opened again.
@@ -42,6 +45,19 @@ pub(super) enum Place<T> {
     Expired(Expiry),
     /// Likewise, and a handler that asked for it was refused.
     Told(Expiry),
+}
+
+/// While it lives, a lost session is being opened again. Who gives up on that has lost the race.
+struct Reopening<'a, T>(&'a Slot<T>);
+
+impl<T> Drop for Reopening<'_, T> {
+    fn drop(&mut self) {
+        let place = match self.0.replace(Place::Out) {
+            Place::Reopening => Place::Failed(Error::contended()),
+            other => other,
+        };
+        self.0.replace(place);
+    }
 }
 
 /// The reply to one whose session has expired.
@@ -86,14 +102,15 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                     (Place::Unopened, Ok(Opened::Expired { message, set_cookie })) => {
                         Place::Expired(Expiry { message, set_cookie })
                     }
-                    (Place::Unopened, Err(error)) => Place::Unavailable(error),
+                    (Place::Unopened, Err(error)) => Place::Unavailable(error.traced()),
                     (other, _) => other,
                 }
             }
             Place::Lost(session) => {
-                // For a handler that does not wait for it.
-                self.replace(Place::Failed(Error::contended()));
+                self.replace(Place::Reopening);
+                let reopening = Reopening(self);
                 let reopened = self.timed(self.sessions.reopen(session)).await;
+                drop(reopening);
                 if let Err(late) = self.check_run(run) {
                     if let (Place::Failed(_), Ok(session)) = (self.replace(Place::Out), reopened) {
                         self.replace(Place::Lost(session));
@@ -103,7 +120,7 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                 self.replace(Place::Out);
                 match reopened {
                     Ok(session) => Place::In(session),
-                    Err(error) => Place::Failed(error),
+                    Err(error) => Place::Failed(error.traced()),
                 }
             }
             other => other,
@@ -123,9 +140,11 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
                 self.replace(place);
                 Err(error)
             }
-            Place::Unopened | Place::Lost(_) | Place::Out => Err(self.nested(
-                "was asked for while a handler, or a middleware around it, had it already: pass it on instead",
-            )),
+            Place::Reopening => {
+                self.replace(place);
+                Err(self.asked_for_twice())
+            }
+            Place::Unopened | Place::Lost(_) | Place::Out => Err(self.asked_for_twice()),
         }
     }
 
@@ -133,9 +152,14 @@ impl<T: Default + Serialize + DeserializeOwned> Slot<T> {
         if self.neighbours.is_running() && run == self.neighbours.run() {
             return Ok(());
         }
-        let error = self.nested("was asked for after its layer had answered, so that nothing of it would be saved");
+        let error =
+            self.nested("was asked for after its layer had answered, so that nothing of it would be saved").traced();
         log(&self.sessions, &error);
         Err(error)
+    }
+
+    fn asked_for_twice(&self) -> Error {
+        self.nested("was asked for while a handler, or a middleware around it, had it already: pass it on instead")
     }
 
     pub(super) fn nested(&self, what: &str) -> Error {
@@ -217,6 +241,10 @@ impl<T: 'static> Layered for Slot<T> {
 
     fn log(&self, error: &Error) {
         log(&self.sessions, error);
+    }
+
+    fn log_ignored(&self) {
+        log_ignored(self.sessions.platform(), self.arrival.refused.take());
     }
 
     fn forget_run(&self) {

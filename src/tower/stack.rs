@@ -24,6 +24,9 @@ pub(super) trait Layered: Any {
 
     fn log(&self, error: &Error);
 
+    /// Says which calls on other sessions than its own have failed without an answer.
+    fn log_ignored(&self);
+
     /// Drops what the handler did: its session is loaded again when the next run asks for it.
     fn forget_run(&self);
 }
@@ -64,6 +67,9 @@ pub(super) struct Neighbours {
     within: RefCell<Vec<Rc<dyn Layered>>>,
     /// The `Set-Cookie` lines that this one gave its reply, which goes if a layer around puts another in its place.
     set_cookie: RefCell<Vec<String>>,
+    /// The errors that extractors within it were refused by. (A middleware between them may put a page of its own in the place of
+    /// what tells of them.)
+    rejected: RefCell<Vec<Error>>,
 }
 
 impl Neighbours {
@@ -80,6 +86,7 @@ impl Neighbours {
             around_run,
             within: RefCell::default(),
             set_cookie: RefCell::default(),
+            rejected: RefCell::default(),
         }
     }
 
@@ -164,6 +171,11 @@ impl Neighbours {
         Some(same)
     }
 
+    /// An extractor is refused by this.
+    pub(super) fn note_rejected(&self, error: &Error) {
+        self.rejected.borrow_mut().push(error.clone());
+    }
+
     pub(super) fn note_set_cookie(&self, lines: &[String]) {
         lines.clone_into(&mut self.set_cookie.borrow_mut());
     }
@@ -201,10 +213,17 @@ pub(super) struct Answering<'a>(pub(super) &'a dyn Layered);
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        let mut standing = self.0.neighbours().standing.borrow_mut();
+        let neighbours = self.0.neighbours();
+        let mut standing = neighbours.standing.borrow_mut();
         if let Standing::Running = *standing {
             *standing = Standing::Answered;
         }
+        drop(standing);
+        // What nobody has answered, nobody else says.
+        for error in neighbours.rejected.take().iter().filter(|error| !error.is_answered()) {
+            self.0.log(error);
+        }
+        self.0.log_ignored();
     }
 }
 
@@ -214,10 +233,9 @@ pub(super) fn log(sessions: &Sessions, error: &Error) {
     sessions.platform().log(format_args!("{}: {error}", error.kind().as_str()));
 }
 
-/// Whether there is a layer around, for whatever type.
-#[cfg(target_family = "wasm")]
-pub(super) fn is_within_a_layer(parts: &http::request::Parts) -> bool {
-    parts.extensions.get::<Innermost>().is_some()
+/// The innermost layer that a request is in, for whatever type.
+pub(super) fn innermost(parts: &http::request::Parts) -> Option<Rc<dyn Layered>> {
+    parts.extensions.get::<Innermost>().and_then(|innermost| innermost.layer.0.upgrade())
 }
 
 fn is<S: Any>(layer: &Rc<dyn Layered>) -> bool {

@@ -24,6 +24,7 @@ use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use support::{Interference, Rig, Visit, Visitor, known, stored};
 use tower::ServiceExt;
+use worker::send::{SendFuture, SendWrapper};
 
 async fn count(mut session: Session<Visit>) -> String {
     session.count += 1;
@@ -381,6 +382,64 @@ fn a_type_without_its_layer_is_a_500_that_names_it() {
     assert_eq!(ask(&router, &mut Visitor::default(), "GET", "/basket").status, 500);
     let log = rig.platform.logged().join("\n");
     assert!(log.contains("misconfigured: a handler asks for a Session<axum::Basket>"), "{log}");
+}
+
+/// By a middleware of its own, which tells nobody what it was about.
+#[test]
+fn what_an_error_page_hides_is_in_the_log_once() {
+    async fn page(request: Request, next: Next) -> Response {
+        let response = next.run(request).await;
+        if response.status().is_client_error() || response.status().is_server_error() {
+            return (StatusCode::IM_A_TEAPOT, "sorry").into_response();
+        }
+        response
+    }
+    async fn holds_it(session: Session<Visit>, request: Request, next: Next) -> Response {
+        let response = next.run(request).await;
+        drop(session);
+        response
+    }
+    let rig = Rig::new();
+    let of_users = SendWrapper::new(rig.sessions.clone());
+    let router = Router::new()
+        .route("/basket", get(|session: Session<Basket>| async move { session.things.to_string() }))
+        .route("/twice", get(|_: Session<Visit>, _: Session<Visit>| async {}))
+        .route("/held", get(|_: Session<Visit>| async {}).layer(from_fn(holds_it)))
+        .route("/post", post(|_: Session<Visit>| async {}))
+        .route(
+            "/users",
+            get(move || {
+                let sessions = of_users.clone();
+                SendFuture::new(async move { drop(sessions.of("ada").list().await) })
+            }),
+        )
+        .layer(from_fn(page))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let mut visitor = known(&rig);
+    let logged = |visitor: &mut Visitor, method: &str, path: &str, status: u16| {
+        let before = rig.platform.logged().len();
+        let mut sent = request(visitor, method, path);
+        if method == "POST" {
+            sent = sent.header("sec-fetch-site", "cross-site");
+        }
+        assert_eq!(send(&router, sent.body(Body::empty()).unwrap()).status, status, "{path}");
+        rig.platform.logged().split_off(before)
+    };
+    for (method, path, line) in [
+        ("GET", "/basket", "misconfigured: a handler asks for a Session<axum::Basket>"),
+        ("GET", "/twice", "nested: "),
+        ("GET", "/held", "nested: "),
+        ("POST", "/post", "cross_origin: "),
+    ] {
+        let log = logged(&mut visitor, method, path, 418);
+        assert!(log.len() == 1 && log[0].starts_with(line), "{path}: {log:?}");
+    }
+    rig.store.fail("load");
+    let log = logged(&mut visitor, "GET", "/twice", 418);
+    assert!(log.len() == 1 && log[0].starts_with("unavailable: "), "{log:?}");
+    rig.store.fail("list");
+    let log = logged(&mut visitor, "GET", "/users", 200);
+    assert!(log.len() == 1 && log[0].starts_with("failure_ignored: "), "{log:?}");
 }
 
 #[test]

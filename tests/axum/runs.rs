@@ -44,7 +44,10 @@ async fn visit_of(mut parts: Parts) -> Result<Session<Visit>, Response> {
 }
 
 /// A platform on which no deadline is ever over, and a pause always.
-struct Calm;
+#[derive(Clone, Default)]
+struct Calm {
+    logged: Arc<Mutex<Vec<String>>>,
+}
 
 impl edge_session::Platform for Calm {
     fn now(&self) -> u64 {
@@ -59,12 +62,18 @@ impl edge_session::Platform for Calm {
         })
     }
 
-    fn log(&self, _line: std::fmt::Arguments<'_>) {}
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        self.logged.lock().unwrap().push(line.to_string());
+    }
 }
 
 fn calm(rig: &Rig) -> edge_session::Sessions {
+    on(&Calm::default(), rig)
+}
+
+fn on(platform: &Calm, rig: &Rig) -> edge_session::Sessions {
     let signer = edge_session::Signer::from_secret(crate::support::KEY).unwrap();
-    edge_session::Sessions::new(rig.store.clone(), Calm, signer, Default::default()).unwrap()
+    edge_session::Sessions::new(rig.store.clone(), platform.clone(), signer, Default::default()).unwrap()
 }
 
 /// Looks at it once.
@@ -186,6 +195,78 @@ fn a_load_of_the_first_run_takes_nothing_away_from_the_second() {
 fn a_load_of_the_first_run_gets_no_session_of_the_second() {
     let (reply, data, had) = ends_in_the_second_run(false);
     assert_eq!((reply.brief(), data.as_str(), had), ((200, "done"), r#"{"count":11}"#, false));
+}
+
+/// A handler whose first run loses its race, and whose second one does this with its session. What that was answered, and what the
+/// log says.
+fn in_the_second_run<R: Future<Output = Response> + Send + 'static>(
+    does: impl Fn(Parts) -> R + Clone + Send + Sync + 'static,
+) -> (Reply, String, Vec<String>) {
+    let (rig, platform, runs) = (Rig::new(), Calm::default(), Arc::<AtomicU32>::default());
+    let visitor = known(&rig);
+    let handler = move |request: Request| {
+        let (runs, does) = (Arc::clone(&runs), does.clone());
+        async move {
+            let parts = request.into_parts().0;
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                visit_of(parts).await?.count += 1;
+                return Ok("first".into_response());
+            }
+            Ok::<_, Response>(does(parts).await)
+        }
+    };
+    let router = Router::new().route("/", post(handler)).layer(SessionLayer::<Visit>::over(on(&platform, &rig)));
+    rig.store.take_your_time();
+    rig.store.interfere(&[RIVAL]);
+    rig.store.tell_no_winner();
+    let reply = post_to(&router, &visitor);
+    let logged = platform.logged.lock().unwrap().clone();
+    (reply, data(&rig, &visitor), logged)
+}
+
+/// As in the first run: it is a mistake of the handler's, and no lost race.
+#[test]
+fn a_session_that_is_asked_for_twice_at_once_in_a_second_run_is_had_once() {
+    let (reply, data, logged) = in_the_second_run(async |parts| {
+        let both = both(visit_of(parts.clone()), visit_of(parts));
+        let (one, other) = worker::send::SendFuture::new(both).await;
+        one.unwrap().count += 1;
+        other.unwrap_err().status().to_string().into_response()
+    });
+    assert_eq!(reply.brief(), (200, "500 Internal Server Error"), "{logged:?}");
+    assert_eq!(data, r#"{"count":11}"#);
+}
+
+#[test]
+fn a_second_run_that_gives_up_on_its_session_has_lost_its_race() {
+    let (reply, data, logged) = in_the_second_run(async |parts| {
+        let mut work: Work<_> = Box::pin(visit_of(parts.clone()));
+        begin(&mut work).await;
+        drop(work);
+        visit_of(parts).await.unwrap_err()
+    });
+    assert_eq!(reply.status, 503, "{logged:?}");
+    assert_eq!(data, r#"{"count":10}"#);
+}
+
+#[test]
+fn a_lost_race_that_no_second_run_waits_for_is_logged() {
+    let kept: Arc<Mutex<Option<Load>>> = Arc::default();
+    let (reply, data, logged) = in_the_second_run({
+        let kept = Arc::clone(&kept);
+        move |parts| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let mut work: Work<_> = Box::pin(visit_of(parts));
+                begin(&mut work).await;
+                *kept.lock().unwrap() = Some(work);
+                "accepted".into_response()
+            }
+        }
+    });
+    assert_eq!(reply.brief(), (200, "accepted"));
+    assert_eq!(data, r#"{"count":10}"#, "the first run's count is not there");
+    assert!(logged.iter().any(|line| line.starts_with("contended: ")), "{logged:?}");
 }
 
 /// Work of the first run that loses its race while the second runs.

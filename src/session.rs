@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::arrival::Arrival;
 use crate::backing::{Backing, Loaded};
 use crate::cookie::SignedId;
-use crate::log::Event;
+use crate::log::{self, Event};
 use crate::parameters::LONGEST;
 use crate::sign_in::{self, SignIn};
 #[cfg(feature = "users")]
@@ -299,7 +299,7 @@ impl<T: Default + Serialize + DeserializeOwned> Session<T> {
         {
             self.data = data;
         }
-        if self.signed_in.as_ref().is_some_and(|before| before.user != user) {
+        if self.sign_in_by_now().is_some_and(|before| before.user != user) {
             **self = T::default();
         }
         // It stays the same session of the same user.
@@ -385,30 +385,31 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 Err(error) if pending => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Contended => {}
                 Err(error) => {
-                    self.undo(error.kind());
+                    // It can never be stored, and is not to fail the commit at the end as well.
+                    if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Unserializable) {
+                        self.undo();
+                    }
                     return Err(error);
                 }
             }
+            // If it does not come to another attempt, nothing of this one is left to be stored, nor is it tried again by running
+            // the handler, which called this to run once: also where the handler waits no longer.
+            self.undo();
+            let progress = std::mem::replace(&mut self.progress, Progress::Saved);
             let key = match &self.state {
                 State::Stored { key, .. } => Some(key),
                 State::New { .. } | State::Retired { .. } | State::Ended { .. } => None,
             };
-            if let Err(error) = self.backing.wait_for_another_attempt(key).await {
-                // Not to be tried again by running the handler, which called this to run once.
-                self.progress = Progress::Saved;
-                return Err(error);
-            }
+            self.backing.wait_for_another_attempt(key).await?;
             self.reload().await?;
+            self.progress = progress;
         }
     }
 
-    /// Takes a change back that can never be stored, so that it does not fail the commit at the end as well.
-    fn undo(&mut self, refused_as: ErrorKind) {
-        if matches!(refused_as, ErrorKind::TooLarge | ErrorKind::Unserializable)
-            && let Some(unchanged) = self.unchanged.take_if(|unchanged| serde_json::from_str::<T>(unchanged).is_ok())
-            && let Ok(data) = serde_json::from_str(&unchanged)
-        {
-            self.data = data;
+    /// Takes a change back.
+    fn undo(&mut self) {
+        if let Some(Ok(data)) = self.unchanged.as_deref().map(serde_json::from_str) {
+            (self.data, self.unchanged) = (data, None);
         }
     }
 
@@ -860,7 +861,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 self.state = State::Ended { key: None };
             }
             Loaded::Live(newer) => {
-                self.data = serde_json::from_str(&newer.data).map_err(|error| Error::data_unreadable(&error))?;
+                match serde_json::from_str(&newer.data) {
+                    Ok(data) => self.data = data,
+                    // Perhaps a later release's, and not to be overwritten.
+                    Err(error) => {
+                        self.end();
+                        return Err(Error::data_unreadable(&error));
+                    }
+                }
                 (self.unchanged, self.loaded) = (None, None);
                 self.signed_in = SignIn::of(&newer);
                 self.backing.saw(newer.version);
@@ -1038,10 +1046,7 @@ impl<T> Session<T> {
     /// Nobody else says it: the handler went on as if nothing were.
     fn log_ignored(&mut self) {
         let elsewhere = self.backing.arrival.refused.take();
-        for error in self.refused.drain(..).chain(elsewhere).filter(|error| !error.is_answered()) {
-            let sentence = format_args!("a save failed, and its handler went on: {}: {error}", error.kind().as_str());
-            self.backing.log(Event::FailureIgnored, sentence);
-        }
+        log::log_ignored(&*self.backing.platform, self.refused.drain(..).chain(elsewhere));
     }
 
     fn log_touch(&self, key: &RecordKey, error: &Error) {

@@ -206,6 +206,89 @@ fn a_voucher_is_spent_at_most_once() {
 
 // A write of which nobody knows whether it was stored.
 
+/// Its race is lost, and what it was lost to cannot be loaded: the handler is told, and runs once, and no part of its change is left
+/// for the commit at the end.
+#[test]
+fn an_update_that_could_not_load_the_session_again_runs_its_handler_once() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let runs = Cell::new(0);
+    rig.store.tell_no_winner();
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    rig.store.fail_once("load", 1, false);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        let refused = session.update(|visit| visit.count += 1).await.unwrap_err();
+        assert_eq!((refused.kind(), session.count), (ErrorKind::Unavailable, 1));
+        Ok("later")
+    });
+    assert_eq!((reply, runs.get()), (Reply::Ok("later"), 1));
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":10}"#);
+}
+
+/// What it changes after that would be stored over what it has not seen, and is refused.
+#[test]
+fn a_handler_that_goes_on_after_such_an_update_runs_once_as_well() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let runs = Cell::new(0);
+    rig.store.tell_no_winner();
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    rig.store.fail_once("load", 1, false);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        session.update(|visit| visit.count += 1).await.unwrap_err();
+        session.count = 7;
+        Ok(())
+    });
+    assert_eq!((reply, runs.get()), (Reply::Error(ErrorKind::Contended), 1));
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":10}"#);
+}
+
+/// A handler may have a time limit of its own.
+#[test]
+fn an_update_that_its_handler_waits_for_no_longer_runs_its_handler_once() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let runs = Cell::new(0);
+    rig.store.tell_no_winner();
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    let store = rig.store.clone();
+    let patient = rig.patient();
+    let handler = async |session: &mut Session<Visit>| {
+        runs.set(runs.get() + 1);
+        let mut update = Box::pin(session.update(|visit| visit.count += 1));
+        // The answer to its second load does not come.
+        store.hang("load");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(update.as_mut().poll(&mut context).is_pending());
+        drop(update);
+        store.hang("");
+        Ok::<_, Error>(session.count)
+    };
+    let outcome = block_on(patient.run(&Incoming::new().cookie(visitor.cookie.as_deref()), handler));
+    assert!(matches!(outcome, Ok(Outcome::Replied { reply: 1, .. })), "{outcome:?}");
+    assert_eq!(runs.get(), 1);
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":10}"#);
+    assert_eq!(visitor.count(&rig), Reply::Ok(11));
+}
+
+/// It may be the next release's.
+#[test]
+fn an_update_that_meets_data_that_cannot_be_read_stores_nothing_over_it() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.interfere(&[Interference::Update(r#"{"count":"ten"}"#)]);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        let refused = session.update(|visit| visit.count += 1).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unreadable);
+        session.count = 7;
+        Ok("mended")
+    });
+    assert_eq!(reply, Reply::Ok("mended"));
+    assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":"ten"}"#);
+}
+
 #[test]
 fn a_write_whose_answer_is_lost_is_not_done_again_by_the_same_request() {
     let rig = Rig::new();

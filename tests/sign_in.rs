@@ -128,6 +128,13 @@ fn who_signs_in_after_another_user_finds_nothing_of_theirs() {
     };
     assert_eq!(visitor.ask(&rig, grace).0, Reply::Ok(0));
     assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":0}"#);
+    let both = async |session: &mut Session<Visit>| {
+        session.sign_in("ada")?;
+        session.count = 7;
+        session.sign_in("grace")?;
+        Ok(session.count)
+    };
+    assert_eq!(Visitor::default().ask(&rig, both).0, Reply::Ok(0), "also of one who was signed in a moment ago");
 }
 
 #[test]

@@ -109,6 +109,30 @@ fn what_is_kept_for_a_form_that_is_sent_twice_is_gone_in_minutes() {
     });
 }
 
+/// A sign-in that came to nothing may have left a basket beside the mark of the next one, which could leave none.
+#[test]
+fn what_another_change_of_the_id_has_kept_is_not_shown_under_a_mark() {
+    let (store, kv, platform) = rig();
+    let (old, new, nowhere) = (key(), key(), key());
+    let retired_with = |to: &RecordKey, basket: &str, nonce| {
+        let (retired, moved) = new_id(&record(1, 1), to, NOW);
+        (retired.with(|retired| (retired.data, retired.nonce) = (basket.to_owned(), nonce)), moved)
+    };
+    block_on(async {
+        store.create(&old, &record(1, 1)).await.unwrap();
+        let (retired, mut moved) = retired_with(&nowhere, "\"of the first\"", 7);
+        let elsewhere = KvStore::new(kv.clone(), platform.clone());
+        kv.fail("put ended", KvFailure::Other("500".to_owned()));
+        elsewhere.change_id(&old, &retired, &nowhere, &mut moved).await.unwrap_err();
+        let (retired, mut moved) = retired_with(&new, "\"of the second\"", 8);
+        kv.fail("put kept", KvFailure::Other("500".to_owned()));
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        assert!(kv.names().contains(&"kept".to_owned()), "that of the first");
+        let shown = KvStore::new(kv.clone(), platform.clone()).load(&old).await.unwrap().unwrap();
+        assert_eq!((shown.nonce, &*shown.data), (8, "null"), "it moved by the second, which kept nothing");
+    });
+}
+
 /// What is retired with data ends after a day, and the mark stands for the session that moved.
 #[test]
 fn a_mark_lives_as_long_as_what_a_late_writer_may_leave() {

@@ -182,6 +182,26 @@ for (const store of ["d1", "object"]) {
       assert.equal(await signIn(phone, "emmy", NEW), 303);
     });
 
+    test("a change of the password that was cut short can be sent again, and then signs out all others", async () => {
+      const [desk, phone] = [await sit(), await sit()];
+      await signUp(desk, "irene");
+      await signIn(phone, "irene");
+      // As it is where the password was changed, and nothing after it was done.
+      await signUp(await sit(), "irenes-next", NEW);
+      const { DB } = await harness.getWorker().getEnv();
+      const changed = "UPDATE users SET hash = (SELECT hash FROM users WHERE name = 'irenes-next') WHERE name = 'irene'";
+      assert.equal((await DB.prepare(changed).run()).meta.changes, 1);
+      assert.equal(await isSignedIn(phone), true);
+      assert.equal(await changePassword(desk, OLD, NEW), 303);
+      assert.match(await text(desk), /Your password is changed\. 1 other was signed out\./);
+      assert.equal(await isSignedIn(desk), true);
+      assert.equal(await isSignedIn(phone), false);
+      assert.equal(await changePassword(desk, OLD, NEW), 303);
+      assert.match(await text(desk), /Your password is changed\. There were no others to sign out\./);
+      assert.equal(await changePassword(desk, OLD, "a third one"), 422, "who knows neither changes nothing");
+      assert.equal(await signIn(phone, "irene", NEW), 303);
+    });
+
     test("a change of the password that meets other requests of its session is done once, and is told", async () => {
       const page = await sit({ bypassCSP: true });
       await signUp(page, "joan");

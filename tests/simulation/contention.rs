@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -363,4 +364,37 @@ fn who_gives_way_to_other_isolates_does_so_for_a_moment() {
         }),
     ]);
     assert!((100..3_000).contains(&took.get()), "{}", took.get());
+}
+
+/// A visitor's second cookie is only looked at: its session's version says nothing of what this request has seen of the first.
+#[test]
+fn who_has_a_second_session_asks_the_store_no_more_often_after_a_lost_race() {
+    let mut crowd = Crowd::new(1, 2);
+    let first = mem::take(&mut crowd.cookie);
+    let second = RefCell::new(String::new());
+    let incoming = Incoming::new();
+    crowd.run(vec![Box::pin(async {
+        let Ok(Outcome::Replied { set_cookie, .. }) = crowd.isolates[0].run(&incoming, count).await else {
+            panic!("the first count of the second session")
+        };
+        let cookie = set_cookie[0].split(';').next().unwrap().to_owned();
+        for _ in 0..9 {
+            crowd.isolates[0].run(&Incoming::new().cookie(&*cookie), count).await.unwrap();
+        }
+        *second.borrow_mut() = cookie;
+    })]);
+    crowd.cookie = format!("{first}; {}", second.into_inner());
+    let contended = crowd.run(vec![
+        Box::pin(async {
+            crowd.slow(0, &[100, 0]).await;
+        }),
+        Box::pin(async {
+            crowd.clock.pause(50).await;
+            crowd.client(0, 1).await;
+        }),
+    ]);
+    assert_eq!(contended.counted, 1);
+    // Two looks and two updates of the one, a look and an update of the other.
+    assert_eq!(contended.store_calls, 6, "{contended:?}");
+    assert_eq!(crowd.stored(), 3, "exact");
 }

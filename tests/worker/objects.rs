@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use edge_session::Signer;
 use edge_session::cookie::read;
+use edge_session::{Record, Signer};
 use serde_json::json;
 
 use crate::launcher::{KEY, Store, Worker};
@@ -80,9 +80,38 @@ fn an_unused_object_empties_itself_and_a_used_one_lives_on() {
         assert_eq!(used.count(&worker), expected, "its alarm found it used, and was set again");
         sleep(Duration::from_secs(1));
     }
-    // Only its alarm can have done that: nobody asked for the session.
+    empties_itself(&worker, &path);
+}
+
+/// What an update leaves may be gone before what it replaces: a session that moved leaves a day of its old id, whatever `timeout`
+/// its alarm was set by.
+#[test]
+fn an_object_whose_session_has_moved_empties_itself_when_the_retired_record_ends() {
+    let worker = Worker::with_routes_and(Store::Object, json!({"timeout": 86_400}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let name = name_of(&visitor);
+    let stored = worker.message(&name, "edge-session/1 load\n");
+    let record = Record::from_text(stored.strip_prefix("record\n").unwrap()).unwrap();
+    // As the text of a record has it: version, nonce, when it began, was used and ends, where it went, and until when that is told.
+    let retired = format!(
+        "edge-session/1 {} 7 {} {} {} {name} {} -\nnull",
+        record.version + 1,
+        record.created_at,
+        record.touched_at,
+        record.touched_at + 4,
+        record.touched_at + 3
+    );
+    assert_eq!(worker.message(&name, &format!("edge-session/1 update\n{retired}")), "done");
+    let path = format!("stored/{name}");
+    assert_eq!(Visitor::default().get(&worker, &path).body, "a record");
+    empties_itself(&worker, &path);
+}
+
+/// Only its alarm can do that: nobody asks for the session.
+fn empties_itself(worker: &Worker, path: &str) {
     for _ in 0..60 {
-        if Visitor::default().get(&worker, &path).body == "nothing" {
+        if Visitor::default().get(worker, path).body == "nothing" {
             return;
         }
         sleep(Duration::from_secs(1));

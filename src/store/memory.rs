@@ -161,7 +161,6 @@ impl UserStore for MemoryStore {
         theirs.sort_by_key(|(_, record)| (sign_in::time_of(record), is_claimed(record)));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         theirs.truncate(theirs.len().saturating_sub(most));
-        theirs.retain(|(_, record)| !is_claimed(record));
         Ok(self.removed(&theirs))
     }
 }

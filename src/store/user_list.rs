@@ -100,12 +100,18 @@ impl UserList {
         true
     }
 
-    /// The session is there. Whether it is still theirs; and the key that it had before is no more.
-    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>, now: u64) -> bool {
+    /// The session is there. `None` if it is theirs no more. The key that it had `before` is no more; and others that were noted for
+    /// it before this one are those of changes of its id that came to nothing, which it gives, and takes off the list. (Not those
+    /// that were noted later: this may come late.)
+    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>, now: u64) -> Option<Vec<RecordKey>> {
         if let Some(before) = before {
             self.forget(std::slice::from_ref(before), now);
         }
-        self.entry(key).is_some_and(|entry| entry.state == State::Listed)
+        let handle = self.entry(key).filter(|entry| entry.state == State::Listed)?.handle.clone();
+        let earlier = self.listed().take_while(|entry| before.is_some() && entry.key != *key);
+        let others: Vec<_> = earlier.filter(|entry| entry.handle == handle).map(|entry| entry.key.clone()).collect();
+        self.forget(&others, now);
+        Some(others)
     }
 
     /// All that may be alive, also those that are to end.
@@ -130,21 +136,24 @@ impl UserList {
         Some(self.condemn(|entry| Some(&entry.handle) != spared_handle))
     }
 
-    /// Those that are to end: now also the oldest of the sessions of these keys, which are alive, but so many, and never the one
-    /// of this handle: who was signed in after it ends it. A session whose id is being changed has two keys.
-    pub(crate) fn condemn_oldest(&mut self, most: usize, handle: &SessionHandle, alive: &[RecordKey]) -> Vec<&Entry> {
+    /// Those that are to end: now also the oldest of the sessions of these keys, which are alive, but so many. A session that is being
+    /// signed in again has two keys, and is as new as the newer one.
+    pub(crate) fn condemn_oldest(&mut self, most: usize, alive: &[RecordKey]) -> Vec<&Entry> {
         let mut listed: Vec<&Entry> = Vec::new();
-        for entry in self.listed().filter(|entry| alive.contains(&entry.key)) {
+        for entry in self.listed() {
             match listed.iter_mut().find(|other| other.handle == entry.handle) {
                 Some(other) if other.since < entry.since => *other = entry,
                 Some(_) => {}
                 None => listed.push(entry),
             }
         }
+        let is_alive =
+            |one: &Entry| self.listed().any(|entry| entry.handle == one.handle && alive.contains(&entry.key));
+        listed.retain(|entry| is_alive(entry));
         // Those of the same time are in the order in which they were noted.
         listed.sort_by_key(|entry| entry.since);
         listed.truncate(listed.len().saturating_sub(most));
-        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).filter(|one| one != handle).collect();
+        let oldest: Vec<_> = listed.into_iter().map(|entry| entry.handle.clone()).collect();
         self.condemn(|entry| oldest.contains(&entry.handle))
     }
 
@@ -282,10 +291,10 @@ mod tests {
         }
         assert_eq!(list.listed().count(), 1);
         assert_eq!(list.revoke(one.began_at - 1, None).map(keys), Some(vec![at.clone()]));
-        assert!(!list.confirm(&at, None, 6));
+        assert_eq!(list.confirm(&at, None, 6), None);
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
         list.forget(std::slice::from_ref(&at), 7);
-        assert!(!list.confirm(&at, None, 8), "nor when it has ended");
+        assert_eq!(list.confirm(&at, None, 8), None, "nor when it has ended");
         assert!(list.is_empty());
     }
 
@@ -298,10 +307,9 @@ mod tests {
             assert!(list.register(claim, key, *at));
         }
         let alive: Vec<_> = all.iter().map(|(_, key, _)| key.clone()).collect();
-        let oldest = keys(list.condemn_oldest(2, &all[0].0.handle, &alive));
-        assert_eq!(oldest, [all[1].1.clone()], "but never the one that asks, nor one in its place");
-        let oldest = keys(list.condemn_oldest(2, &all[3].0.handle, &alive));
-        assert_eq!(oldest, [all[0].1.clone(), all[1].1.clone()], "which the last one finds there, and ends");
+        let oldest = keys(list.condemn_oldest(2, &alive));
+        assert_eq!(oldest, [all[0].1.clone(), all[1].1.clone()]);
+        assert_eq!(list.condemn_oldest(2, &alive).len(), 2, "which the next one finds done");
     }
 
     #[test]
@@ -314,7 +322,7 @@ mod tests {
             |from: &RecordKey| Moving { from: from.clone(), handle: one.handle.clone(), signed_in_at: platform.now() };
         assert!(list.register_move(&moving(&from), &to, 6));
         assert_eq!(list.listed().count(), 2, "until it is there");
-        assert!(list.confirm(&to, Some(&from), 6));
+        assert_eq!(list.confirm(&to, Some(&from), 6), Some(vec![]));
         assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
         assert!(list.revoke(one.began_at, None).is_some());
         assert!(!list.register_move(&moving(&to), &key(&platform), 7));
@@ -325,6 +333,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_for_a_session_before_its_new_id_came_to_nothing() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
+        let keys: Vec<_> = (0..5).map(|_| key(&platform)).collect();
+        assert!(list.register(&one, &keys[0], 1) && list.register(&other, &keys[1], 2));
+        let moves = |list: &mut UserList, from: usize, to: usize| {
+            let (from, handle) = (keys[from].clone(), one.handle.clone());
+            assert!(list.register_move(&Moving { from, handle, signed_in_at: platform.now() }, &keys[to], 3));
+        };
+        moves(&mut list, 0, 2);
+        moves(&mut list, 0, 3);
+        assert_eq!(list.confirm(&keys[3], Some(&keys[0]), 4), Some(vec![keys[2].clone()]));
+        moves(&mut list, 3, 4);
+        assert_eq!(list.confirm(&keys[3], Some(&keys[0]), 5), Some(vec![]), "said again, and late");
+        assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&keys[1], &keys[3], &keys[4]]);
+    }
+
+    #[test]
     fn a_new_id_makes_no_session_younger_than_another() {
         let platform = TestPlatform::at(1_764_000_000);
         let (mut list, older, newer, third) =
@@ -332,10 +358,10 @@ mod tests {
         let keys: Vec<_> = (0..4).map(|_| key(&platform)).collect();
         assert!(list.register(&older, &keys[0], 1) && list.register(&newer, &keys[1], 2));
         let moving = Moving { from: keys[0].clone(), handle: older.handle.clone(), signed_in_at: platform.now() };
-        assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51));
+        assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51).is_some());
         assert!(list.register(&third, &keys[3], 60));
         let list = UserList::from_text(&list.to_text()).unwrap();
-        assert_eq!(self::keys(list.clone().condemn_oldest(2, &third.handle, &keys)), [keys[2].clone()]);
+        assert_eq!(self::keys(list.clone().condemn_oldest(2, &keys)), [keys[2].clone()]);
         assert_eq!(list.all().map(|entry| entry.noted_at).collect::<Vec<_>>(), [2, 50, 60], "when each key was");
     }
 
@@ -366,7 +392,7 @@ mod tests {
         // It is signed in again, and so gets a new id: the old record is not retired yet, or never, since its Worker died.
         assert!(list.register(&a, &keys[2], 10));
         assert!(list.register(&c, &keys[3], 11));
-        let oldest = self::keys(list.condemn_oldest(2, &c.handle, &keys));
+        let oldest = self::keys(list.condemn_oldest(2, &keys));
         assert_eq!(oldest, [keys[1].clone()], "three sessions: the oldest ends");
     }
 }

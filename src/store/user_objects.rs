@@ -124,7 +124,12 @@ async fn confirmed(
     before: Option<&RecordKey>,
 ) -> Result<Updated, Error> {
     let before = before.map_or(NONE, RecordKey::as_str);
-    if is_listed(objects, user, CONFIRM, &[key.as_str(), before]).await? {
+    let answer = ask(objects, user, CONFIRM, &[key.as_str(), before]).await?;
+    if parts(&answer).0 != GONE {
+        // What was made for changes of its id that came to nothing: only space, but for a list that an earlier release reads.
+        for Ending { key, .. } in endings(&answer)? {
+            drop(objects.delete(&key).await);
+        }
         return Ok(Updated::Done);
     }
     objects.delete(key).await?;
@@ -307,8 +312,7 @@ async fn entries(objects: &impl Objects, user: &UserKey) -> Result<Vec<Entry>, E
 /// A session that is there, and the key by which it is on the list.
 type Alive = (RecordKey, (RecordKey, Record));
 
-/// Those of the entries that are alive, each session once. What has ended is taken off the list, and so is what was made for a
-/// new id that the session never got.
+/// Those of the entries that are alive, each session once. What has ended is taken off the list.
 async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<Alive>, Error> {
     let now = objects.milliseconds();
     // More are left for the next time: the user may have signed in and out very often.
@@ -323,13 +327,8 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
                 Ok(Some((key, _))) if key != entry.key && entries.iter().any(|other| other.key == key) => {
                     ended.push(entry.key.clone());
                 }
-                // Under the key that was noted first, its visitor has it: the new one is not theirs yet, or never will be.
-                Ok(Some((key, _))) if listed.iter().any(|(_, (_, other))| is_of(&entry.handle, other)) => {
-                    if now >= entry.noted_at.saturating_add(IN_THE_MAKING) {
-                        objects.deleted(&key).await?;
-                        ended.push(entry.key.clone());
-                    }
-                }
+                // Its id is being changed, or was not after all: it is there by the key that was noted first.
+                Ok(Some((_, record))) if listed.iter().any(|(_, (_, other))| is_same(&record, other)) => {}
                 Ok(Some(session)) => listed.push((entry.key.clone(), session)),
                 Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
                 _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
@@ -345,8 +344,8 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
     Ok(listed)
 }
 
-fn is_of(handle: &SessionHandle, record: &Record) -> bool {
-    SessionHandle::of_record(record).as_ref() == Some(handle)
+fn is_same(one: &Record, other: &Record) -> bool {
+    SessionHandle::of_record(one) == SessionHandle::of_record(other)
 }
 
 /// The session that had this key, where it is now, if it is still this user's, and the one of this handle: an earlier release
@@ -362,7 +361,7 @@ async fn found(
         match record.successor {
             None => {
                 let is_theirs = UserKey::of_record(&record).as_ref() == Some(user)
-                    && handle.is_none_or(|handle| is_of(handle, &record));
+                    && handle.is_none_or(|handle| SessionHandle::of_record(&record).as_ref() == Some(handle));
                 return Ok(is_theirs.then_some((next, record)));
             }
             Some(successor) => next = successor.key,
@@ -420,19 +419,20 @@ pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64, now: u
     let (entries, left): (Vec<_>, Vec<_>) =
         entries(objects, &claim.user).await?.into_iter().partition(|entry| !entry.is_to_end());
     let left: Vec<_> = left.into_iter().map(Ending::from).collect();
-    let ended = if left.is_empty() { 0 } else { end(objects, &claim.user, &left).await? };
+    let ended = end(objects, &claim.user, &left).await;
     if entries.len() <= most {
-        return Ok(ended);
+        return ended;
     }
     let mut alive = alive(objects, &claim.user, &entries).await?;
     alive.retain(|(_, (_, record))| record.expires_at > now / 1000);
     if alive.len() <= most {
-        return Ok(ended);
+        return ended;
     }
     let most = most.to_string();
     let words = [&*most, claim.handle.as_str()].into_iter().chain(alive.iter().map(|(key, _)| key.as_str()));
     let answer = ask(objects, &claim.user, OLDEST, &words.collect::<Vec<_>>()).await?;
-    Ok(ended.saturating_add(end(objects, &claim.user, &endings(&answer)?).await?))
+    let oldest = end(objects, &claim.user, &endings(&answer)?).await?;
+    Ok(ended?.saturating_add(oldest))
 }
 
 impl From<Entry> for Ending {
@@ -501,7 +501,13 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
         }
         CONFIRM => {
             let key = RecordKey::from_stored(word()?)?;
-            verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref(), now))
+            match list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref(), now) {
+                Some(others) => {
+                    let others: Vec<_> = others.iter().map(RecordKey::as_str).collect();
+                    Some(format!("{DONE}\n{}", others.join(" ")))
+                }
+                None => verdict(false),
+            }
         }
         LIST => {
             let entries: Vec<_> = list.all().map(Entry::to_text).collect();
@@ -520,13 +526,15 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
         }
         END => with_entries(list.condemn_one(&SessionHandle::from_text(word()?)?)),
         OLDEST => {
-            let (most, handle) = (word()?.parse().ok()?, SessionHandle::from_text(word()?)?);
+            let most = word()?.parse().ok()?;
+            // The one that comes, which an object of an earlier release never ends.
+            word()?;
             let mut alive: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
             // A Worker of an earlier release does not say which are alive.
             if alive.is_empty() {
                 alive = list.all().map(|entry| entry.key.clone()).collect();
             }
-            with_entries(list.condemn_oldest(most, &handle, &alive))
+            with_entries(list.condemn_oldest(most, &alive))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
@@ -767,24 +775,80 @@ mod tests {
         });
     }
 
-    /// Its Worker died after the new record and before the old one was retired: nobody knows the new id.
+    /// Its Worker died after the new record and before the old one was retired: nobody knows that id. Then it is changed once more.
     #[test]
-    fn a_session_whose_id_was_not_changed_after_all_is_listed_once_and_what_was_made_for_it_goes() {
+    fn a_session_whose_id_was_not_changed_after_all_is_listed_once_and_goes_on() {
         let objects = InMemory::new();
         let key = || SessionId::random(&objects.platform).unwrap().record_key();
-        let (from, to, (ada, hers)) = (key(), key(), signed_in(&objects, "ada"));
+        let (from, nobodys, to, (ada, hers)) = (key(), key(), key(), signed_in(&objects, "ada"));
+        let keys = async || {
+            let listed = objects.list(&ada.user).await.unwrap();
+            listed.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
         block_on(async {
             assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
             let at = objects.platform.now().to_string();
-            let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+            let words = [from.as_str(), nobodys.as_str(), ada.handle.as_str(), &at];
             assert!(is_listed(&objects, &ada.user, MOVE, &words).await.unwrap());
-            objects.create(&to, &hers).await.unwrap();
-            for there in [true, false] {
-                let listed = objects.list(&ada.user).await.unwrap();
-                assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&from]);
-                assert_eq!(objects.load(&to).await.unwrap().is_some(), there, "as long as it may be under way");
-                objects.platform.advance(60);
-            }
+            objects.create(&nobodys, &hers).await.unwrap();
+            assert_eq!(keys().await, std::slice::from_ref(&from));
+            objects.platform.advance(61);
+            assert_eq!(keys().await, std::slice::from_ref(&from));
+            let (retired, mut moved) = (retired(&hers, &to, &objects.platform), hers.clone());
+            let changed = objects.change_id(&from, &retired, &to, &mut moved).await.unwrap();
+            assert_eq!(changed, Updated::Done);
+            objects.platform.advance(61);
+            assert_eq!(keys().await, std::slice::from_ref(&to));
+            assert_eq!(objects.load(&nobodys).await.unwrap(), None);
+            assert!(objects.load(&to).await.unwrap().is_some());
+        });
+    }
+
+    /// It gave its password again, and its old record is not retired yet.
+    #[test]
+    fn a_session_that_is_being_signed_in_again_is_not_the_oldest() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (old, again, between, newest) = (key(), key(), key(), key());
+        let begin = async |at: &RecordKey| {
+            objects.platform.advance(1);
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, at, &record).await.unwrap(), Updated::Done);
+            claim
+        };
+        block_on(async {
+            let claim = begin(&old).await;
+            begin(&between).await;
+            objects.platform.advance(1);
+            let began_at = objects.milliseconds().to_string();
+            assert!(is_listed(&objects, &claim.user, REGISTER, &claimed(&claim, &again, &began_at)).await.unwrap());
+            objects.create(&again, &objects.load(&old).await.unwrap().unwrap()).await.unwrap();
+            let last = begin(&newest).await;
+            assert_eq!(objects.end_oldest(&last, 2, objects.milliseconds()).await.unwrap(), 1);
+            assert_eq!(objects.load(&between).await.unwrap(), None);
+            assert!(objects.load(&again).await.unwrap().is_some());
+        });
+    }
+
+    /// Of two at once with room for one, the one that was signed in first may be the last to be stored.
+    #[test]
+    fn no_more_sessions_are_left_than_there_may_be_whoever_is_slow() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (first, second) = (key(), key());
+        let (slow, record) = signed_in(&objects, "ada");
+        block_on(async {
+            let began_at = slow.began_at.to_string();
+            assert!(is_listed(&objects, &slow.user, REGISTER, &claimed(&slow, &first, &began_at)).await.unwrap());
+            objects.platform.advance(1);
+            let (quick, its) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&quick, &second, &its).await.unwrap(), Updated::Done);
+            assert_eq!(objects.end_oldest(&quick, 1, objects.milliseconds()).await.unwrap(), 0);
+            objects.create(&first, &record).await.unwrap();
+            assert_eq!(confirmed(&objects, &slow.user, &first, None).await.unwrap(), Updated::Done);
+            assert_eq!(objects.end_oldest(&slow, 1, objects.milliseconds()).await.unwrap(), 1);
+            assert_eq!(objects.load(&first).await.unwrap(), None);
+            assert!(objects.load(&second).await.unwrap().is_some());
         });
     }
 

@@ -65,8 +65,8 @@ pub trait UserStore: Store {
     async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error>;
 
     /// Ends the oldest of the user's sessions that are alive at `now`, in milliseconds since 1970 UTC, so that no more than `most`
-    /// are left, but never the one of this claim, nor another in its place: who was signed in after it ends it. Of the same second
-    /// the one of the claim is the newest. Gives how many it ended.
+    /// are left. Of the same second the one of this claim is the newest; it may be the oldest, and end, where others were signed in
+    /// after it and stored before it. Gives how many it ended.
     ///
     /// # Errors
     ///

@@ -476,7 +476,7 @@ impl UserStore for D1Store {
         let table = &self.table;
         let sql = format!(
             "DELETE FROM {table} WHERE session_id IN (SELECT session_id FROM {table} WHERE owner = ?1 AND expires_at > ?4 \
-             ORDER BY signed_in DESC, handle IS ?3 DESC LIMIT -1 OFFSET ?2) AND handle IS NOT ?3 RETURNING 1"
+             ORDER BY signed_in DESC, handle IS ?3 DESC LIMIT -1 OFFSET ?2) RETURNING 1"
         );
         let [user, _, handle] = claimed(claim);
         let values = [user, js::number(most), handle, js::number(now / 1000)];

@@ -243,8 +243,12 @@ impl<T: 'static> Layered for Slot<T> {
         log(&self.sessions, error);
     }
 
-    fn log_ignored(&self) {
-        log_ignored(self.sessions.platform(), self.arrival.refused.take());
+    fn take_ignored(&self) -> Vec<Error> {
+        self.arrival.refused.take()
+    }
+
+    fn log_ignored(&self, ignored: Vec<Error>) {
+        log_ignored(self.sessions.platform(), ignored);
     }
 
     fn forget_run(&self) {

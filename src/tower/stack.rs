@@ -24,8 +24,11 @@ pub(super) trait Layered: Any {
 
     fn log(&self, error: &Error);
 
-    /// Says which calls on other sessions than its own have failed without an answer.
-    fn log_ignored(&self);
+    /// The errors of calls on other sessions than its own, by handlers within it.
+    fn take_ignored(&self) -> Vec<Error>;
+
+    /// Says which of these were not answered.
+    fn log_ignored(&self, ignored: Vec<Error>);
 
     /// Drops what the handler did: its session is loaded again when the next run asks for it.
     fn forget_run(&self);
@@ -70,6 +73,8 @@ pub(super) struct Neighbours {
     /// The errors that extractors within it were refused by. (A middleware between them may put a page of its own in the place of
     /// what tells of them.)
     rejected: RefCell<Vec<Error>>,
+    /// Those of calls on other sessions than its own, by handlers within a layer within it.
+    ignored: RefCell<Vec<Error>>,
 }
 
 impl Neighbours {
@@ -87,6 +92,7 @@ impl Neighbours {
             within: RefCell::default(),
             set_cookie: RefCell::default(),
             rejected: RefCell::default(),
+            ignored: RefCell::default(),
         }
     }
 
@@ -219,11 +225,19 @@ impl Drop for Answering<'_> {
             *standing = Standing::Answered;
         }
         drop(standing);
+        let (rejected, mut ignored) = (neighbours.rejected.take(), neighbours.ignored.take());
+        ignored.append(&mut self.0.take_ignored());
+        // A layer around may still answer them.
+        if let Some(outer) = neighbours.around() {
+            outer.neighbours().rejected.borrow_mut().extend(rejected);
+            outer.neighbours().ignored.borrow_mut().extend(ignored);
+            return;
+        }
         // What nobody has answered, nobody else says.
-        for error in neighbours.rejected.take().iter().filter(|error| !error.is_answered()) {
+        for error in rejected.iter().filter(|error| !error.is_answered()) {
             self.0.log(error);
         }
-        self.0.log_ignored();
+        self.0.log_ignored(ignored);
     }
 }
 

@@ -634,3 +634,34 @@ fn a_session_that_could_not_be_loaded_is_asked_for_again_in_the_next_run() {
     assert_eq!(nested.ask("POST", "/").brief(), (200, "true 11"));
     assert_eq!(nested.visits.platform.logged(), ["unavailable: disk on fire in rack 7"]);
 }
+
+/// Of the outermost, which answers it: a layer within leaves it to that.
+#[test]
+fn an_error_that_a_layer_around_answers_is_in_the_log_once() {
+    let (visits, baskets) = (Rig::new(), Rig::with(r#"{"cookie_name": "basket"}"#));
+    let of_users = worker::send::SendWrapper::new(baskets.sessions.clone());
+    let list = move || {
+        let sessions = of_users.clone();
+        SendFuture::new(async move { sessions.of("ada").list().await.map(drop) })
+    };
+    let router = Router::new()
+        .route("/nowhere", get(|_: Session<Option<u8>>| async {}))
+        .route("/users", get(list.clone()))
+        .route("/users-of-a-visitor", get(move |_: Session<Visit>| list()))
+        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
+        .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
+    for (number, (path, status, line)) in [
+        ("/nowhere", 500, "misconfigured: "),
+        ("/users", 503, "unavailable: "),
+        ("/users-of-a-visitor", 503, "unavailable: "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        baskets.store.fail("list");
+        assert_eq!(ask(&router, &mut Visitor::default(), "GET", path).status, status, "{path}");
+        let log = visits.platform.logged();
+        assert!(log.len() == number + 1 && log[number].starts_with(line), "{path}: {log:?}");
+        assert_eq!(baskets.platform.logged(), Vec::<String>::new(), "{path}");
+    }
+}

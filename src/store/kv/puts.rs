@@ -49,8 +49,10 @@ pub(super) struct Puts {
     given_up: u64,
     /// Whether what was given up may be stored all the same.
     is_unsure: bool,
-    /// Why it was given up, until that is said of a write whose reply had gone out.
+    /// Why it was given up.
     failure: Option<KvFailure>,
+    /// Whether that is still to be said, of a write whose reply had gone out.
+    is_untold: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,8 @@ struct Waiting {
     is_unsure: bool,
     /// When somebody looked after it.
     looked_after: u64,
+    /// Whether the reply to it has gone out, or to one in whose place it stands.
+    is_behind: bool,
 }
 
 #[derive(Debug)]
@@ -141,8 +145,8 @@ impl Puts {
     /// Has a write stored, in place of an older one that waits, and gives its number.
     pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
         self.last = self.last.saturating_add(1);
-        let unanswered =
-            self.waiting.as_ref().filter(|before| before.number > self.settled() && before.has_somebody(now));
+        let unsettled = self.waiting.as_ref().filter(|before| before.number > self.settled());
+        let unanswered = unsettled.filter(|before| before.has_somebody(now));
         self.waiting = Some(Waiting {
             number: self.last,
             nonce: written.write.nonce,
@@ -154,6 +158,7 @@ impl Puts {
             failures: 0,
             is_unsure: false,
             looked_after: now,
+            is_behind: unsettled.is_some_and(|before| before.is_behind),
         });
         self.last
     }
@@ -162,6 +167,9 @@ impl Puts {
     /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place, and
     /// [goes on](Self::goes_on) to one that came later. `None` where it is not needed.
     pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> Option<Task> {
+        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number == number) {
+            waiting.is_behind = true;
+        }
         let again_at = self.again_at();
         let will_do = |attendant: &Attendant| {
             attendant.number > self.settled()
@@ -312,14 +320,15 @@ impl Puts {
         self.given_up = self.given_up.max(waiting.number);
         self.is_unsure = waiting.is_unsure;
         self.failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
+        self.is_untold = waiting.is_behind;
         if turn == Turn::OnceMore || waiting.again_at.is_none() {
             self.waiting = None;
         }
     }
 
     fn gave_up(&mut self, task: Option<Task>) -> Step {
-        let failure = if task.is_some() { self.failure.take() } else { self.failure.clone() };
-        Step::GaveUp { failure, is_unsure: self.is_unsure }
+        let is_told = task.is_some() && !std::mem::take(&mut self.is_untold);
+        Step::GaveUp { failure: self.failure.clone().filter(|_| !is_told), is_unsure: self.is_unsure }
     }
 
     /// What came of a put.
@@ -434,6 +443,30 @@ mod tests {
         let second = puts.wait_for(&again, 100);
         assert!(puts.attend(second, true, 25_100, 100).is_some());
         assert_eq!(puts.attend(second, true, 25_200, 200), None, "and one is enough");
+    }
+
+    /// A request that waits for its own save, which the work behind an earlier reply goes on with.
+    #[test]
+    fn who_waits_for_a_write_that_is_given_up_is_told_and_nobody_else() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, 100_000), 100_000);
+        let task = puts.attend(first, false, 125_000, 100_000);
+        assert!(matches!(puts.step(first, false, task, 100_000), Step::Put { .. }));
+        puts.note(first, Ok(()), 100_100);
+        let second = puts.wait_for(&written(2, 100_200), 100_200);
+        assert_eq!(puts.step(first, false, task, 100_210), Step::Done);
+        assert_eq!(puts.goes_on(task.unwrap(), 100_210), Some(second));
+        let mut now = 100_220;
+        let failure = loop {
+            match puts.step(second, false, None, now) {
+                Step::Put { number, .. } => puts.note(number, Err(KvFailure::TooManyWrites), now),
+                Step::Wait(milliseconds) => now += milliseconds,
+                Step::GaveUp { failure, .. } => break failure,
+                Step::Done => panic!("nothing is stored"),
+            }
+        };
+        assert_eq!(failure, Some(KvFailure::TooManyWrites));
+        assert_eq!(puts.step(second, false, task, now), Step::GaveUp { failure: None, is_unsure: false });
     }
 
     #[test]

@@ -63,6 +63,8 @@ const mutants = [
   ["a new id makes no session younger", "src/store/user_list.rs", "saturating_mul(1000), |entry| entry.since);", "saturating_mul(1000), |_| now);", "lib", "younger_than_another"],
   ["what has ended ends no others", "src/store/user_list.rs", "entry.state != State::Listed && Some(", "entry.state == State::Condemned && Some(", "lib", "who_is_ended_while"],
   ["a key leads to no other session of its user's", "src/store/user_objects.rs", "                    && handle.is_none_or(|handle| SessionHandle::of_record(&record).as_ref() == Some(handle));", ";", "lib", "who_signed_in_again_after_another_user"],
+  ["nor does it in any order", "src/store/user_objects.rs", "                    && handle.is_none_or(|handle| SessionHandle::of_record(&record).as_ref() == Some(handle));", ";", "explorer", "the end of the others after another user"],
+  ["one more ends one, in any order", "src/backing.rs", "users.end_oldest(&claim, most,", "users.end_oldest(&claim, most + 1,", "explorer", "sign-ins with room for one"],
   ["what was to end ends with the next sign-in", "src/store/user_objects.rs", "let ended = end(objects, &claim.user, &left).await;", "let ended: Result<u64, Error> = Ok(left.len() as u64 * 0);", "lib", "ends_with_the_next_sign_in"],
   ["a session is listed once while its id is changed", "src/store/user_objects.rs", "if listed.iter().any(|(_, (_, other))| is_same(&record, other)) => {}", "if false && record.version == 0 => {}", "lib", "is_listed_once"],
   ["who comes late ends no newer one in its place", "src/store/user_list.rs", "listed.sort_by_key(|entry| entry.since);", "", "lib", "of_too_many|whoever_is_slow|younger_than_another"],

@@ -170,6 +170,50 @@ fn scenarios() -> Vec<Scenario> {
             jumps: vec![1, 1],
             ..of("the end of the others", &[(V, SignIn), (A, SignIn), (V, EndOthers), (V, Count)])
         },
+        Scenario {
+            kinds: &Kind::EXACT,
+            in_turn: true,
+            ..of(
+                "the end of the others after another user",
+                &[(V, SignIn), (V, SignInOther), (V, SignIn), (V, EndOthers)],
+            )
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            jumps: vec![1, 1],
+            in_turn: true,
+            ..of(
+                "two users in one browser and the end of all",
+                &[(V, SignIn), (V, SignInOther), (A, SignIn), (V, EndAll)],
+            )
+        },
+        // A look at them, at any moment.
+        Scenario {
+            kinds: &Kind::EXACT,
+            jumps: vec![61],
+            in_turn: true,
+            ..of("a list, a sign-in and new ids", &[(V, SignIn), (V, LogIn), (A, List), (V, SignIn), (V, LogIn)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            jumps: vec![61],
+            faults: OfWrites(6),
+            in_turn: true,
+            ..of("a list and new ids, answers lost", &[(V, SignIn), (V, LogIn), (V, LogIn), (A, List), (V, Look)])
+        },
+        // More than there may be.
+        Scenario {
+            kinds: &Kind::EXACT,
+            parameters: r#"{"timeout": 100, "touch_after": 10, "max_sessions": 1}"#,
+            jumps: vec![1, 1],
+            ..of("sign-ins with room for one", &[(V, SignIn), (A, SignIn), (V, SignIn)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            parameters: r#"{"timeout": 100, "touch_after": 10, "max_sessions": 2}"#,
+            jumps: vec![1, 1, 1],
+            ..of("sign-ins with room for two", &[(V, SignIn), (A, SignIn), (V, LogIn), (A, SignIn), (V, SignIn)])
+        },
         // Everything at once.
         Scenario {
             jumps: vec![6, 30, 20],

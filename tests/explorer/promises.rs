@@ -1,8 +1,10 @@
 //! The promises of README's table, checked after a run.
 
+use std::collections::BTreeSet;
+
 use edge_session::Effect;
 
-use crate::requests::{Act, Answer, Got, Seen};
+use crate::requests::{Act, Answer, Got, Seen, USER};
 use crate::run::{ADVERSARY, Run, VISITOR};
 use crate::stores::Kind;
 
@@ -21,6 +23,10 @@ pub fn broken(run: &Run) -> Option<String> {
         never_mistaken,
         what_ended_meanwhile_begins_nothing,
         the_end_of_all_is_final,
+        who_ends_the_others_stays,
+        no_more_sessions_than_there_may_be,
+        // The last one, for it ends sessions itself.
+        a_users_sessions_are_listed_and_end,
     ];
     checks.iter().find_map(|check| check(run, &got).err())
 }
@@ -43,7 +49,7 @@ fn known_sessions(run: &Run, got: &[Got]) -> Vec<Seen> {
 fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
     let known = known_sessions(run, got);
     // A sign-in that is sent twice begins a second session from what was there before.
-    let is_copied = got.iter().filter(|got| got.act == Act::SignIn).count() > 1;
+    let is_copied = got.iter().filter(|got| got.act.signs_in()).count() > 1;
     for got in got.iter().filter(|got| got.act.changes_data()) {
         for number in [got.number, got.number + 1000] {
             for seen in run.alive().iter().chain(&known) {
@@ -59,7 +65,7 @@ fn exact(run: &Run, got: &[Got]) -> Result<(), String> {
             }
         }
     }
-    let is_exact = run.kind != Kind::Kv && got.iter().all(|got| !got.act.ends_sessions());
+    let is_exact = run.kind != Kind::Kv && !has_limit(run) && got.iter().all(|got| !got.act.ends_sessions());
     for got in got.iter().filter(|_| is_exact) {
         let is_counted = got.act.changes_data()
             && !matches!(got.act, Act::Take | Act::TakeAndSave | Act::CountAndGoOn | Act::CountAndLeaveTheSave);
@@ -145,7 +151,8 @@ fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
     let logged_in =
         !logins.is_empty() && logins.iter().all(|login| login.replied().is_some() && !login.set_cookie.is_empty());
     let logs_out = |got: &Got| got.act.logs_out() && (got.browser == VISITOR || had_the_session(got));
-    let logged_out = got.iter().any(|got| logs_out(got) || matches!(got.act, Act::EndAll | Act::EndOthers));
+    let ends_others = |got: &Got| got.act.ends_sessions() && !got.act.logs_out();
+    let logged_out = got.iter().any(|got| logs_out(got) || ends_others(got)) || has_limit(run);
     let is_young = run.now() - crate::world::NOW < 100;
     // A login within the store's deadline, and no request that comes with the old id when its grace is over.
     let is_fast = logins.iter().all(|login| login.ended_at - login.began_at <= 5);
@@ -247,7 +254,14 @@ fn what_was_not_told_is_logged(run: &Run, got: &[Got]) -> Result<(), String> {
 /// Once all of a user's sessions were ended, none is alive that was signed in by a request that began before.
 fn the_end_of_all_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
     for ended in got.iter().filter(|got| matches!(got.act, Act::EndAll | Act::EndOthers) && got.replied().is_some()) {
-        for early in got.iter().filter(|got| got.act == Act::SignIn && got.began < ended.began) {
+        // Whoever signs in again the session that is spared.
+        let is_spared = |early: &&Got| {
+            ended.act == Act::EndOthers
+                && early.cookie == ended.cookie
+                && ended.notes.borrow().saw.iter().all(|seen| seen.user.is_some())
+        };
+        let early = got.iter().filter(|got| got.act == Act::SignIn && got.began < ended.began);
+        for early in early.filter(|early| !is_spared(early)) {
             // The one that is spared, or that it has signed in by now, has the cookie that the request came with.
             let given = early.set_cookie.iter().map(|line| line.split(';').next().unwrap());
             let others = given.filter(|given| ended.act == Act::EndAll || ended.cookie.as_deref() != Some(*given));
@@ -259,6 +273,91 @@ fn the_end_of_all_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
                 return Err(format!("request {} is signed in after the end of all", early.number - 1));
             }
         }
+    }
+    Ok(())
+}
+
+/// Whether a sign-in may end other sessions.
+fn has_limit(run: &Run) -> bool {
+    run.scenario.parameters.contains("max_sessions")
+}
+
+/// Who is signed in as the user whose sessions are listed, of the sessions that somebody has the id of.
+fn signed_in(run: &Run, got: &[Got], act: Act) -> Vec<Seen> {
+    let is_by = |seen: &Seen| got.iter().any(|got| got.act == act && Some(got.number) == seen.user);
+    known_sessions(run, got).into_iter().filter(is_by).collect()
+}
+
+/// Also one who was signed in before as somebody else, or had another session.
+fn who_ends_the_others_stays(run: &Run, got: &[Got]) -> Result<(), String> {
+    for ended in got.iter().filter(|got| got.act == Act::EndOthers && got.replied().is_some()) {
+        let is_before = |other: &&Got| other.ended.is_some_and(|at| at < ended.began) && other.replied().is_some();
+        let of_same = got.iter().filter(|other| other.browser == ended.browser && other.number != ended.number);
+        let is_quiet = of_same.clone().all(|other| is_before(&other) || !other.act.logs_in());
+        let is_alone = got
+            .iter()
+            .filter(|other| other.number != ended.number)
+            .all(|other| !other.act.ends_sessions() || other.act == Act::SignInOther && is_before(&other));
+        let was_signed_in = ended.notes.borrow().saw.iter().all(|seen| {
+            got.iter()
+                .any(|got| got.act == Act::SignIn && got.browser == ended.browser && Some(got.number) == seen.user)
+        });
+        let is_young = run.now() - crate::world::NOW < 100;
+        if is_quiet
+            && is_alone
+            && was_signed_in
+            && is_young
+            && run.lost_replies.get() == 0
+            && run.seen_by(run.jar(ended.browser).as_deref()).user.is_none()
+        {
+            return Err(format!("request {} ended its own session with the others", ended.number - 1));
+        }
+    }
+    Ok(())
+}
+
+/// When all sign-ins are done, and none failed.
+fn no_more_sessions_than_there_may_be(run: &Run, got: &[Got]) -> Result<(), String> {
+    let Some((_, most)) = run.scenario.parameters.split_once("\"max_sessions\": ") else { return Ok(()) };
+    let most: usize = most.trim_end_matches('}').parse().unwrap();
+    let has_failed = got.iter().any(|got| matches!(got.answer, Some(Answer::Failed(_)) | None));
+    let left = signed_in(run, got, Act::SignIn);
+    if !has_failed && left.len() > most {
+        return Err(format!("{} sessions are left, and there may be {most}: {left:?}", left.len()));
+    }
+    let has_signed_in = got.iter().any(|got| got.act == Act::SignIn && has_moved(got));
+    if !has_failed && has_signed_in && left.is_empty() && got.iter().all(|got| !got.act.ends_sessions()) {
+        return Err("the limit ended all".to_owned());
+    }
+    Ok(())
+}
+
+/// Each session that somebody has the id of is on its user's list, once, and an end of all ends it, and no other user's.
+fn a_users_sessions_are_listed_and_end(run: &Run, got: &[Got]) -> Result<(), String> {
+    if run.kind == Kind::Kv || got.iter().all(|got| !got.act.signs_in()) {
+        return Ok(());
+    }
+    let (theirs, others) = (signed_in(run, got, Act::SignIn), signed_in(run, got, Act::SignInOther));
+    let listed = run.calmly(async |sessions| sessions.of(USER).list().await).map_err(|error| error.to_string())?;
+    let at_last = listed.iter().map(|session| session.handle.as_str().to_owned()).collect();
+    for handles in got.iter().map(|got| got.notes.borrow().listed.clone()).chain([at_last]) {
+        let once: BTreeSet<_> = handles.iter().collect();
+        if once.len() != handles.len() {
+            return Err(format!("a session is listed twice: {handles:?}"));
+        }
+    }
+    if listed.len() < theirs.len() {
+        return Err(format!("{theirs:?} are signed in, and {} are listed", listed.len()));
+    }
+    if signed_in(run, got, Act::SignIn) != theirs {
+        return Err("a look at the list ended a session".to_owned());
+    }
+    run.calmly(async |sessions| sessions.of(USER).end_all().await).map_err(|error| error.to_string())?;
+    if let left @ [_, ..] = &signed_in(run, got, Act::SignIn)[..] {
+        return Err(format!("{left:?} are left after the end of all"));
+    }
+    if signed_in(run, got, Act::SignInOther) != others {
+        return Err("another user's session ended with them".to_owned());
     }
     Ok(())
 }

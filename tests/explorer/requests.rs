@@ -84,8 +84,11 @@ pub enum Act {
     LogInAndCount,
     /// Counts by an update, hides what came of it, and logs in.
     UpdateAndLogIn,
-    /// Signs a user in, always the same one.
+    /// Signs a user in, always the same one; or another one, in the same browser.
     SignIn,
+    SignInOther,
+    /// Looks at the list of that user's sessions.
+    List,
     /// Ends all of the user's sessions, or all but this one.
     EndAll,
     EndOthers,
@@ -93,7 +96,11 @@ pub enum Act {
 
 impl Act {
     pub fn logs_in(self) -> bool {
-        matches!(self, Self::LogIn | Self::LogInAndSave | Self::LogInAndCount | Self::UpdateAndLogIn | Self::SignIn)
+        matches!(self, Self::LogIn | Self::LogInAndSave | Self::LogInAndCount | Self::UpdateAndLogIn) || self.signs_in()
+    }
+
+    pub fn signs_in(self) -> bool {
+        matches!(self, Self::SignIn | Self::SignInOther)
     }
 
     pub fn logs_out(self) -> bool {
@@ -102,12 +109,13 @@ impl Act {
 
     /// Whether a session may have ended after it.
     pub fn ends_sessions(self) -> bool {
-        self.logs_out() || matches!(self, Self::EndAll | Self::EndOthers)
+        self.logs_out() || matches!(self, Self::SignInOther | Self::EndAll | Self::EndOthers)
     }
 
     /// Whether its handler changes the session's data.
     pub fn changes_data(self) -> bool {
-        !matches!(self, Self::Look | Self::Save | Self::Reset | Self::ResetAndSave | Self::EndAll | Self::EndOthers)
+        let is_other = matches!(self, Self::Look | Self::Save | Self::List | Self::EndAll | Self::EndOthers);
+        !is_other && !self.logs_out()
     }
 }
 
@@ -120,6 +128,8 @@ pub struct Notes {
     pub states: Vec<(String, u64)>,
     /// How often it did what follows a save.
     pub delivered: u32,
+    /// The handles of the sessions that were listed.
+    pub listed: Vec<String>,
 }
 
 /// What was answered.
@@ -160,6 +170,7 @@ impl Got {
 
 /// Whose sessions are ended.
 pub const USER: &str = "ada";
+const OTHER: &str = "grace";
 
 async fn handle<T: Data>(
     sessions: &Sessions,
@@ -217,10 +228,14 @@ async fn handle<T: Data>(
                 session.save().await?;
             }
         }
-        Act::SignIn => {
-            session.sign_in(USER)?;
+        Act::SignIn | Act::SignInOther => {
+            session.sign_in(if act == Act::SignIn { USER } else { OTHER })?;
             session.writes().push(number);
             *session.user_mut() = Some(number);
+        }
+        Act::List => {
+            let listed = sessions.of(USER).list().await?;
+            notes.borrow_mut().listed = listed.iter().map(|session| session.handle.as_str().to_owned()).collect();
         }
         Act::EndAll => drop(sessions.of(USER).end_all().await?),
         Act::EndOthers => drop(sessions.of(USER).end_others(session).await?),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
 use pollster::block_on;
@@ -39,6 +39,8 @@ pub struct Scenario {
     /// Whether requests meet two releases in turn.
     pub releases: bool,
     pub by: By,
+    /// Whether a browser sends a request when the reply to its one before has arrived, or is lost.
+    pub in_turn: bool,
     /// Seconds since the session began.
     pub age: u64,
     pub flaw: Flaw,
@@ -57,6 +59,7 @@ impl Scenario {
             loses_replies: false,
             releases: false,
             by: By::Run,
+            in_turn: false,
             age: 0,
             flaw: Flaw::None,
         }
@@ -218,7 +221,16 @@ impl Run {
         for _ in 0..10_000 {
             let mut moves: Vec<Move> = Vec::new();
             for (place, (turn, request)) in requests.iter().enumerate() {
-                if request.is_some() && turn.is_due() {
+                let is_its_turn = || {
+                    let is_of_same = |browser: usize| browser == self.scenario.acts[place].0;
+                    let is_under_way = |before: usize| requests[before].1.is_some();
+                    let is_awaited =
+                        (0..place).any(|before| is_of_same(self.scenario.acts[before].0) && is_under_way(before));
+                    !is_awaited && !on_their_way.iter().any(|(browser, _)| is_of_same(*browser))
+                };
+                let has_begun = self.got.borrow().iter().any(|got| got.number as usize == place + 1);
+                let may_begin = has_begun || !self.scenario.in_turn || is_its_turn();
+                if request.is_some() && turn.is_due() && may_begin {
                     moves.push(Move::Poll(place));
                 }
             }
@@ -284,6 +296,21 @@ impl Run {
             }
         }
         panic!("it does not end:\n{}", self.world.story());
+    }
+
+    /// What comes of this when all requests are done, and each store call takes effect at once.
+    pub fn calmly<R>(&self, does: impl AsyncFnOnce(&Sessions) -> R) -> R {
+        self.world.fail_no_more();
+        let mut future = Box::pin(does(&self.sessions));
+        let turn = Turn::first();
+        let waker = Waker::from(Arc::clone(&turn));
+        loop {
+            if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return done;
+            }
+            assert!(self.world.under_way() > 0, "it hangs:\n{}", self.world.story());
+            self.world.land(0);
+        }
     }
 
     /// What one who comes later with this cookie is shown, by nobody disturbed.

@@ -145,6 +145,10 @@ impl World {
         self.0.rests.set(true);
     }
 
+    pub fn fail_no_more(&self) {
+        self.0.faults_left.set(0);
+    }
+
     pub fn poll_as(&self, request: usize) {
         self.0.current.set(request);
     }

@@ -100,18 +100,19 @@ impl UserList {
         true
     }
 
-    /// The session is there. `None` if it is theirs no more. The key that it had `before` is no more; and others that were noted for
-    /// it before this one are those of changes of its id that came to nothing, which it gives, and takes off the list. (Not those
-    /// that were noted later: this may come late.)
-    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>, now: u64) -> Option<Vec<RecordKey>> {
-        if let Some(before) = before {
-            self.forget(std::slice::from_ref(before), now);
+    /// The session is there. Whether it is still theirs. The key that it had `before` is no more, and where that was on the list
+    /// until now, what else was noted for the session was for changes of its id that came to nothing. (Otherwise this is said
+    /// late, or twice.)
+    pub(crate) fn confirm(&mut self, key: &RecordKey, before: Option<&RecordKey>, now: u64) -> bool {
+        let is_listed = |key: &RecordKey| self.entry(key).filter(|entry| entry.state == State::Listed);
+        let handle = is_listed(key).map(|entry| entry.handle.clone());
+        let (Some(handle), Some(before)) = (&handle, before) else { return handle.is_some() };
+        if is_listed(before).is_some() {
+            let others = self.listed().filter(|entry| entry.handle == *handle && entry.key != *key);
+            let gone: Vec<_> = others.map(|entry| entry.key.clone()).chain([before.clone()]).collect();
+            self.forget(&gone, now);
         }
-        let handle = self.entry(key).filter(|entry| entry.state == State::Listed)?.handle.clone();
-        let earlier = self.listed().take_while(|entry| before.is_some() && entry.key != *key);
-        let others: Vec<_> = earlier.filter(|entry| entry.handle == handle).map(|entry| entry.key.clone()).collect();
-        self.forget(&others, now);
-        Some(others)
+        true
     }
 
     /// All that may be alive, also those that are to end.
@@ -291,10 +292,10 @@ mod tests {
         }
         assert_eq!(list.listed().count(), 1);
         assert_eq!(list.revoke(one.began_at - 1, None).map(keys), Some(vec![at.clone()]));
-        assert_eq!(list.confirm(&at, None, 6), None);
+        assert!(!list.confirm(&at, None, 6));
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
         list.forget(std::slice::from_ref(&at), 7);
-        assert_eq!(list.confirm(&at, None, 8), None, "nor when it has ended");
+        assert!(!list.confirm(&at, None, 8), "nor when it has ended");
         assert!(list.is_empty());
     }
 
@@ -322,7 +323,7 @@ mod tests {
             |from: &RecordKey| Moving { from: from.clone(), handle: one.handle.clone(), signed_in_at: platform.now() };
         assert!(list.register_move(&moving(&from), &to, 6));
         assert_eq!(list.listed().count(), 2, "until it is there");
-        assert_eq!(list.confirm(&to, Some(&from), 6), Some(vec![]));
+        assert!(list.confirm(&to, Some(&from), 6));
         assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
         assert!(list.revoke(one.began_at, None).is_some());
         assert!(!list.register_move(&moving(&to), &key(&platform), 7));
@@ -342,12 +343,34 @@ mod tests {
             let (from, handle) = (keys[from].clone(), one.handle.clone());
             assert!(list.register_move(&Moving { from, handle, signed_in_at: platform.now() }, &keys[to], 3));
         };
+        let listed = |list: &UserList| list.listed().map(|entry| entry.key.clone()).collect::<Vec<_>>();
         moves(&mut list, 0, 2);
         moves(&mut list, 0, 3);
-        assert_eq!(list.confirm(&keys[3], Some(&keys[0]), 4), Some(vec![keys[2].clone()]));
+        assert!(list.confirm(&keys[3], Some(&keys[0]), 4));
+        assert_eq!(listed(&list), [keys[1].clone(), keys[3].clone()]);
         moves(&mut list, 3, 4);
-        assert_eq!(list.confirm(&keys[3], Some(&keys[0]), 5), Some(vec![]), "said again, and late");
-        assert_eq!(list.listed().map(|entry| &entry.key).collect::<Vec<_>>(), [&keys[1], &keys[3], &keys[4]]);
+        assert!(list.confirm(&keys[3], Some(&keys[0]), 5), "said again, and late");
+        assert_eq!(listed(&list), [keys[1].clone(), keys[3].clone(), keys[4].clone()]);
+    }
+
+    /// Its message was stuck, and the one that was sent in its place was answered long ago.
+    #[test]
+    fn a_change_of_id_that_is_noted_late_takes_the_session_off_no_list() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one) = (UserList::default(), claim(&platform));
+        let keys: Vec<_> = (0..3).map(|_| key(&platform)).collect();
+        let moves = |list: &mut UserList, from: usize, to: usize| {
+            let (from, handle) = (keys[from].clone(), one.handle.clone());
+            assert!(list.register_move(&Moving { from, handle, signed_in_at: platform.now() }, &keys[to], 3));
+        };
+        assert!(list.register(&one, &keys[0], 1));
+        moves(&mut list, 0, 1);
+        moves(&mut list, 1, 2);
+        assert!(list.confirm(&keys[2], Some(&keys[1]), 4));
+        list.forget(std::slice::from_ref(&keys[0]), 5);
+        moves(&mut list, 0, 1);
+        assert!(list.confirm(&keys[1], Some(&keys[0]), 6));
+        assert!(list.listed().any(|entry| entry.key == keys[2]));
     }
 
     #[test]
@@ -358,7 +381,7 @@ mod tests {
         let keys: Vec<_> = (0..4).map(|_| key(&platform)).collect();
         assert!(list.register(&older, &keys[0], 1) && list.register(&newer, &keys[1], 2));
         let moving = Moving { from: keys[0].clone(), handle: older.handle.clone(), signed_in_at: platform.now() };
-        assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51).is_some());
+        assert!(list.register_move(&moving, &keys[2], 50) && list.confirm(&keys[2], Some(&keys[0]), 51));
         assert!(list.register(&third, &keys[3], 60));
         let list = UserList::from_text(&list.to_text()).unwrap();
         assert_eq!(self::keys(list.clone().condemn_oldest(2, &keys)), [keys[2].clone()]);

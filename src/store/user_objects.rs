@@ -124,12 +124,7 @@ async fn confirmed(
     before: Option<&RecordKey>,
 ) -> Result<Updated, Error> {
     let before = before.map_or(NONE, RecordKey::as_str);
-    let answer = ask(objects, user, CONFIRM, &[key.as_str(), before]).await?;
-    if parts(&answer).0 != GONE {
-        // What was made for changes of its id that came to nothing: only space, but for a list that an earlier release reads.
-        for Ending { key, .. } in endings(&answer)? {
-            drop(objects.delete(&key).await);
-        }
+    if is_listed(objects, user, CONFIRM, &[key.as_str(), before]).await? {
         return Ok(Updated::Done);
     }
     objects.delete(key).await?;
@@ -316,9 +311,9 @@ type Alive = (RecordKey, (RecordKey, Record));
 async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Result<Vec<Alive>, Error> {
     let now = objects.milliseconds();
     // More are left for the next time: the user may have signed in and out very often.
-    let entries = entries.get(..MOST_LOADED).unwrap_or(entries);
+    let looked_at: Vec<_> = ends_of_each(entries).take(MOST_LOADED).collect();
     let (mut listed, mut ended): (Vec<Alive>, _) = (Vec::new(), Vec::new());
-    for some in entries.chunks(AT_ONCE) {
+    for some in looked_at.chunks(AT_ONCE) {
         let answers =
             all_of(some.iter().map(|entry| found(objects, user, Some(&entry.handle), &entry.key)).collect()).await;
         for (entry, answer) in some.iter().zip(answers) {
@@ -327,9 +322,12 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
                 Ok(Some((key, _))) if key != entry.key && entries.iter().any(|other| other.key == key) => {
                     ended.push(entry.key.clone());
                 }
-                // Its id is being changed, or was not after all: it is there by the key that was noted first.
-                Ok(Some((_, record))) if listed.iter().any(|(_, (_, other))| is_same(&record, other)) => {}
-                Ok(Some(session)) => listed.push((entry.key.clone(), session)),
+                Ok(Some(session)) => match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
+                    // Its id is being changed, or was not after all: it is used by one of its keys.
+                    Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,
+                    Some(_) => {}
+                    None => listed.push((entry.key.clone(), session)),
+                },
                 Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
                 _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
                 Ok(_) => ended.push(entry.key.clone()),
@@ -344,8 +342,18 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
     Ok(listed)
 }
 
-fn is_same(one: &Record, other: &Record) -> bool {
+fn is_same((_, one): &(RecordKey, Record), (_, other): &(RecordKey, Record)) -> bool {
     SessionHandle::of_record(one) == SessionHandle::of_record(other)
+}
+
+/// Of each session the first and the last key that were noted: those between are of changes of its id that came to nothing.
+fn ends_of_each(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    entries.iter().enumerate().filter_map(|(place, entry)| {
+        let is_same = |other: &Entry| other.handle == entry.handle;
+        let (mut before, mut after) = (entries.iter().take(place), entries.iter().skip(place.saturating_add(1)));
+        let is_between = before.any(is_same) && after.any(is_same);
+        (!is_between).then_some(entry)
+    })
 }
 
 /// The session that had this key, where it is now, if it is still this user's, and the one of this handle: an earlier release
@@ -501,13 +509,7 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
         }
         CONFIRM => {
             let key = RecordKey::from_stored(word()?)?;
-            match list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref(), now) {
-                Some(others) => {
-                    let others: Vec<_> = others.iter().map(RecordKey::as_str).collect();
-                    Some(format!("{DONE}\n{}", others.join(" ")))
-                }
-                None => verdict(false),
-            }
+            verdict(list.confirm(&key, word().and_then(RecordKey::from_stored).as_ref(), now))
         }
         LIST => {
             let entries: Vec<_> = list.all().map(Entry::to_text).collect();
@@ -799,8 +801,34 @@ mod tests {
             assert_eq!(changed, Updated::Done);
             objects.platform.advance(61);
             assert_eq!(keys().await, std::slice::from_ref(&to));
-            assert_eq!(objects.load(&nobodys).await.unwrap(), None);
             assert!(objects.load(&to).await.unwrap().is_some());
+        });
+    }
+
+    /// Its Worker died each time, as if somebody held it up.
+    #[test]
+    fn changes_of_id_that_came_to_nothing_hide_no_other_session() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, other, (ada, hers)) = (key(), key(), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            for _ in 0..50 {
+                let (to, at) = (key(), objects.platform.now().to_string());
+                let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+                assert!(is_listed(&objects, &ada.user, MOVE, &words).await.unwrap());
+                objects.create(&to, &hers).await.unwrap();
+            }
+            objects.platform.advance(61);
+            let used = Record { touched_at: objects.platform.now(), ..hers.clone() };
+            assert_eq!(objects.touch(&from, &used).await.unwrap(), Updated::Done);
+            let (second, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&second, &other, &record).await.unwrap(), Updated::Done);
+            let listed = objects.list(&ada.user).await.unwrap();
+            assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&from, &other]);
+            objects.end_oldest(&second, 1, objects.milliseconds()).await.unwrap();
+            assert_eq!(objects.load(&from).await.unwrap(), None);
+            assert!(objects.load(&other).await.unwrap().is_some());
         });
     }
 

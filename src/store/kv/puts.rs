@@ -51,8 +51,9 @@ pub(super) struct Puts {
     is_unsure: bool,
     /// Why it was given up.
     failure: Option<KvFailure>,
-    /// Whether that is still to be said, of a write whose reply had gone out.
-    is_untold: bool,
+    /// The last write whose reply has gone out, and the last of these of which it was said that it is given up.
+    behind: u64,
+    told: u64,
 }
 
 #[derive(Debug)]
@@ -72,8 +73,6 @@ struct Waiting {
     is_unsure: bool,
     /// When somebody looked after it.
     looked_after: u64,
-    /// Whether the reply to it has gone out, or to one in whose place it stands.
-    is_behind: bool,
 }
 
 #[derive(Debug)]
@@ -145,8 +144,8 @@ impl Puts {
     /// Has a write stored, in place of an older one that waits, and gives its number.
     pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
         self.last = self.last.saturating_add(1);
-        let unsettled = self.waiting.as_ref().filter(|before| before.number > self.settled());
-        let unanswered = unsettled.filter(|before| before.has_somebody(now));
+        let unanswered =
+            self.waiting.as_ref().filter(|before| before.number > self.settled() && before.has_somebody(now));
         self.waiting = Some(Waiting {
             number: self.last,
             nonce: written.write.nonce,
@@ -158,7 +157,6 @@ impl Puts {
             failures: 0,
             is_unsure: false,
             looked_after: now,
-            is_behind: unsettled.is_some_and(|before| before.is_behind),
         });
         self.last
     }
@@ -167,9 +165,7 @@ impl Puts {
     /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place, and
     /// [goes on](Self::goes_on) to one that came later. `None` where it is not needed.
     pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> Option<Task> {
-        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number == number) {
-            waiting.is_behind = true;
-        }
+        self.behind = self.behind.max(number);
         let again_at = self.again_at();
         let will_do = |attendant: &Attendant| {
             attendant.number > self.settled()
@@ -304,7 +300,10 @@ impl Puts {
         let next = due.max(self.answered.min(now).saturating_add(pause));
         if now.max(next) >= due.saturating_add(TRIED_FOR) {
             self.give_up(turn);
-            return self.gave_up(task);
+            return match turn {
+                Turn::First => self.gave_up(task),
+                Turn::OnceMore => Step::GaveUp { failure: self.failure.clone(), is_unsure: self.is_unsure },
+            };
         }
         if now < next {
             return Step::Wait(next.saturating_sub(now));
@@ -320,15 +319,18 @@ impl Puts {
         self.given_up = self.given_up.max(waiting.number);
         self.is_unsure = waiting.is_unsure;
         self.failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
-        self.is_untold = waiting.is_behind;
         if turn == Turn::OnceMore || waiting.again_at.is_none() {
             self.waiting = None;
         }
     }
 
     fn gave_up(&mut self, task: Option<Task>) -> Step {
-        let is_told = task.is_some() && !std::mem::take(&mut self.is_untold);
-        Step::GaveUp { failure: self.failure.clone().filter(|_| !is_told), is_unsure: self.is_unsure }
+        let has_news = self.behind > self.accepted.max(self.told);
+        if task.is_some() {
+            self.told = self.behind;
+        }
+        let failure = self.failure.clone().filter(|_| task.is_none() || has_news);
+        Step::GaveUp { failure, is_unsure: self.is_unsure }
     }
 
     /// What came of a put.
@@ -448,25 +450,54 @@ mod tests {
     /// A request that waits for its own save, which the work behind an earlier reply goes on with.
     #[test]
     fn who_waits_for_a_write_that_is_given_up_is_told_and_nobody_else() {
+        for is_under_way in [false, true] {
+            let mut puts = Puts::default();
+            let first = puts.wait_for(&written(1, 100_000), 100_000);
+            let task = puts.attend(first, false, 125_000, 100_000);
+            assert!(matches!(puts.step(first, false, task, 100_000), Step::Put { .. }));
+            let mut second = 0;
+            if is_under_way {
+                second = puts.wait_for(&written(2, 100_050), 100_050);
+            }
+            puts.note(first, Ok(()), 100_100);
+            if !is_under_way {
+                second = puts.wait_for(&written(2, 100_200), 100_200);
+            }
+            assert_eq!(puts.step(first, false, task, 100_210), Step::Done);
+            assert_eq!(puts.goes_on(task.unwrap(), 100_210), Some(second));
+            let mut now = 100_220;
+            assert_eq!(given_up(&mut puts, second, &mut now), Some(KvFailure::TooManyWrites));
+            assert_eq!(puts.step(second, false, task, now), Step::GaveUp { failure: None, is_unsure: false });
+        }
+    }
+
+    /// It was to be stored once more, and another write that failed as well has taken its place.
+    #[test]
+    fn a_write_whose_reply_had_gone_out_is_told_of_whatever_came_after_it() {
         let mut puts = Puts::default();
         let first = puts.wait_for(&written(1, 100_000), 100_000);
-        let task = puts.attend(first, false, 125_000, 100_000);
-        assert!(matches!(puts.step(first, false, task, 100_000), Step::Put { .. }));
-        puts.note(first, Ok(()), 100_100);
-        let second = puts.wait_for(&written(2, 100_200), 100_200);
-        assert_eq!(puts.step(first, false, task, 100_210), Step::Done);
-        assert_eq!(puts.goes_on(task.unwrap(), 100_210), Some(second));
-        let mut now = 100_220;
-        let failure = loop {
-            match puts.step(second, false, None, now) {
-                Step::Put { number, .. } => puts.note(number, Err(KvFailure::TooManyWrites), now),
-                Step::Wait(milliseconds) => now += milliseconds,
-                Step::GaveUp { failure, .. } => break failure,
+        let mut again = written(2, 100_000);
+        again.write.again_at = Some(115_000);
+        let second = puts.wait_for(&again, 100_000);
+        let task = puts.attend(second, true, 125_000, 100_000);
+        let mut now = 100_000;
+        assert!(given_up(&mut puts, first, &mut now).is_some());
+        let third = puts.wait_for(&written(3, now), now);
+        assert!(given_up(&mut puts, third, &mut now).is_some());
+        assert!(matches!(puts.step(second, true, task, now), Step::GaveUp { failure: Some(_), .. }));
+        assert!(matches!(puts.step(second, true, task, now), Step::GaveUp { failure: None, .. }), "once");
+    }
+
+    /// Who waits for a write on a KV that refuses each is told of it.
+    fn given_up(puts: &mut Puts, number: u64, now: &mut u64) -> Option<KvFailure> {
+        loop {
+            match puts.step(number, false, None, *now) {
+                Step::Put { number, .. } => puts.note(number, Err(KvFailure::TooManyWrites), *now),
+                Step::Wait(milliseconds) => *now += milliseconds,
+                Step::GaveUp { failure, .. } => return failure,
                 Step::Done => panic!("nothing is stored"),
             }
-        };
-        assert_eq!(failure, Some(KvFailure::TooManyWrites));
-        assert_eq!(puts.step(second, false, task, now), Step::GaveUp { failure: None, is_unsure: false });
+        }
     }
 
     #[test]

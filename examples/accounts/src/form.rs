@@ -5,15 +5,22 @@ use worker::{FormData, Request};
 /// None of ours sends as much.
 const LONGEST: usize = 64 * 1024;
 
+fn length_of(request: &Request) -> Option<usize> {
+    request.headers().get("Content-Length").ok().flatten().and_then(|length| length.parse().ok())
+}
+
+/// Whether it says that it sends more.
+pub(crate) fn is_too_long(request: &Request) -> bool {
+    length_of(request).is_some_and(|length| length > LONGEST)
+}
+
 /// A form that cannot be read is an empty one: its visitor is told what is missing.
 pub(crate) struct Form(Option<FormData>);
 
 impl Form {
     /// Of a copy of the request, for the handler may run again, and then needs the body again.
     pub(crate) async fn of(request: &Request) -> Self {
-        let length =
-            request.headers().get("Content-Length").ok().flatten().and_then(|length| length.parse::<usize>().ok());
-        if length.is_none_or(|length| length > LONGEST) {
+        if length_of(request).is_none_or(|length| length > LONGEST) {
             return Self(None);
         }
         let Ok(mut copy) = request.clone() else { return Self(None) };

@@ -60,6 +60,9 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
 }
 
 async fn answer(request: &Request, env: &Env, session: &mut Session<Visitor>) -> Result<Response> {
+    if form::is_too_long(request) {
+        return pages::too_long();
+    }
     let (sessions, users) = (Sessions::from_env(env)?, Users::from_env(env)?);
     if sessions.parameters().store == StoreKind::Kv && password_was_changed(&users, session).await? {
         session.sign_out();

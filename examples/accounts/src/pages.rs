@@ -157,6 +157,10 @@ fn ago(now: u64, then: u64) -> String {
     }
 }
 
+pub(crate) fn too_long() -> Result<Response> {
+    page(413, "Too long", None, "<p>That form is too long, so nothing was done. <a href=\"/\">Home</a></p>")
+}
+
 pub(crate) fn not_found() -> Result<Response> {
     page(404, "Not found", None, "<p>There is no such page. <a href=\"/\">Home</a></p>")
 }

@@ -87,7 +87,8 @@ impl<'a> Incoming<'a> {
         Self { origin: origin.into(), ..self }
     }
 
-    /// Answered by a reply that sets the cookies which the commit gives.
+    /// Answered by a reply that sets the cookies which the commit gives. (A note of use renews a cookie that ends: without a reply it
+    /// is made later, for one that can to come first.)
     #[must_use]
     pub fn with_reply(self) -> Self {
         Self { has_reply: true, ..self }
@@ -108,6 +109,8 @@ pub(crate) struct Arrival {
     pub(crate) refused: RefCell<Vec<Error>>,
     /// When it came, in milliseconds since 1970 UTC.
     pub(crate) began_at: u64,
+    /// Whether its reply is known to set the cookies that its commit gives.
+    pub(crate) has_reply: bool,
     pub(crate) ip: Option<String>,
     url: Option<String>,
     /// What its browser keeps for the store.
@@ -134,6 +137,7 @@ impl Arrival {
                 .then(|| incoming.origin.unwrap_or("an origin that the browser does not name").to_owned()),
             refused: RefCell::default(),
             began_at,
+            has_reply: incoming.has_reply,
             ip: incoming.ip.map(str::to_owned),
             url: incoming.url.map(str::to_owned),
             jar,

@@ -80,8 +80,8 @@ pub(crate) enum Cookie {
     /// The visitor came with it, and it is worth sending again when the use is noted: it has a `Max-Age`, or was signed
     /// by a key that is being retired.
     Ageing,
-    /// Likewise, and the use was noted. It is to be sent if the session is still there after the handler: sent in any
-    /// case, it could arrive after the reply to a login and take the place of the new id.
+    /// Likewise, and the use was noted, or it is time. It is to be sent if the session is still there after the handler: sent in
+    /// any case, it could arrive after the reply to a login and take the place of the new id.
     Noted,
     /// It is to be sent.
     Due,
@@ -495,8 +495,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             _ if is_over => Ok(self.end()),
             _ if self.has_ended() => Ok(self.drop_changes()),
-            State::Stored { key, record, .. } => {
-                let touch = self.backing.parameters.touch_is_due(record, now);
+            State::Stored { key, record, cookie, .. } => {
+                let touch =
+                    self.backing.parameters.touch_is_due(record, now) && self.may_note_use(record, *cookie, now);
                 let ip = record.ip.as_ref().or(self.ip());
                 let binds = ip.is_some() && record.ip.is_none();
                 let changed = changed?;
@@ -546,6 +547,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 None => Ok(Effect::Nothing),
             },
         }
+    }
+
+    /// A note of use is what renews a cookie that ends: a request without a reply leaves it to one that has one, as long as
+    /// half the session's time is left.
+    fn may_note_use(&self, record: &Record, cookie: Cookie, now: u64) -> bool {
+        let half = self.backing.parameters.ends_at(record).saturating_sub(record.touched_at) / 2;
+        cookie == Cookie::Known || self.arrival().has_reply || now.saturating_sub(record.touched_at) >= half
     }
 
     /// Whether nothing of it can be stored any more. One who came late with a retired id can begin a session of their own.
@@ -935,10 +943,9 @@ impl<T> Session<T> {
         Self::in_state(backing, T::default(), State::Ended { key })
     }
 
-    /// The session that `record` holds, with its data already read. `is_ageing`: its cookie is to be sent again when
+    /// The session that `record` holds, with its data already read. `cookie`: whether that is to be sent again when
     /// its use is noted.
-    pub(crate) fn stored(backing: &Rc<Backing>, signed: &SignedId, record: Record, data: T, is_ageing: bool) -> Self {
-        let cookie = if is_ageing { Cookie::Ageing } else { Cookie::Known };
+    pub(crate) fn stored(backing: &Rc<Backing>, signed: &SignedId, record: Record, data: T, cookie: Cookie) -> Self {
         let (id, key) = (signed.id.clone(), signed.key.clone());
         let signed_in = SignIn::of(&record);
         Self { signed_in, ..Self::in_state(backing, data, State::Stored { id, key, record, cookie }) }

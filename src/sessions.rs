@@ -10,7 +10,8 @@ use crate::cookie::{self, SignedId};
 use crate::log::{Event, Said};
 use crate::nesting::Nesting;
 use crate::queue::Queues;
-use crate::session::{CookieChange, NOTHING, Origin, unsure};
+use crate::session::{Cookie, CookieChange, NOTHING, Origin, unsure};
+use crate::sign_in;
 use crate::timing::Stopwatch;
 use crate::{
     Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, Session, SessionParameters, Signer, Store, Swept,
@@ -410,8 +411,14 @@ impl Sessions {
         match serde_json::from_str::<T>(&record.data) {
             Ok(data) => {
                 backing.saw(record.version);
-                let is_ageing = self.parameters().persistent || !signed.is_current;
-                Some(Session::stored(backing, signed, record, data, is_ageing).opened_by(signed.clone()))
+                let cookie = match signed.is_current {
+                    // Also where its use was noted by a request without a reply, as a WebSocket's message.
+                    false if backing.arrival.has_reply => Cookie::Noted,
+                    false => Cookie::Ageing,
+                    true if self.parameters().persistent || sign_in::outlives_a_cookie(&record) => Cookie::Ageing,
+                    true => Cookie::Known,
+                };
+                Some(Session::stored(backing, signed, record, data, cookie).opened_by(signed.clone()))
             }
             Err(error) => {
                 backing.log_unreadable(&signed.key, &Error::data_unreadable(&error));

@@ -85,6 +85,14 @@ pub(crate) fn end_of(record: &Record) -> Option<u64> {
     Some(time_of(record)?.saturating_add(lifetime))
 }
 
+/// No browser keeps a cookie for longer, in seconds: 400 days (RFC 6265bis, section 5.5).
+const LONGEST_COOKIE: u64 = 400 * 24 * 60 * 60;
+
+/// Whether a session lasts for longer than a browser keeps its cookie, if that is not sent again.
+pub(crate) fn outlives_a_cookie(record: &Record) -> bool {
+    end_of(record).zip(time_of(record)).is_some_and(|(end, begin)| end.saturating_sub(begin) > LONGEST_COOKIE)
+}
+
 /// What the application has called a session.
 #[cfg(any(feature = "users", test))]
 pub(crate) fn label_of(record: &Record) -> Option<String> {

@@ -9,7 +9,8 @@ use crate::{Error, hex};
 ///
 /// The first key signs, every key verifies. To rotate, deploy three times: `old,new`, so that every version that
 /// answers knows the new key; then `new,old`, so that the new key signs cookies again as visitors use their sessions;
-/// and, when `timeout` has passed, `new`. Nobody is logged out.
+/// and, when `timeout` has passed, and the longest lifetime of a [`sign_in_for`](crate::Session::sign_in_for), `new`. Nobody is
+/// logged out.
 ///
 /// ```
 /// use edge_session::Signer;

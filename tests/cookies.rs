@@ -313,6 +313,20 @@ fn keys_rotate_in_three_steps_without_logging_anybody_out() {
     assert!(Signer::from_secret(NEXT_KEY).unwrap().verify("webpy_session_id", value).is_some());
 }
 
+/// So a key that is being retired may go although messages have noted each use.
+#[test]
+fn a_cookie_of_a_key_that_is_being_retired_goes_again_with_the_next_reply() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let rotated = rig.redeployed(&format!("{NEXT_KEY},{KEY}"), "{}");
+    let (_, set_cookie) = visitor.ask(&rotated, async |session: &mut Session<Visit>| Ok(session.count));
+    assert!(set_cookie.is_some());
+    assert_eq!(rotated.store.calls(), "load load", "it looks whether the session is still there");
+    let (_, set_cookie) = visitor.ask(&rotated, async |session: &mut Session<Visit>| Ok(session.count));
+    assert_eq!(set_cookie, None, "once");
+    assert_eq!(visitor.read(&rig.redeployed(NEXT_KEY, "{}")), Reply::Ok(1));
+}
+
 #[test]
 fn the_new_key_at_once_loses_what_it_signs_while_the_old_version_answers() {
     let rig = Rig::new();

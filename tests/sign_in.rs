@@ -382,3 +382,22 @@ fn what_is_kept_is_the_data_as_loaded_and_not_as_the_login_saved_it() {
     });
     assert_eq!(somebody.0, Reply::Ok(1));
 }
+
+/// No browser keeps a cookie for more than 400 days.
+#[test]
+fn one_that_is_remembered_for_longer_than_a_browser_keeps_a_cookie_has_it_renewed() {
+    let days = |days: u64| days * 86_400;
+    for (lifetime, is_renewed) in [(400, false), (500, true)] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let remember =
+            async |session: &mut Session<Visit>| session.sign_in_for("ada", Duration::from_secs(days(lifetime)));
+        visitor.ask(&rig, remember);
+        rig.platform.advance(days(399));
+        let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| Ok(session.user().is_some()));
+        assert_eq!(reply, Reply::Ok(true));
+        assert_eq!(set_cookie.is_some(), is_renewed, "{lifetime}");
+        let left = format!("Max-Age={}", days(101));
+        assert!(set_cookie.is_none_or(|line| line.contains(&left)), "{lifetime}");
+    }
+}

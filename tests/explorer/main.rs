@@ -134,7 +134,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time", &[(V, Look), (V, Count), (V, Look)]) },
         Scenario {
             parameters: r#"{"timeout": 100, "touch_after": 10, "persistent": true}"#,
-            age: 20,
+            // Half of its time is over.
+            age: 60,
             ..of("a cookie that is renewed", &[(V, Look), (V, LogIn), (A, Look)])
         },
         // The end of its time.

@@ -393,7 +393,7 @@ impl Visitor {
     where
         T: Default + Serialize + for<'a> Deserialize<'a>,
     {
-        let incoming = Incoming::new().cookie(self.cookie.as_deref()).ip(self.ip);
+        let incoming = Incoming::new().cookie(self.cookie.as_deref()).ip(self.ip).with_reply();
         let (reply, set_cookie) = match pollster::block_on(rig.sessions.run(&incoming, handler)) {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 self.timing = timing;

@@ -64,7 +64,9 @@ impl SessionParameters {
     pub fn from_env(env: &Env, name: &str) -> Result<Self, Error> {
         match js::variable(env, name) {
             None => Ok(Self::default()),
-            Some(table) => Self::from_settings(settings(table)?),
+            Some(table) => {
+                settings(table).and_then(Self::from_settings).map_err(|error| named(error, PARAMETERS, name))
+            }
         }
     }
 }
@@ -76,9 +78,19 @@ impl Signer {
     ///
     /// `Misconfigured`, as [`from_secret`](Self::from_secret), or if there is no such secret, or it is bound as an object.
     pub fn from_env(env: &Env, name: &str) -> Result<Self, Error> {
-        let secret = js::variable(env, name).ok_or_else(Self::missing)?;
-        Self::from_secret(&secret.as_string().ok_or_else(Self::bound_as_an_object)?)
+        let signer = match js::variable(env, name) {
+            None => Err(Self::missing()),
+            Some(secret) => {
+                secret.as_string().map_or_else(|| Err(Self::bound_as_an_object()), |text| Self::from_secret(&text))
+            }
+        };
+        signer.map_err(|error| named(error, SECRET, name))
     }
+}
+
+/// What is wrong with a binding that has another name than the usual one, and what repairs it.
+fn named(error: Error, usual: &str, name: &str) -> Error {
+    if name == usual { error } else { Error::misconfigured(error.to_string().replace(usual, name)) }
 }
 
 /// Sessions in the store that the parameters name.

@@ -222,6 +222,23 @@ fn bindings_a_table_a_key_and_parameters_may_have_other_names() {
 }
 
 #[test]
+fn what_is_wrong_under_another_name_is_repaired_under_that() {
+    for (vars, expected) in [
+        (
+            json!({"shop": {}}),
+            "SHOP_KEY is missing; make a new one with `openssl rand -hex 32 | npx wrangler secret put SHOP_KEY`",
+        ),
+        (json!({"shop": {}, "SHOP_KEY": "short"}), "SHOP_KEY: key 1 has 5 bytes"),
+        (json!({"shop": {"timout": 1}, "SHOP_KEY": KEY}), "shop: unknown name `timout`"),
+        (json!({"shop": 1, "SHOP_KEY": KEY}), "shop must be a table, as in `[vars.shop]`"),
+    ] {
+        let worker = Worker::with_routes_and_vars(Store::D1, &vars);
+        assert_eq!(Visitor::default().get(&worker, "shop").status, 500, "{vars}");
+        assert!(worker.log().contains(expected), "{vars}: {}", worker.log());
+    }
+}
+
+#[test]
 fn what_is_bound_as_something_else_is_named_as_such() {
     let parameters = json!({"store": "kv"});
     for (vars, expected) in [

@@ -42,13 +42,6 @@ async fn answer(request: &Request, env: &Env) -> Result<Response> {
         "/session" => Route::Session,
         _ => return Response::error("not found\n", 404),
     };
-    // By its own word: to worker's `Method` a method that it does not know is GET.
-    match request.inner().method().as_str() {
-        "GET" => {}
-        // A look at the headers counts no visit and ends no session.
-        "HEAD" => return Response::empty(),
-        _ => return Response::builder().with_status(405).with_header("Allow", "GET, HEAD")?.ok("method not allowed\n"),
-    }
     let sessions = match store {
         None => Sessions::from_env(env).map(Some),
         Some(store) => compare::sessions(env, store),
@@ -58,6 +51,13 @@ async fn answer(request: &Request, env: &Env) -> Result<Response> {
         Ok(None) => return Response::error("not found\n", 404),
         Err(error) => return Ok(error.into_response()),
     };
+    // By its own word: to worker's `Method` a method that it does not know is GET.
+    match request.inner().method().as_str() {
+        "GET" => {}
+        // A look at the headers counts no visit and ends no session.
+        "HEAD" => return Response::empty(),
+        _ => return Response::builder().with_status(405).with_header("Allow", "GET, HEAD")?.ok("method not allowed\n"),
+    }
     let response = sessions
         .serve(request, async |session: &mut Session<Visit>| match route {
             Route::Count => {

@@ -57,6 +57,9 @@ fn the_stores_are_compared_only_where_that_is_asked_for() {
     for off in [json!(false), json!(null)] {
         let worker = with_variable(&off);
         assert_eq!(Visitor::default().get(&worker, "kv/count").brief(), (404, "not found\n"), "{off}");
+        for method in ["HEAD", "POST"] {
+            assert_eq!(Visitor::default().ask(&worker, method, "kv/count", b"").status, 404, "{method} {off}");
+        }
         assert_eq!(Visitor::default().count(&worker), 1);
     }
 }

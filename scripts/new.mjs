@@ -37,9 +37,6 @@ if (!/^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) {
   refuse(`The folder's name is the Worker's, and "${name}" is no valid one: lower-case letters, digits and hyphens, at ` +
     "most 63, a letter first and no hyphen last, as in my-worker.");
 }
-if (read("template/Cargo.toml").includes(`\n${name} = `)) {
-  refuse(`A Worker cannot be named ${name}: it depends on a crate of that name.`);
-}
 if (existsSync(dir) && (!statSync(dir).isDirectory() || readdirSync(dir).length > 0)) {
   refuse(`${dir} is there already, and not empty: nothing was written.`);
 }
@@ -61,6 +58,11 @@ if (isAxum) {
   files["Cargo.toml"] = swap(files["Cargo.toml"], 'worker = "0.8.7"', `worker = { version = "0.8.7", features = ["http"] }
 axum = { version = "0.8", default-features = false, features = ["form"] }
 tower = { version = "0.5", default-features = false, features = ["util"] }`);
+}
+
+const [dependencies] = files["Cargo.toml"].split("[dependencies]")[1].split("\n[");
+if (dependencies.split("\n").some((line) => line.startsWith(`${name} = `))) {
+  refuse(`A Worker cannot be named ${name}: it depends on a crate of that name.`);
 }
 
 if (store !== "kv") {

@@ -141,6 +141,7 @@ test("what cannot be is refused, and nothing is written", () => {
     [names, [`DIR=${folder}/${"a".repeat(64)}`]],
     [/cannot be named edge-session/, [`DIR=${folder}/edge-session`]],
     [/cannot be named worker/, [`DIR=${folder}/worker`]],
+    [/cannot be named tower/, [`DIR=${folder}/tower`, "AXUM=1"]],
   ]) {
     const { status, stdout, stderr } = make(".", "new", ...args);
     assert.notEqual(status, 0, args.join(" "));
@@ -150,7 +151,8 @@ test("what cannot be is refused, and nothing is written", () => {
   }
 });
 
-test("an empty folder will do", () => {
+test("an empty folder will do, whatever it is called", () => {
+  for (const name of ["tower", "edition"]) assert.equal(make(".", "new", `DIR=${all}/${name}`).status, 0, name);
   mkdirSync(join(root, all, "empty"));
   assert.equal(make(".", "new", `DIR=${all}/empty`).status, 0);
   assert.ok(existsSync(join(root, all, "empty/wrangler.toml")));

@@ -27,7 +27,7 @@ async fn fetch(request: HttpRequest, env: Env, _context: Context) -> Result<Resp
     let sessions = match SessionLayer::<Visit>::new(&env) {
         Ok(sessions) => sessions,
         Err(error) => {
-            worker::console_error!("{error}");
+            worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
             return Ok(response(&error));
         }
     };

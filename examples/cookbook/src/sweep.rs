@@ -7,7 +7,7 @@ use worker::{Env, ScheduleContext, ScheduledEvent, event};
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
     match sweep(&env).await {
         Ok(swept) => worker::console_log!("edge-session: swept: {} deleted, {} left", swept.deleted, swept.left),
-        Err(error) => worker::console_error!("sweeping: {error}"),
+        Err(error) => worker::console_error!("edge-session: {}: the sweep failed: {error}", error.kind().as_str()),
     }
 }
 

@@ -58,7 +58,7 @@ async fn answer(socket: WebSocket, sessions: Sessions, cookie: Option<String>) {
             // Logged out, or never logged in.
             Ok(None) => socket.close(Some(4401), Some("no session")),
             Err(error) => {
-                worker::console_error!("{error}");
+                worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
                 socket.close(Some(1013), Some("try again later"))
             }
         };
@@ -87,7 +87,7 @@ async fn count(sessions: &Sessions, cookie: Option<&str>) -> std::result::Result
         Err(error) if error.kind() == ErrorKind::Ended => return Ok(None),
         updated => updated?,
     };
-    // Notes its use as well. The visitor has the cookie, so that none is due.
+    // Notes its use as well, if no reply has done so. The visitor has the cookie, so that none is due.
     sessions.commit(&mut session).await?;
     Ok(Some(messages))
 }
@@ -106,7 +106,7 @@ async fn queue(batch: MessageBatch<Job>, env: Env, _context: Context) -> Result<
             Ok(_) => message.ack(),
             // Queues deliver at least once, and so does this: a write may have been stored although it failed.
             Err(error) => {
-                worker::console_error!("{error}");
+                worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
                 message.retry();
             }
         }

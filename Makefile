@@ -269,9 +269,10 @@ BENCH_SOURCES := $(TOOLS) $(SOURCES) $(wildcard bench/*/Cargo.toml bench/*/src/*
 .PHONY: bench bench-waiting bench-processor bench-bill bench-core need-wrk
 # All is built before the first is measured, and they are measured one after the other.
 bench: need-wrk $(MEASURED) $(WEIGHED) $(CONSTANT) $(ROUTES) $(PEERS)
-	node bench/waiting.mjs
-	node bench/processor.mjs
-	node bench/bill.mjs
+	@echo 'About half an hour, in three parts: what visitors wait for (7 minutes), processor time (16), and the bill (3).'
+	PART='1 of 3' node bench/waiting.mjs
+	PART='2 of 3' node bench/processor.mjs
+	PART='3 of 3' node bench/bill.mjs
 	node bench/results.mjs
 
 bench-waiting: $(MEASURED) $(PEERS)

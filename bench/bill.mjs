@@ -110,6 +110,6 @@ that is put is one, and so is an alarm that is set.
 ${table(["site", "", "for 1 000 requests", "a million cost", "requests a day on the free plan", "errors", "docs/operations.md says"], rows)}
 
 Expected: what \`docs/operations.md\` says, which \`tests/costs.rs\` counts in a simulation of visitors who come every ten seconds.
-${differing.length ? `Here it is otherwise:\n\n${differing.map((line) => `- ${line}`).join("\n")}` : "It is so."}
+${differing.length ? `Here it is otherwise (a session's writes within a second are stored as one, and here some come as soon):\n\n${differing.map((line) => `- ${line}`).join("\n")}` : "It is so."}
 `);
 process.exit(0);

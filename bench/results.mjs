@@ -11,3 +11,4 @@ the [processor's time](#processor-time), and what the [bill](#bill) says. Each s
 
 ${parts.map(({ text }) => text).join("\n")}
 ${readFileSync("bench/NOTES.md", "utf8")}`);
+console.error("The results are in bench/RESULTS.md, and the picture in www/waiting.svg.");

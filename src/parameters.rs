@@ -50,7 +50,8 @@ pub struct SessionParameters {
     /// A session has ended this long after it began, however much it is used. Default none.
     pub absolute_timeout: Option<u64>,
     /// The least time between two notes that a session was used, since each note is a write. Default a tenth
-    /// of `timeout`. A session may therefore end up to `touch_after` early.
+    /// of `timeout`. A session may therefore end up to `touch_after` early; with `persistent`, one that is only used without replies
+    /// up to twice that.
     pub touch_after: Option<u64>,
     /// True, the default: an expired or unknown session is silently a new one. False: its visitor gets
     /// a 401 with [`expired_message`](Self::expired_message), once.
@@ -347,10 +348,14 @@ impl SessionParameters {
         now >= self.ends_at(record)
     }
 
-    /// Whether a note of use would lengthen the session by `touch_after`: since its use was last noted, or because
+    /// `touch_after`, or what stands for it.
+    pub(crate) fn notes_use_after(&self) -> u64 {
+        self.touch_after.unwrap_or(self.timeout / 10).max(1)
+    }
+
+    /// Whether a note of use would lengthen the session by so many seconds: since its use was last noted, or because
     /// `timeout` was raised.
-    pub(crate) fn touch_is_due(&self, record: &Record, now: u64) -> bool {
-        let least = self.touch_after.unwrap_or(self.timeout / 10).max(1);
+    pub(crate) fn touch_is_due(&self, record: &Record, now: u64, least: u64) -> bool {
         let gained = self.expires_at(record, now).saturating_sub(self.ends_at(record));
         // Of one that lasts a fixed time the user is told when it was last used.
         let is_fixed = sign_in::end_of(record).is_some();
@@ -679,7 +684,7 @@ mod tests {
             let (parameters, record) = (read(&table).unwrap(), signed_in(Some(1000)));
             assert_eq!(parameters.expires_at(&record, 1100), 2100);
             assert!(!parameters.has_expired(&record, 2099) && parameters.has_expired(&record, 2100));
-            let due = (1100..3000).find(|&now| parameters.touch_is_due(&record, now));
+            let due = (1100..3000).find(|&now| parameters.touch_is_due(&record, now, parameters.notes_use_after()));
             assert_eq!(due, Some(1110));
         }
     }
@@ -703,7 +708,7 @@ mod tests {
     fn a_touch_is_due_when_it_lengthens_the_session_by_touch_after() {
         let due = |parameters: Value, record: &Record| -> Option<u64> {
             let parameters = read(&parameters).unwrap();
-            (1000..2000).find(|&now| parameters.touch_is_due(record, now))
+            (1000..2000).find(|&now| parameters.touch_is_due(record, now, parameters.notes_use_after()))
         };
         assert_eq!(due(json!({"timeout": 100}), &record(1000, 1100)), Some(1010));
         assert_eq!(due(json!({"timeout": 100, "touch_after": 0}), &record(1000, 1100)), Some(1001));

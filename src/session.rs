@@ -12,7 +12,7 @@ use crate::backing::{Backing, Loaded};
 use crate::cookie::SignedId;
 use crate::log::{self, Event};
 use crate::parameters::LONGEST;
-use crate::sign_in::{self, SignIn};
+use crate::sign_in::{self, LONGEST_COOKIE, SignIn};
 #[cfg(feature = "users")]
 use crate::{Claim, Spared, UserKey};
 use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
@@ -496,8 +496,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             _ if is_over => Ok(self.end()),
             _ if self.has_ended() => Ok(self.drop_changes()),
             State::Stored { key, record, cookie, .. } => {
-                let touch =
-                    self.backing.parameters.touch_is_due(record, now) && self.may_note_use(record, *cookie, now);
+                let touch = self.backing.parameters.touch_is_due(record, now, self.notes_use_after(*cookie));
                 let ip = record.ip.as_ref().or(self.ip());
                 let binds = ip.is_some() && record.ip.is_none();
                 let changed = changed?;
@@ -549,11 +548,16 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         }
     }
 
-    /// A note of use is what renews a cookie that ends: a request without a reply leaves it to one that has one, as long as
-    /// half the session's time is left.
-    fn may_note_use(&self, record: &Record, cookie: Cookie, now: u64) -> bool {
-        let half = self.backing.parameters.ends_at(record).saturating_sub(record.touched_at) / 2;
-        cookie == Cookie::Known || self.arrival().has_reply || now.saturating_sub(record.touched_at) >= half
+    /// So many seconds after a use was noted another one is. A note of use renews a cookie that ends: browsers keep none for long,
+    /// and a request without a reply leaves it for a while to one that has a reply.
+    fn notes_use_after(&self, cookie: Cookie) -> u64 {
+        let parameters = &self.backing.parameters;
+        let usual = parameters.notes_use_after();
+        match cookie {
+            Cookie::Known => usual,
+            _ if self.arrival().has_reply => usual.min(LONGEST_COOKIE / 10),
+            _ => usual.saturating_mul(2).min(parameters.timeout / 2).max(usual),
+        }
     }
 
     /// Whether nothing of it can be stored any more. One who came late with a retired id can begin a session of their own.

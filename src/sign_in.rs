@@ -86,7 +86,7 @@ pub(crate) fn end_of(record: &Record) -> Option<u64> {
 }
 
 /// No browser keeps a cookie for longer, in seconds: 400 days (RFC 6265bis, section 5.5).
-const LONGEST_COOKIE: u64 = 400 * 24 * 60 * 60;
+pub(crate) const LONGEST_COOKIE: u64 = 400 * 24 * 60 * 60;
 
 /// Whether a session lasts for longer than a browser keeps its cookie, if that is not sent again.
 pub(crate) fn outlives_a_cookie(record: &Record) -> bool {

@@ -82,6 +82,31 @@ fn a_cookie_is_not_renewed_when_the_id_was_changed_meanwhile() {
         });
         assert_eq!(set_cookie, None, "{changes}");
     }
+    // Nor is one that is to be signed anew.
+    let rig = Rig::new();
+    let visitor = RefCell::new(known(&rig));
+    let mut late = visitor.borrow().twin();
+    let rotated = rig.redeployed(&format!("{NEXT_KEY},{KEY}"), "{}");
+    let (_, set_cookie) = late.ask(&rotated, async |_: &mut Session<Visit>| {
+        visitor.borrow_mut().log_in(&rig);
+        Ok(())
+    });
+    assert_eq!(set_cookie, None);
+}
+
+/// No browser keeps a cookie for more than 400 days.
+#[test]
+fn a_persistent_cookie_of_a_session_of_years_is_renewed_in_time() {
+    let day = 86_400;
+    let rig = Rig::with(&format!(r#"{{"timeout": {}, "persistent": true}}"#, 20 * 365 * day));
+    let mut visitor = known(&rig);
+    let mut renewed = 0;
+    for _ in 0..399 {
+        rig.platform.advance(day);
+        let (_, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| Ok(session.count));
+        renewed += u32::from(set_cookie.is_some());
+    }
+    assert_eq!(renewed, 9, "every forty days");
 }
 
 // Several cookies of the name.

@@ -134,8 +134,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { age: 20, jumps: vec![6, 11], ..of("looks and time", &[(V, Look), (V, Count), (V, Look)]) },
         Scenario {
             parameters: r#"{"timeout": 100, "touch_after": 10, "persistent": true}"#,
-            // Half of its time is over.
-            age: 60,
+            age: 20,
             ..of("a cookie that is renewed", &[(V, Look), (V, LogIn), (A, Look)])
         },
         // The end of its time.

@@ -87,7 +87,7 @@ async fn count(sessions: &Sessions, cookie: Option<&str>) -> std::result::Result
         Err(error) if error.kind() == ErrorKind::Ended => return Ok(None),
         updated => updated?,
     };
-    // Notes its use as well, if no reply has done so. The visitor has the cookie, so that none is due.
+    // Notes its use as well. A cookie that has to be renewed waits for a reply (docs/guarantees.md).
     sessions.commit(&mut session).await?;
     Ok(Some(messages))
 }

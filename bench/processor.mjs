@@ -322,7 +322,8 @@ ${expected}
 workerd of its own (the npm package's binary, by a capnp configuration) on the first core, with the same KV in memory behind its
 binding, which answers at once and whose work is counted in; wrk on the second, ${CONNECTIONS} connections, ${SESSIONS} warm sessions in turn,
 with the cookies of browsers that have just counted. After ${warmUp} seconds each, which are not counted, ${rounds}
-rounds of ${seconds} seconds, the contestants interleaved. Figures are medians over the rounds; a ratio is the median of the rounds' ratios. CPU
+rounds of ${seconds} seconds, the contestants interleaved. Figures are medians over the rounds; a ratio is the median of the rounds' ratios, of the
+column before it, to the one that the first of them names; "least" is the least CPU of a round, "store calls" are those of one request. CPU
 is the processor time of the workerd process (its own and the kernel's for it) for each request that it answered. Machines are
 noisy: compare ratios, and only within one file.
 
@@ -340,7 +341,8 @@ counts them: one to load, one to save. iron-session asks no store, and so can ne
 ${contended}
 
 Medians of ${CONTENTION_ROUNDS} rounds of ${CONTENTION_SECONDS} seconds, interleaved. "Told" are the requests that were answered, of all rounds; "stored" is by how much the session's number grew. Up to as many more
-as there are clients may be stored in a round than were told: those in flight when the time was over. An attempt is a run of the handler.
+as there are clients may be stored in a round than were told: those in flight when the time was over. An attempt is a run of the handler: who comes while others wait has run it
+before it learns of them, and runs it again in its turn, on what the one before it stored.
 
 ### Growth
 

@@ -76,6 +76,7 @@ const mutants = [
   ["who is being signed in again is not the oldest", "src/store/user_list.rs", "        for entry in self.listed() {\n", "        for entry in self.listed().filter(|entry| alive.contains(&entry.key)) {\n", "lib", "is_being_signed_in_again"],
   ["what was noted for an id that came to nothing goes", "src/store/user_list.rs", "let gone: Vec<_> = others.map(", "let gone: Vec<_> = others.take(0).map(", "lib", "came_to_nothing"],
   ["unless it comes late", "src/store/user_list.rs", "if is_listed(before).is_some() {", "if true {", "lib", "that_is_noted_late"],
+  ["an old key goes where the new one is looked at", "src/store/user_objects.rs", "looked_at.iter().any(|other| other.key == key)", "entries.iter().any(|other| other.key == key)", "lib", "changed_twice_at_once"],
   ["what came to nothing hides nobody", "src/store/user_objects.rs", "(!is_between).then_some(entry)", "(!is_between || true).then_some(entry)", "lib", "hide_no_other_session"],
   ["and is not shown in its session's place", "src/store/user_objects.rs", "Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,", "Some((_, other)) if other.1.touched_at <= session.1.touched_at => *other = session,", "lib", "is_listed_once_and_goes_on"],
   ["and so in memory", "src/store/memory.rs", "(sign_in::time_of(record), is_claimed(record))", "(is_claimed(record), sign_in::time_of(record))", "store_conformance", "memory_store_conforms"],

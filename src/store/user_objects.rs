@@ -318,8 +318,8 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
             all_of(some.iter().map(|entry| found(objects, user, Some(&entry.handle), &entry.key)).collect()).await;
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
-                // Its id was changed, and nobody has said so to the list: it is there by its new key as well.
-                Ok(Some((key, _))) if key != entry.key && entries.iter().any(|other| other.key == key) => {
+                // Its id was changed, and nobody has said so to the list: it is looked at by its new key as well.
+                Ok(Some((key, _))) if key != entry.key && looked_at.iter().any(|other| other.key == key) => {
                     ended.push(entry.key.clone());
                 }
                 Ok(Some(session)) => match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
@@ -829,6 +829,26 @@ mod tests {
             objects.end_oldest(&second, 1, objects.milliseconds()).await.unwrap();
             assert_eq!(objects.load(&from).await.unwrap(), None);
             assert!(objects.load(&other).await.unwrap().is_some());
+        });
+    }
+
+    /// Its Worker died before it told the list that the id was changed, and the next change of it has not made its record yet.
+    #[test]
+    fn a_session_whose_id_is_changed_twice_at_once_is_listed_and_counts() {
+        let objects = InMemory::new();
+        block_on(async {
+            let to = moved_and_not_confirmed(&objects).await;
+            let session = objects.load(&to).await.unwrap().unwrap();
+            let (user, handle) = (UserKey::of_record(&session).unwrap(), SessionHandle::of_record(&session).unwrap());
+            let (next, at) =
+                (SessionId::random(&objects.platform).unwrap().record_key(), objects.platform.now().to_string());
+            assert!(
+                is_listed(&objects, &user, MOVE, &[to.as_str(), next.as_str(), handle.as_str(), &at]).await.unwrap()
+            );
+            for _ in 0..2 {
+                let listed = objects.list(&user).await.unwrap();
+                assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
+            }
         });
     }
 

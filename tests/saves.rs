@@ -206,16 +206,20 @@ fn a_voucher_is_spent_at_most_once() {
 
 // A write of which nobody knows whether it was stored.
 
-/// Its race is lost, and what it was lost to cannot be loaded: the handler is told, and runs once, and no part of its change is left
-/// for the commit at the end.
-#[test]
-fn an_update_that_could_not_load_the_session_again_runs_its_handler_once() {
+/// A visitor whose next `update` loses its race, to what cannot be loaded then.
+fn loses_and_cannot_load() -> (Rig, Visitor) {
     let rig = Rig::new();
-    let mut visitor = known(&rig);
-    let runs = Cell::new(0);
+    let visitor = known(&rig);
     rig.store.tell_no_winner();
     rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
     rig.store.fail_once("load", 1, false);
+    (rig, visitor)
+}
+
+/// The handler is told, and runs once, and no part of its change is left for the commit at the end.
+#[test]
+fn an_update_that_could_not_load_the_session_again_runs_its_handler_once() {
+    let ((rig, mut visitor), runs) = (loses_and_cannot_load(), Cell::new(0));
     let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
         runs.set(runs.get() + 1);
         let refused = session.update(|visit| visit.count += 1).await.unwrap_err();
@@ -229,12 +233,7 @@ fn an_update_that_could_not_load_the_session_again_runs_its_handler_once() {
 /// What it changes after that would be stored over what it has not seen, and is refused.
 #[test]
 fn a_handler_that_goes_on_after_such_an_update_runs_once_as_well() {
-    let rig = Rig::new();
-    let mut visitor = known(&rig);
-    let runs = Cell::new(0);
-    rig.store.tell_no_winner();
-    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
-    rig.store.fail_once("load", 1, false);
+    let ((rig, mut visitor), runs) = (loses_and_cannot_load(), Cell::new(0));
     let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
         runs.set(runs.get() + 1);
         session.update(|visit| visit.count += 1).await.unwrap_err();

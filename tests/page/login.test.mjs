@@ -34,9 +34,12 @@ for (const store of ["kv", "d1", "object"]) {
         const before = await cookie();
         const order = await page.evaluate(async (slow) => {
           const order = [];
-          const late = fetch(slow).then((reply) => order.push(`slow ${reply.status}`));
-          await new Promise((resolve) => setTimeout(resolve, 300));
+          const gate = `/gate?gate=${slow}`;
+          const late = fetch(`${slow}?gate=${slow}`).then((reply) => order.push(`slow ${reply.status}`));
+          // Until its handler runs.
+          while ((await (await fetch(gate)).text()) !== "1") await new Promise((resolve) => setTimeout(resolve, 50));
           await fetch("/login").then((reply) => order.push(`login ${reply.status}`));
+          await fetch(gate, { method: "POST" });
           await late;
           return order;
         }, `/${slow}`);

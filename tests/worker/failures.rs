@@ -1,10 +1,11 @@
 //! Stores that fail, records that cannot be read.
 
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde_json::json;
 
+use crate::gate::Gate;
 use crate::launcher::{KEY, Store, Worker};
 use crate::visitor::Visitor;
 
@@ -33,8 +34,11 @@ fn a_request_that_is_under_way_when_the_instance_ends_does_not_wait_for_ever() {
     for (end, expected) in ["panic", "panic-in-the-handler"].into_iter().zip(1..) {
         assert_eq!(visitor.count(worker), expected);
         thread::scope(|scope| {
-            let other = scope.spawn(|| visitor.clone().get(worker, "slow-count").status);
-            thread::sleep(Duration::from_millis(500));
+            let gate = Gate::new(worker);
+            let path = gate.before("slow-count");
+            let mut other = visitor.clone();
+            let other = scope.spawn(move || other.get(worker, &path).status);
+            gate.has(1);
             assert_eq!(Visitor::default().get(worker, end).status, 500);
             assert_eq!(other.join().unwrap(), 500);
         });

@@ -1,19 +1,21 @@
 //! A new id at login, and replies that arrive late.
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
+use crate::gate::Gate;
 use crate::launcher::{Store, Worker};
 use crate::visitor::Visitor;
 
-/// Sends it now, and does the rest once it is under way.
+/// Sends it now, and does the rest while its handler runs.
 fn meanwhile(worker: &Worker, visitor: &Visitor, path: &str, rest: impl FnOnce()) -> crate::visitor::Reply {
+    let gate = Gate::new(worker);
     thread::scope(|scope| {
-        let slow = scope.spawn(|| visitor.clone().get(worker, path));
-        thread::sleep(Duration::from_millis(500));
+        let slow = scope.spawn(|| visitor.clone().get(worker, &gate.before(path)));
+        gate.has(1);
         rest();
+        gate.open();
         slow.join().unwrap()
     })
 }
@@ -82,15 +84,17 @@ on_d1_and_object! {
         for with_a_logout in [false, true] {
             let mut visitor = Visitor::default();
             visitor.count(worker);
+            let gate = &Gate::new(worker);
             let replies: Vec<_> = thread::scope(|scope| {
                 let orders: Vec<_> = (0..10)
                     .map(|_| visitor.clone())
-                    .map(|mut visitor| scope.spawn(move || visitor.get(worker, "slow-update")))
+                    .map(|mut visitor| scope.spawn(move || visitor.get(worker, &gate.before("slow-update"))))
                     .collect();
+                gate.has(10);
                 if with_a_logout {
-                    thread::sleep(Duration::from_millis(750));
                     assert_eq!(visitor.clone().get(worker, "reset").status, 200);
                 }
+                gate.open();
                 orders.into_iter().map(|order| order.join().unwrap()).collect()
             });
             let taken = replies.iter().filter(|reply| reply.brief() == (200, "1")).count();

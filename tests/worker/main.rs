@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 #![allow(unreachable_pub, reason = "its modules are its own")]
 
+mod gate;
 mod launcher;
 mod visitor;
 

@@ -71,12 +71,12 @@ fn an_object_refuses_a_message_that_it_does_not_know_and_keeps_its_record() {
 
 #[test]
 fn an_unused_object_empties_itself_and_a_used_one_lives_on() {
-    let worker = Worker::with_routes_and(Store::Object, json!({"timeout": 4, "touch_after": 1}));
+    let worker = Worker::with_routes_and(Store::Object, json!({"timeout": 10, "touch_after": 1}));
     let (mut used, mut unused) = (Visitor::default(), Visitor::default());
     unused.count(&worker);
     let path = format!("stored/{}", name_of(&unused));
     assert_eq!(Visitor::default().get(&worker, &path).body, "a record");
-    for expected in 1..=10 {
+    for expected in 1..=15 {
         assert_eq!(used.count(&worker), expected, "its alarm found it used, and was set again");
         sleep(Duration::from_secs(1));
     }
@@ -102,9 +102,9 @@ fn an_object_whose_session_has_moved_empties_itself_when_the_retired_record_ends
         record.touched_at + 4,
         record.touched_at + 3
     );
-    assert_eq!(worker.message(&name, &format!("edge-session/1 update\n{retired}")), "done");
     let path = format!("stored/{name}");
     assert_eq!(Visitor::default().get(&worker, &path).body, "a record");
+    assert_eq!(worker.message(&name, &format!("edge-session/1 update\n{retired}")), "done");
     empties_itself(&worker, &path);
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -15,13 +15,16 @@ fn ten_counts_in_two_seconds_are_one_to_ten_on_a_kv_that_takes_one_write_a_secon
     let worker = Worker::over_faulty_stores(Store::Kv);
     worker.kv_behaves(json!({"limited": true, "putTakes": 150}));
     let mut visitor = Visitor::default();
+    let began = Instant::now();
     for expected in 1..=10 {
         assert_eq!(visitor.count(&worker), expected);
         thread::sleep(Duration::from_millis(180));
     }
+    // Two seconds; more on a machine that needs longer for ten counts.
+    let took = usize::try_from(began.elapsed().as_secs()).unwrap();
     visitor.comes_to_be_in_kv(&worker, r#"{"count":10}"#);
     let puts = worker.calls().iter().filter(|call| *call == "put").count();
-    assert!((2..=5).contains(&puts), "{puts}");
+    assert!((2..=took + 2).contains(&puts), "{puts} in {took} seconds");
 }
 
 /// Another isolate, in a place that has read the session before and sees nothing newer.

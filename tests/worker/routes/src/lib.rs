@@ -1,6 +1,8 @@
 //! A Worker with the routes that tests need, over the public API alone.
 #![allow(clippy::panic, reason = "a test asks for it")]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::mem;
 use std::task::Poll;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{
-    Context, Delay, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
+    Context, Delay, DurableObject, Env, Method, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
     WebSocketPair, durable_object, event, js_sys, web_sys,
 };
 
@@ -72,6 +74,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/slow-look" => slow_look(request, env).await,
         "/slow-update" => slow_update(request, env).await,
         "/slow-reset" => slow_reset(request, env).await,
+        "/gate" => gate(request),
         "/swallow" => swallow(request, env).await,
         "/nan" => nan(request, env).await,
         "/returned" => {
@@ -196,8 +199,38 @@ async fn stored(key: &str, env: &Env) -> Result<Response> {
     Response::ok(if record.is_some() { "a record" } else { "nothing" })
 }
 
-/// Long enough for another request to come and go.
-const A_WHILE: Duration = Duration::from_millis(1500);
+/// Where slow handlers wait for each other, however slow the machine is: a test sees how many have come, and opens it.
+#[derive(Default)]
+struct Gate {
+    waiting: usize,
+    is_open: bool,
+}
+
+thread_local! {
+    static GATES: RefCell<HashMap<String, Gate>> = RefCell::default();
+}
+
+fn at_gate<R>(request: &Request, act: impl FnOnce(&mut Gate) -> R) -> R {
+    let name = request.inner().url().split_once("?gate=").map_or_else(String::new, |(_, name)| name.to_owned());
+    GATES.with_borrow_mut(|gates| act(gates.entry(name).or_default()))
+}
+
+/// `?gate=NAME`: how many wait there; a `POST` opens it.
+fn gate(request: &Request) -> Result<Response> {
+    let opens = request.method() == Method::Post;
+    Response::ok(at_gate(request, |gate| {
+        gate.is_open |= opens;
+        gate.waiting.to_string()
+    }))
+}
+
+/// Waits at the gate that the request names.
+async fn until_it_opens(request: &Request) {
+    at_gate(request, |gate| gate.waiting = gate.waiting.saturating_add(1));
+    while !at_gate(request, |gate| gate.is_open) {
+        Delay::from(Duration::from_millis(20)).await;
+    }
+}
 
 /// How often the session was counted, without touching it.
 async fn whoami(request: &Request, env: &Env) -> Result<Response> {
@@ -208,7 +241,7 @@ async fn whoami(request: &Request, env: &Env) -> Result<Response> {
 async fn slow_count(request: &Request, env: &Env) -> Result<Response> {
     serve(request, env, async |session: &mut Session<Visit>| {
         session.count = session.count.saturating_add(1);
-        Delay::from(A_WHILE).await;
+        until_it_opens(request).await;
         Response::ok(session.count.to_string())
     })
     .await
@@ -216,7 +249,7 @@ async fn slow_count(request: &Request, env: &Env) -> Result<Response> {
 
 async fn slow_look(request: &Request, env: &Env) -> Result<Response> {
     serve(request, env, async |session: &mut Session<Visit>| {
-        Delay::from(A_WHILE).await;
+        until_it_opens(request).await;
         Response::ok(session.count.to_string())
     })
     .await
@@ -225,7 +258,7 @@ async fn slow_look(request: &Request, env: &Env) -> Result<Response> {
 /// Takes one, once others have loaded the session as well, and says how many it took.
 async fn slow_update(request: &Request, env: &Env) -> Result<Response> {
     serve(request, env, async |session: &mut Session<Visit>| {
-        Delay::from(A_WHILE).await;
+        until_it_opens(request).await;
         let took = session
             .update(|visit| {
                 let one = visit.count.min(1);
@@ -240,7 +273,7 @@ async fn slow_update(request: &Request, env: &Env) -> Result<Response> {
 
 async fn slow_reset(request: &Request, env: &Env) -> Result<Response> {
     serve(request, env, async |session: &mut Session<Visit>| {
-        Delay::from(A_WHILE).await;
+        until_it_opens(request).await;
         session.kill();
         Response::ok("")
     })

@@ -2,9 +2,11 @@
 // be taken out unnoticed is no rule. Each mutant replaces a text that stands once in a file; where it stands there no more,
 // the mutant is to be written anew with the code.
 //
-// Built and run natively, in folders of their own below target/mutants, two at a time.
-import { spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+// Built and run natively, in folders of their own below target/mutants, two at a time. One that was caught is built again when
+// something that it is made of has changed, or when it is asked for by name.
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 
 // The rule; the file; what stands there and what the mutant has; the test file, or `lib`, and the test, or a part of its name. For the
@@ -316,8 +318,24 @@ async function survives(folder, [, file, from, to, testFile, test]) {
   return code === 0 ? `${testFile} passes without it` : `it does not compile:\n${output.slice(-3000)}`;
 }
 
-const queue = mutants.filter(([rule]) => !only || rule.includes(only));
-let passed = 0;
+// What all are made of: the compiler, the crate, the native tests and this runner. What drives a Worker is not among it.
+const base = createHash("sha256");
+base.update(`${spawnSync("rustc", ["-vV"], { encoding: "utf8" }).stdout}${process.env.RUSTFLAGS ?? ""}`);
+base.update(readFileSync(import.meta.filename, "utf8").split("\n];\n")[1]);
+for (const path of ["Cargo.toml", "Cargo.lock", "src", "tests"].flatMap((name) =>
+  statSync(name).isFile() ? [name] : readdirSync(name, { recursive: true }).map((path) => `${name}/${path}`))) {
+  if (/^tests\/(worker|page)\/|^tests\/[^/]*\.mjs$/.test(path) || !statSync(path).isFile()) continue;
+  base.update(`\0${path}\0`).update(readFileSync(path));
+}
+const fingerprint = (mutant) => base.copy().update(JSON.stringify(mutant)).digest("hex");
+
+const CAUGHT = "target/mutants/caught.json";
+const caught = new Set(existsSync(CAUGHT) ? JSON.parse(readFileSync(CAUGHT, "utf8")) : []);
+
+const asked = mutants.filter(([rule]) => !only || rule.includes(only));
+const queue = asked.filter((mutant) => only || !caught.has(fingerprint(mutant)));
+const unchanged = asked.length - queue.length;
+let passed = unchanged;
 const failures = [];
 folders.forEach(prepare);
 // What the mutants have in common is built once: mostly by the tests that ran before.
@@ -341,10 +359,15 @@ await Promise.all(
       const wrong = await survives(folder, mutant);
       console.log(`${wrong ? "SURVIVES" : "caught"}  without: ${mutant[0]}`);
       if (wrong) failures.push(`${mutant[0]}: ${wrong}`);
-      else passed += 1;
+      else {
+        passed += 1;
+        caught.add(fingerprint(mutant));
+        writeFileSync(CAUGHT, JSON.stringify(mutants.map(fingerprint).filter((one) => caught.has(one))));
+      }
     }
   }),
 );
 for (const failure of failures) console.log(`\n${failure}`);
+if (unchanged > 0) console.log(`${unchanged} were caught before, and nothing that they are made of has changed since`);
 console.log(`mutants: ${passed} passed, ${failures.length} failed`);
 process.exit(failures.length > 0 || passed === 0 ? 1 : 0);

@@ -11,6 +11,7 @@ use crate::launcher::{Store, Worker, eventually};
 use crate::visitor::Visitor;
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it is on this machine that time passes")]
 fn ten_counts_in_two_seconds_are_one_to_ten_on_a_kv_that_takes_one_write_a_second() {
     let worker = Worker::over_faulty_stores(Store::Kv);
     worker.kv_behaves(json!({"limited": true, "putTakes": 150}));

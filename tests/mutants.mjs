@@ -31,6 +31,7 @@ const mutants = [
   // Cookies.
   ["a save of a known session sets no cookie", "src/session.rs", "if *cookie == Cookie::Ageing && next.touched_at > record.touched_at {\n                *cookie = Cookie::Noted;", "if *cookie == Cookie::Known {\n                *cookie = Cookie::Due;", "explorer", "counts"],
   ["a cookie is renewed only where the session still is", "src/session.rs", "*cookie == Cookie::Noted && matches!(self.backing.load(key).await, Ok(Loaded::Live(_)))", "*cookie == Cookie::Noted", "cookies", "a_cookie_is_not_renewed_when_the_id_was_changed"],
+  ["whatever the order in which it ended", "src/session.rs", "*cookie == Cookie::Noted && matches!(self.backing.load(key).await, Ok(Loaded::Live(_)))", "*cookie == Cookie::Noted", "explorer", "a key that is being retired"],
   ["several signed cookies are tried", "src/cookie.rs", "const MOST: usize = 3;", "const MOST: usize = 1;", "cookies", "a_dead_cookie_beside_a_live_one"],
   ["no more than three are", "src/cookie.rs", "const MOST: usize = 3;", "const MOST: usize = 9;", "cookies", "no_more_than_three"],
   ["of two live sessions the first counts", "src/sessions.rs", "if live.is_some() {", "if false {", "cookies", "of_two_live_sessions_the_first_counts"],

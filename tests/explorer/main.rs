@@ -137,6 +137,25 @@ fn scenarios() -> Vec<Scenario> {
             age: 20,
             ..of("a cookie that is renewed", &[(V, Look), (V, LogIn), (A, Look)])
         },
+        Scenario {
+            parameters: r#"{"timeout": 100, "touch_after": 10, "persistent": true}"#,
+            kinds: &Kind::EXACT,
+            age: 20,
+            replies: true,
+            ..of("a cookie that is renewed by a reply", &[(V, Look), (V, LogIn), (V, Count), (A, Look)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            replies: true,
+            rotates: true,
+            ..of("a key that is being retired", &[(V, Look), (V, LogIn), (V, Look), (V, Count)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            replies: true,
+            rotates: true,
+            ..lossy(of("a key that is being retired, all lost", &[(V, Look), (V, LogIn), (V, Reset), (A, Look)]))
+        },
         // The end of its time.
         Scenario { jumps: vec![99, 2], ..of("the timeout", &[(V, Count), (V, CountByUpdate), (V, Look)]) },
         // Two releases.

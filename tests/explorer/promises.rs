@@ -1,6 +1,6 @@
 //! The promises of README's table, checked after a run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_session::Effect;
 
@@ -19,6 +19,7 @@ pub fn broken(run: &Run) -> Option<String> {
         nobody_is_logged_out,
         looking_writes_nothing,
         no_cookie_for_nothing,
+        a_cookie_is_renewed_while_its_session_is_there,
         what_was_not_told_is_logged,
         never_mistaken,
         what_ended_meanwhile_begins_nothing,
@@ -31,14 +32,21 @@ pub fn broken(run: &Run) -> Option<String> {
     checks.iter().find_map(|check| check(run, &got).err())
 }
 
-/// The cookies that anybody was ever given, the first one included.
+/// The session's cookie, if this reply sets it.
+fn given(got: &Got) -> impl Iterator<Item = &str> {
+    let is_the_ids = |line: &&String| line.starts_with("webpy_session_id=") && !line.contains("Max-Age=0");
+    let lines = got.set_cookie.iter().filter(is_the_ids);
+    lines.map(|line| line.split(';').next().unwrap())
+}
+
+/// The cookies that anybody was ever given, the first one included: one of each session.
 fn known(run: &Run, got: &[Got]) -> Vec<String> {
-    let given = got.iter().flat_map(|got| &got.set_cookie).filter(|line| !line.contains("Max-Age=0"));
-    let mut known: Vec<_> = given.map(|line| line.split(';').next().unwrap().to_owned()).collect();
-    known.push(run.cookie.clone());
-    known.sort();
-    known.dedup();
-    known
+    let all: BTreeSet<_> = got.iter().flat_map(given).chain([run.cookie.as_str()]).map(str::to_owned).collect();
+    if !run.scenario.renews_cookies() {
+        return all.into_iter().collect();
+    }
+    let of_each: BTreeMap<_, _> = all.into_iter().map(|cookie| (run.key_of(&cookie), cookie)).collect();
+    of_each.into_values().collect()
 }
 
 fn known_sessions(run: &Run, got: &[Got]) -> Vec<Seen> {
@@ -159,7 +167,7 @@ fn nobody_is_logged_out(run: &Run, got: &[Got]) -> Result<(), String> {
     let grace_ends = logins.iter().map(|login| login.began_at + 30).min().unwrap_or_default();
     let is_late = |got: &Got| got.cookie.as_ref() == Some(&run.cookie) && got.began_at >= grace_ends;
     let is_in_time = is_fast && !got.iter().any(|got| got.browser == VISITOR && is_late(got));
-    let is_renewed = run.scenario.parameters.contains("persistent");
+    let is_renewed = run.scenario.renews_cookies();
     if logged_in
         && !logged_out
         && is_young
@@ -195,8 +203,7 @@ fn looking_writes_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
 
 /// A cookie that the browser has already is not sent again: it could arrive after another one.
 fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
-    let is_renewed = run.scenario.parameters.contains("persistent");
-    for got in got.iter().filter(|_| !is_renewed) {
+    for got in got.iter().filter(|_| !run.scenario.renews_cookies()) {
         let given =
             got.set_cookie.iter().find(|line| line.starts_with("webpy_session_id=") && !line.contains("Max-Age=0"));
         if given.is_some_and(|line| Some(line.split(';').next().unwrap()) == got.cookie.as_deref()) {
@@ -209,6 +216,28 @@ fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
             && !got.set_cookie.is_empty()
         {
             return Err("a straggler is sent a cookie".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A cookie that is given again names the session of the request, which was there when the handler had run. (What ended between
+/// that look and the reply nobody can know.)
+fn a_cookie_is_renewed_while_its_session_is_there(run: &Run, got: &[Got]) -> Result<(), String> {
+    if !run.scenario.renews_cookies() {
+        return Ok(());
+    }
+    let came_with = |got: &Got| got.cookie.as_deref().map(|cookie| run.key_of(cookie));
+    for renewed in got.iter().filter(|got| given(got).any(|cookie| Some(run.key_of(cookie)) == came_with(got))) {
+        let ends_it = |other: &&Got| {
+            let retires = other.act.logs_in() && has_moved(other);
+            let ends = other.act.logs_out() && other.replied().is_some() && had_the_session(other);
+            (retires || ends) && came_with(other) == came_with(renewed)
+        };
+        let ran = renewed.notes.borrow().ran;
+        if let Some(end) = got.iter().filter(ends_it).find(|end| end.ended.is_some_and(|at| at < ran)) {
+            let (number, by) = (renewed.number - 1, end.number - 1);
+            return Err(format!("request {number} is given the cookie again of what request {by} has ended"));
         }
     }
     Ok(())

@@ -126,6 +126,8 @@ pub struct Notes {
     pub saw: Vec<Seen>,
     /// What `Debug` said of the session at the beginning of each run, and when.
     pub states: Vec<(String, u64)>,
+    /// When its last run began, in the order of events.
+    pub ran: usize,
     /// How often it did what follows a save.
     pub delivered: u32,
     /// The handles of the sessions that were listed.
@@ -185,6 +187,7 @@ async fn handle<T: Data>(
         notes.runs += 1;
         notes.saw.push(session.seen());
         notes.states.push((format!("{session:?}"), world.now()));
+        notes.ran = world.event();
     }
     match act {
         Act::Look => {}
@@ -274,19 +277,18 @@ pub enum By {
 pub async fn ask<T: Data>(
     by: By,
     sessions: &Sessions,
-    cookie: Option<&str>,
+    incoming: &Incoming<'_>,
     act: Act,
     number: u32,
     notes: &RefCell<Notes>,
     world: &World,
 ) -> (Answer, Vec<String>) {
-    let incoming = Incoming::new().cookie(cookie);
     let handler = async |session: &mut Session<T>| handle(sessions, session, act, number, notes, world).await;
     let failed = |error: Error| (Answer::Failed(error.kind()), Vec::new());
     if by == By::Halves {
-        return by_halves(sessions, &incoming, act, handler).await.unwrap_or_else(failed);
+        return by_halves(sessions, incoming, act, handler).await.unwrap_or_else(failed);
     }
-    match sessions.run(&incoming, handler).await {
+    match sessions.run(incoming, handler).await {
         Ok(Outcome::Replied { set_cookie, timing, .. }) => {
             (Answer::Replied { effect: timing.effect, attempts: timing.attempts }, set_cookie)
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use edge_session::{KvStore, Platform, SessionParameters, Sessions, Signer};
+use edge_session::{Incoming, KvStore, Platform, RecordKey, SessionParameters, Sessions, Signer};
 use pollster::block_on;
 
 use crate::requests::{Act, By, First, Got, Notes, Second, Seen, ask};
@@ -15,6 +15,8 @@ use crate::stores::{Exact, Flaw, Inside, Keys, Kind, Lists, ScheduledKv};
 use crate::world::{Choices, Faults, Turn, World};
 
 const KEY: &str = "first-key-0123456789abcdef012345";
+/// The one that comes after it.
+const NEXT_KEY: &str = "next-key-0123456789abcdef0123456";
 
 /// The visitor's browser.
 pub const VISITOR: usize = 0;
@@ -39,6 +41,10 @@ pub struct Scenario {
     /// Whether requests meet two releases in turn.
     pub releases: bool,
     pub by: By,
+    /// Whether requests say that a reply sets their cookies, so that those which age are renewed.
+    pub replies: bool,
+    /// Whether the key that signed the first cookie is being retired.
+    pub rotates: bool,
     /// Whether a browser sends a request when the reply to its one before has arrived, or is lost.
     pub in_turn: bool,
     /// Seconds since the session began.
@@ -59,10 +65,22 @@ impl Scenario {
             loses_replies: false,
             releases: false,
             by: By::Run,
+            replies: false,
+            rotates: false,
             in_turn: false,
             age: 0,
             flaw: Flaw::None,
         }
+    }
+
+    /// Whether the cookie of a session that goes on is given again.
+    pub fn renews_cookies(&self) -> bool {
+        self.rotates || self.parameters.contains("persistent")
+    }
+
+    fn signer(&self) -> Signer {
+        let keys = if self.rotates { format!("{NEXT_KEY},{KEY}") } else { KEY.to_owned() };
+        Signer::from_secret(&keys).unwrap()
     }
 }
 
@@ -77,7 +95,6 @@ pub struct Run {
     /// The cookie that all began with.
     pub cookie: String,
     pub got: RefCell<Vec<Got>>,
-    events: Cell<usize>,
     /// Replies that were lost on their way.
     pub lost_replies: Cell<usize>,
 }
@@ -94,21 +111,14 @@ enum Move {
     Jump,
 }
 
-fn sessions(
-    world: &World,
-    kind: Kind,
-    inside: &Inside,
-    keys: &Keys,
-    lists: &Lists,
-    parameters: &str,
-    flaw: Flaw,
-) -> Sessions {
-    let parameters = SessionParameters::from_json(parameters).unwrap();
-    let signer = Signer::from_secret(KEY).unwrap();
+fn sessions(scenario: &Scenario, world: &World, kind: Kind, inside: &Inside, keys: &Keys) -> Sessions {
+    let parameters = SessionParameters::from_json(scenario.parameters).unwrap();
+    let signer = scenario.signer();
     let (world, keys) = (world.clone(), Rc::clone(keys));
     match inside.clone() {
         Inside::Memory(inside) => {
-            let store = Exact { inside, world: world.clone(), kind, flaw, keys, lists: Rc::clone(lists) };
+            let flaw = scenario.flaw;
+            let store = Exact { inside, world: world.clone(), kind, flaw, keys, lists: Lists::default() };
             Sessions::new(store, world, signer, parameters)
         }
         Inside::Kv(inside) => {
@@ -120,9 +130,8 @@ fn sessions(
 }
 
 /// Sessions that no schedule holds up, on the same store and clock.
-fn undisturbed(world: &World, inside: &Inside, parameters: &str) -> Sessions {
+fn undisturbed(world: &World, inside: &Inside, parameters: &str, signer: Signer) -> Sessions {
     let parameters = SessionParameters::from_json(parameters).unwrap();
-    let signer = Signer::from_secret(KEY).unwrap();
     match inside.clone() {
         Inside::Memory(inside) => Sessions::new(inside, world.clone(), signer, parameters),
         Inside::Kv(kv) => Sessions::new(KvStore::new(kv, world.clone()), world.clone(), signer, parameters),
@@ -139,24 +148,22 @@ impl Run {
         }
         let inside = Inside::new(kind, &world);
         let keys = Keys::default();
-        let still = undisturbed(&world, &inside, scenario.parameters);
-        let begun = block_on(still.run(
-            &edge_session::Incoming::default(),
-            async |session: &mut edge_session::Session<First>| {
-                use crate::requests::Data;
-                session.writes().push(0);
-                *session.vouchers() = 1;
-                Ok::<_, edge_session::Error>(())
-            },
-        ));
+        let first = Signer::from_secret(KEY).unwrap();
+        let still = undisturbed(&world, &inside, scenario.parameters, first.clone());
+        let begun = block_on(still.run(&Incoming::default(), async |session: &mut edge_session::Session<First>| {
+            use crate::requests::Data;
+            session.writes().push(0);
+            *session.vouchers() = 1;
+            Ok::<_, edge_session::Error>(())
+        }));
         let Ok(edge_session::Outcome::Replied { set_cookie, .. }) = begun else { panic!() };
         let cookie = pair_of(&set_cookie[0]);
-        let signed = edge_session::cookie::read(&cookie, "webpy_session_id", &Signer::from_secret(KEY).unwrap());
+        let signed = edge_session::cookie::read(&cookie, "webpy_session_id", &first);
         keys.borrow_mut().push(signed.ids()[0].key.clone());
         if scenario.age > 0 {
             world.advance(scenario.age);
         }
-        let sessions = sessions(&world, kind, &inside, &keys, &Lists::default(), scenario.parameters, scenario.flaw);
+        let sessions = sessions(scenario, &world, kind, &inside, &keys);
         let jars = [RefCell::new(Some(cookie.clone())), RefCell::new(Some(cookie.clone()))];
         Self {
             scenario: scenario.clone(),
@@ -168,14 +175,8 @@ impl Run {
             jars,
             cookie,
             got: RefCell::default(),
-            events: Cell::new(0),
             lost_replies: Cell::new(0),
         }
-    }
-
-    fn event(&self) -> usize {
-        self.events.set(self.events.get() + 1);
-        self.events.get()
     }
 
     /// A request from its first step, at which its browser looks into its jar, to its reply.
@@ -190,7 +191,7 @@ impl Run {
             number,
             browser,
             cookie: cookie.clone(),
-            began: self.event(),
+            began: self.world.event(),
             ended: None,
             began_at: self.now(),
             ended_at: u64::MAX,
@@ -199,13 +200,15 @@ impl Run {
             notes: Rc::clone(&notes),
         });
         let by = self.scenario.by;
+        let incoming = Incoming::new().cookie(cookie.as_deref());
+        let incoming = if self.scenario.replies { incoming.with_reply() } else { incoming };
         let (answer, set_cookie) = if self.scenario.releases && place % 2 == 1 {
-            ask::<Second>(by, &self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
+            ask::<Second>(by, &self.sessions, &incoming, act, number, &notes, &self.world).await
         } else {
-            ask::<First>(by, &self.sessions, cookie.as_deref(), act, number, &notes, &self.world).await
+            ask::<First>(by, &self.sessions, &incoming, act, number, &notes, &self.world).await
         };
         self.world.tell(format_args!("request {place} is answered: {answer:?} {set_cookie:?}"));
-        let ended = self.event();
+        let ended = self.world.event();
         let mut got = self.got.borrow_mut();
         let mine = got.iter_mut().find(|got| got.number == number).unwrap();
         (mine.answer, mine.set_cookie, mine.ended, mine.ended_at) = (Some(answer), set_cookie, Some(ended), self.now());
@@ -316,9 +319,15 @@ impl Run {
     /// What one who comes later with this cookie is shown, by nobody disturbed.
     pub fn seen_by(&self, cookie: Option<&str>) -> Seen {
         let notes = RefCell::new(Notes::default());
-        let still = undisturbed(&self.world, &self.inside, self.scenario.parameters);
-        block_on(ask::<First>(By::Run, &still, cookie, Act::Look, 999, &notes, &self.world));
+        let still = undisturbed(&self.world, &self.inside, self.scenario.parameters, self.scenario.signer());
+        let incoming = Incoming::new().cookie(cookie);
+        block_on(ask::<First>(By::Run, &still, &incoming, Act::Look, 999, &notes, &self.world));
         notes.into_inner().saw.pop().unwrap_or_default()
+    }
+
+    /// What the session of this cookie is stored under.
+    pub fn key_of(&self, cookie: &str) -> RecordKey {
+        edge_session::cookie::read(cookie, "webpy_session_id", &self.scenario.signer()).ids()[0].key.clone()
     }
 
     pub fn jar(&self, browser: usize) -> Option<String> {

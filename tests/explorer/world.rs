@@ -99,6 +99,7 @@ struct Shared {
     calls: RefCell<Vec<(usize, String)>>,
     story: RefCell<Vec<String>>,
     log: RefCell<Vec<String>>,
+    events: Cell<usize>,
 }
 
 impl World {
@@ -137,6 +138,12 @@ impl World {
         for waker in self.0.waiting.take() {
             waker.wake();
         }
+    }
+
+    /// Counts what happens: of two events the later one has the greater number.
+    pub fn event(&self) -> usize {
+        self.0.events.set(self.0.events.get() + 1);
+        self.0.events.get()
     }
 
     /// From now on no pause ends before one of the calls that are under way has taken effect: who waits for another request

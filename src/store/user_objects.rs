@@ -318,16 +318,20 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
             all_of(some.iter().map(|entry| found(objects, user, Some(&entry.handle), &entry.key)).collect()).await;
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
-                // Its id was changed, and nobody has said so to the list: it is looked at by its new key as well.
-                Ok(Some((key, _))) if key != entry.key && looked_at.iter().any(|other| other.key == key) => {
-                    ended.push(entry.key.clone());
+                Ok(Some(session)) => {
+                    // Its id was changed, perhaps since the look at its new key began: under the old one it is not looked for again.
+                    let has_moved = session.0 != entry.key && entries.iter().any(|other| other.key == session.0);
+                    let key = if has_moved { &session.0 } else { &entry.key };
+                    if has_moved {
+                        ended.push(entry.key.clone());
+                    }
+                    match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
+                        // Its id is being changed, or was not after all: it is used by one of its keys.
+                        Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,
+                        Some(_) => {}
+                        None => listed.push((key.clone(), session)),
+                    }
                 }
-                Ok(Some(session)) => match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
-                    // Its id is being changed, or was not after all: it is used by one of its keys.
-                    Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,
-                    Some(_) => {}
-                    None => listed.push((entry.key.clone(), session)),
-                },
                 Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),
                 _ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}
                 Ok(_) => ended.push(entry.key.clone()),
@@ -437,8 +441,11 @@ pub async fn end_oldest(objects: &impl Objects, claim: &Claim, most: u64, now: u
         return ended;
     }
     let most = most.to_string();
-    let words = [&*most, claim.handle.as_str()].into_iter().chain(alive.iter().map(|(key, _)| key.as_str()));
-    let answer = ask(objects, &claim.user, OLDEST, &words.collect::<Vec<_>>()).await?;
+    // By their keys too, for an object of an earlier release.
+    let handles: Vec<_> = alive.iter().filter_map(|(_, (_, record))| SessionHandle::of_record(record)).collect();
+    let words = alive.iter().map(|(key, _)| key.as_str()).chain(handles.iter().map(SessionHandle::as_str));
+    let words: Vec<_> = [&*most, claim.handle.as_str()].into_iter().chain(words).collect();
+    let answer = ask(objects, &claim.user, OLDEST, &words).await?;
     let oldest = end(objects, &claim.user, &endings(&answer)?).await?;
     Ok(ended?.saturating_add(oldest))
 }
@@ -531,12 +538,12 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
             let most = word()?.parse().ok()?;
             // The one that comes, which an object of an earlier release never ends.
             word()?;
-            let mut alive: Vec<_> = words.filter_map(RecordKey::from_stored).collect();
-            // A Worker of an earlier release does not say which are alive.
-            if alive.is_empty() {
-                alive = list.all().map(|entry| entry.key.clone()).collect();
-            }
-            with_entries(list.condemn_oldest(most, &alive))
+            // By their handles. A Worker of an earlier release says their keys, or does not say which are alive.
+            let alive: Vec<_> = words.collect();
+            let is_alive = |entry: &Entry| {
+                alive.is_empty() || alive.contains(&entry.handle.as_str()) || alive.contains(&entry.key.as_str())
+            };
+            with_entries(list.condemn_oldest(most, is_alive))
         }
         FORGET => {
             let these: Vec<_> = words.filter_map(RecordKey::from_stored).collect();

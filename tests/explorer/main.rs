@@ -3,7 +3,7 @@
 //! answer side by side, and somebody knows the id from before. After each run the promises are checked.
 //!
 //! First the orders that deviate least from one request after the other, then random ones. A failure prints its schedule, which replays it:
-//! `EXPLORER='a login | Kv | 0.2.1' cargo test --no-default-features --test explorer replay -- --nocapture`
+//! `EXPLORER='a login | Kv | 0.2.1' cargo test --features conformance --test explorer replay -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 #![allow(unreachable_pub, reason = "its modules are its own")]
@@ -209,18 +209,51 @@ fn scenarios() -> Vec<Scenario> {
         // A look at them, at any moment.
         Scenario {
             kinds: &Kind::EXACT,
+            in_turn: true,
+            first: 1,
+            ..of("a list and new ids", &[(V, SignIn), (V, LogIn), (V, LogIn), (A, List)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
             jumps: vec![61],
             in_turn: true,
+            first: 1,
             ..of("a list, a sign-in and new ids", &[(V, SignIn), (V, LogIn), (A, List), (V, SignIn), (V, LogIn)])
         },
         Scenario {
             kinds: &Kind::EXACT,
             jumps: vec![61],
-            faults: OfWrites(6),
+            faults: OfWrites(2),
             in_turn: true,
+            first: 1,
             ..of("a list and new ids, answers lost", &[(V, SignIn), (V, LogIn), (V, LogIn), (A, List), (V, Look)])
         },
+        Scenario {
+            kinds: &Kind::EXACT,
+            first: 2,
+            ..of(
+                "the end of the others while ids change",
+                &[(V, SignIn), (A, SignIn), (V, EndOthers), (A, LogIn), (V, LogIn)],
+            )
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            first: 2,
+            ..of("the end of all while ids change", &[(V, SignIn), (A, SignIn), (V, EndAll), (A, LogIn), (V, LogIn)])
+        },
+        Scenario {
+            kinds: &Kind::EXACT,
+            leaves: 1,
+            first: 2,
+            ..of("the end of all and who leaves", &[(V, SignIn), (A, SignIn), (V, EndAll), (A, LogIn), (A, List)])
+        },
         // More than there may be.
+        Scenario {
+            kinds: &Kind::EXACT,
+            parameters: r#"{"timeout": 100, "touch_after": 10, "max_sessions": 1}"#,
+            first: 1,
+            ..of("room for one, and a new id", &[(V, SignIn), (V, LogIn), (A, SignIn)])
+        },
         Scenario {
             kinds: &Kind::EXACT,
             parameters: r#"{"timeout": 100, "touch_after": 10, "max_sessions": 1}"#,

@@ -311,9 +311,15 @@ fn has_limit(run: &Run) -> bool {
     run.scenario.parameters.contains("max_sessions")
 }
 
-/// Who is signed in as the user whose sessions are listed, of the sessions that somebody has the id of.
+/// The request that signed in whoever has this session: the last one that did.
+fn sign_in_of<'a>(got: &'a [Got], seen: &Seen) -> Option<&'a Got> {
+    let by = |number: &u32| got.iter().find(|got| got.number == *number && got.act.signs_in());
+    seen.writes.iter().rev().find_map(by)
+}
+
+/// Which of the sessions that somebody has the id of were signed in by this act.
 fn signed_in(run: &Run, got: &[Got], act: Act) -> Vec<Seen> {
-    let is_by = |seen: &Seen| got.iter().any(|got| got.act == act && Some(got.number) == seen.user);
+    let is_by = |seen: &Seen| sign_in_of(got, seen).is_some_and(|by| by.act == act);
     known_sessions(run, got).into_iter().filter(is_by).collect()
 }
 
@@ -377,6 +383,15 @@ fn a_users_sessions_are_listed_and_end(run: &Run, got: &[Got]) -> Result<(), Str
     }
     if listed.len() < theirs.len() {
         return Err(format!("{theirs:?} are signed in, and {} are listed", listed.len()));
+    }
+    // What is there at last, and was before a look, was there while it looked.
+    for look in got.iter().filter(|got| got.act == Act::List && got.replied().is_some()) {
+        let is_before =
+            |seen: &&Seen| sign_in_of(got, seen).is_some_and(|by| by.ended.is_some_and(|at| at < look.began));
+        let (there, listed) = (theirs.iter().filter(is_before).count(), look.notes.borrow().listed.len());
+        if listed < there {
+            return Err(format!("{there} were signed in, and request {} listed {listed}", look.number - 1));
+        }
     }
     if signed_in(run, got, Act::SignIn) != theirs {
         return Err("a look at the list ended a session".to_owned());

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub rotates: bool,
     /// Whether a browser sends a request when the reply to its one before has arrived, or is lost.
     pub in_turn: bool,
+    /// How many of the acts are over, and their replies have arrived, before any other begins.
+    pub first: usize,
     /// Seconds since the session began.
     pub age: u64,
     pub flaw: Flaw,
@@ -68,6 +70,7 @@ impl Scenario {
             replies: false,
             rotates: false,
             in_turn: false,
+            first: 0,
             age: 0,
             flaw: Flaw::None,
         }
@@ -224,15 +227,23 @@ impl Run {
         for _ in 0..10_000 {
             let mut moves: Vec<Move> = Vec::new();
             for (place, (turn, request)) in requests.iter().enumerate() {
+                let is_of_same = |browser: usize| browser == self.scenario.acts[place].0;
+                let is_over = |before: usize| requests[before].1.is_none();
                 let is_its_turn = || {
-                    let is_of_same = |browser: usize| browser == self.scenario.acts[place].0;
-                    let is_under_way = |before: usize| requests[before].1.is_some();
                     let is_awaited =
-                        (0..place).any(|before| is_of_same(self.scenario.acts[before].0) && is_under_way(before));
+                        (0..place).any(|before| is_of_same(self.scenario.acts[before].0) && !is_over(before));
                     !is_awaited && !on_their_way.iter().any(|(browser, _)| is_of_same(*browser))
                 };
-                let has_begun = self.got.borrow().iter().any(|got| got.number as usize == place + 1);
-                let may_begin = has_begun || !self.scenario.in_turn || is_its_turn();
+                let first = self.scenario.first;
+                let has_any_begun = |from: usize, to: usize| {
+                    self.got.borrow().iter().any(|got| (from + 1..=to).contains(&(got.number as usize)))
+                };
+                let is_after = || {
+                    let others_have = has_any_begun(first, requests.len());
+                    place < first || others_have || (0..first).all(is_over) && on_their_way.is_empty()
+                };
+                let may_begin =
+                    has_any_begun(place, place + 1) || is_after() && (!self.scenario.in_turn || is_its_turn());
                 if request.is_some() && turn.is_due() && may_begin {
                     moves.push(Move::Poll(place));
                 }

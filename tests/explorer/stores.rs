@@ -266,9 +266,11 @@ impl UserStore for Exact {
 
 impl Objects for Exact {
     async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
-        let (lists, now) = (Rc::clone(&self.lists), self.world.milliseconds());
+        let (lists, world) = (Rc::clone(&self.lists), self.world.clone());
         let (user, words, asked) = (user.clone(), words.to_owned(), act.to_owned());
         let ask = move |_: &MemoryStore| {
+            // An object has a clock of its own.
+            let now = world.milliseconds();
             let mut lists = lists.borrow_mut();
             let answer = user_objects::answer(lists.get(&user).map(String::as_str), &user, &asked, &words, now);
             if let Some(keeps) = answer.keeps {

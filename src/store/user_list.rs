@@ -137,9 +137,8 @@ impl UserList {
         Some(self.condemn(|entry| Some(&entry.handle) != spared_handle))
     }
 
-    /// Those that are to end: now also the oldest of the sessions that are alive, but so many. One is by any of its entries: since it
-    /// was looked at, its id may have been changed. A session that is being signed in again has two keys, and is as new as the newer
-    /// one.
+    /// Those that are to end: now also the oldest of the sessions that are alive by one of their entries, but so many. A session that is
+    /// being signed in again has two, and is as new as the newer one.
     pub(crate) fn condemn_oldest(&mut self, most: usize, is_alive: impl Fn(&Entry) -> bool) -> Vec<&Entry> {
         let mut listed: Vec<&Entry> = Vec::new();
         for entry in self.listed() {

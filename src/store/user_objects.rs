@@ -304,7 +304,7 @@ async fn entries(objects: &impl Objects, user: &UserKey) -> Result<Vec<Entry>, E
     Ok(entries.lines().filter_map(Entry::from_text).collect())
 }
 
-/// A session that is there, and the key by which it is on the list.
+/// A session that is there, and a key by which it is on the list.
 type Alive = (RecordKey, (RecordKey, Record));
 
 /// Those of the entries that are alive, each session once. What has ended is taken off the list.
@@ -319,12 +319,13 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(Some(session)) => {
-                    // Its id was changed, perhaps since the look at its new key began: under the old one it is not looked for again.
-                    let has_moved = session.0 != entry.key && entries.iter().any(|other| other.key == session.0);
-                    let key = if has_moved { &session.0 } else { &entry.key };
-                    if has_moved {
-                        ended.push(entry.key.clone());
-                    }
+                    // Its id was changed, and the list has not been told, or not when it was read. What it has of the session
+                    // from before the new key was noted is the old one, and changes that began with that: none can succeed.
+                    let has_moved = session.0 != entry.key;
+                    let new = entries.iter().position(|other| has_moved && other.key == session.0);
+                    let older = entries.iter().take(new.unwrap_or(0)).filter(|other| other.handle == entry.handle);
+                    ended.extend(older.map(|other| other.key.clone()));
+                    let key = if new.is_some() { &session.0 } else { &entry.key };
                     match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
                         // Its id is being changed, or was not after all: it is used by one of its keys.
                         Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,
@@ -350,7 +351,8 @@ fn is_same((_, one): &(RecordKey, Record), (_, other): &(RecordKey, Record)) -> 
     SessionHandle::of_record(one) == SessionHandle::of_record(other)
 }
 
-/// Of each session the first and the last key that were noted: those between are of changes of its id that came to nothing.
+/// Of each session the first and the last key that were noted: by one of them it is there, or found. Those between may be as many as
+/// there were changes of its id that came to nothing.
 fn ends_of_each(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
     entries.iter().enumerate().filter_map(|(place, entry)| {
         let is_same = |other: &Entry| other.handle == entry.handle;
@@ -538,7 +540,8 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
             let most = word()?.parse().ok()?;
             // The one that comes, which an object of an earlier release never ends.
             word()?;
-            // By their handles. A Worker of an earlier release says their keys, or does not say which are alive.
+            // By their handles, for since it was looked at a session's id may have been changed. A Worker of an earlier release
+            // says their keys, or does not say which are alive.
             let alive: Vec<_> = words.collect();
             let is_alive = |entry: &Entry| {
                 alive.is_empty() || alive.contains(&entry.handle.as_str()) || alive.contains(&entry.key.as_str())
@@ -914,8 +917,11 @@ mod tests {
         let retired = retired(&hers, &to, &objects.platform);
         assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
         let at = objects.platform.now().to_string();
-        let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
-        assert!(is_listed(objects, &ada.user, MOVE, &words).await.unwrap());
+        // The first one came to nothing.
+        for to in [&key(), &to] {
+            let words = [from.as_str(), to.as_str(), ada.handle.as_str(), &at];
+            assert!(is_listed(objects, &ada.user, MOVE, &words).await.unwrap());
+        }
         assert_eq!(move_record(objects, &from, &retired, &to, &hers).await.unwrap(), Updated::Done);
         to
     }

@@ -1,7 +1,7 @@
 //! Workers KV as it behaves in production, for tests.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::{KvFailure, KvNamespace, Platform};
@@ -68,6 +68,7 @@ struct Shared<P> {
     /// What each place has read, by its number and the name.
     cached: RefCell<BTreeMap<(usize, String), Cached>>,
     orders: RefCell<Vec<Order>>,
+    frozen: RefCell<BTreeSet<usize>>,
     /// How long a read and a write usually take, in milliseconds.
     usual: Cell<(u32, u32)>,
     /// How long a write usually takes to other places.
@@ -91,6 +92,8 @@ struct Write {
     /// For how long one of the back ends does not have it, and which.
     lags: u64,
     laggard: usize,
+    /// The places that were frozen when it arrived.
+    hidden_at: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -134,6 +137,7 @@ impl<P: Platform> SimulatedKv<P> {
                 writes: RefCell::default(),
                 cached: RefCell::default(),
                 orders: RefCell::default(),
+                frozen: RefCell::default(),
                 usual: Cell::default(),
                 travels: Cell::new(5_000),
                 written: Cell::default(),
@@ -176,11 +180,18 @@ impl<P: Platform> SimulatedKv<P> {
         self.shared.orders.borrow_mut().push(Order { call: call.to_owned(), outcome });
     }
 
-    /// Every write so far has arrived everywhere, as at last it does, and no place remembers anything.
+    /// From now on this place sees no write that arrives, not even its own, until KV [comes to rest](Self::come_to_rest).
+    pub fn freeze(&self, place: usize) {
+        self.shared.frozen.borrow_mut().insert(place);
+    }
+
+    /// Every write so far has arrived everywhere, as at last it does, and no place remembers anything or is frozen.
     pub fn come_to_rest(&self) {
+        self.shared.frozen.borrow_mut().clear();
         self.shared.cached.borrow_mut().clear();
         for write in self.shared.writes.borrow_mut().values_mut().flatten() {
             (write.travels, write.lags) = (0, 0);
+            write.hidden_at.clear();
         }
     }
 
@@ -281,6 +292,7 @@ impl<P: Platform> SimulatedKv<P> {
             is_seen_at_home: !self.one_in(20),
             lags: if self.one_in(10) { self.delay(60_000) } else { 0 },
             laggard: usize::from(self.one_in(2)),
+            hidden_at: self.shared.frozen.borrow().clone(),
         };
         let mut all = self.shared.writes.borrow_mut();
         let writes = all.entry(name.to_owned()).or_default();
@@ -303,7 +315,7 @@ impl Write {
         let is_home = place == self.place && self.is_seen_at_home;
         let travels = if is_home { 0 } else { self.travels };
         let lags = if back_end == self.laggard && !is_home { self.lags } else { 0 };
-        now >= self.arrived.saturating_add(travels.max(lags))
+        now >= self.arrived.saturating_add(travels.max(lags)) && !self.hidden_at.contains(&place)
     }
 }
 
@@ -394,6 +406,25 @@ mod tests {
         assert_eq!(get(&elsewhere).as_deref(), Some("one"));
         platform.advance(3000);
         assert_eq!(get(&elsewhere).as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn a_place_that_is_frozen_sees_not_even_its_own_writes_until_all_is_at_rest() {
+        let (platform, kv) = kv(0);
+        let here = kv.at(0);
+        put(&here, "one").unwrap();
+        platform.advance(3000);
+        kv.freeze(0);
+        put(&here, "two").unwrap();
+        platform.advance(3000);
+        assert_eq!(get(&here).as_deref(), Some("one"));
+        assert_eq!(get(&kv.at(1)).as_deref(), Some("two"), "as ever");
+        kv.come_to_rest();
+        assert_eq!(get(&here).as_deref(), Some("two"));
+        platform.advance(1);
+        put(&here, "three").unwrap();
+        platform.advance(3000);
+        assert_eq!(get(&here).as_deref(), Some("three"), "and from now on");
     }
 
     #[test]

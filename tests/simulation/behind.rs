@@ -1,13 +1,11 @@
 //! Who stores what is written behind replies: not each of many requests, and always somebody.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::task::Poll;
 
 use edge_session::store::simulated_kv::Ordered;
 use edge_session::{Incoming, KvFailure, KvStore, Platform, Session, SessionParameters, Sessions, Signer};
 
-use crate::schedules::{Stage, Visit, count};
+use crate::stage::{SECRET, Stage, Visit, count};
 
 /// A page of many requests costs one task behind its replies, not one for each.
 #[test]
@@ -90,20 +88,13 @@ fn a_write_whose_reply_had_gone_out_is_not_given_up_without_a_line_in_the_log() 
 #[test]
 fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
     let stage = Stage::new();
-    let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
+    let signer = Signer::from_secret(SECRET).unwrap();
     let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
     let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
     assert_eq!(stage.count(&here), Ok(1));
     let cookie = stage.header();
     let is_told = &Cell::new(false);
-    let leaves = async {
-        let (mut request, mut end) = (Box::pin(stage.ask(&here, &cookie, &count)), stage.clock.sleep(300));
-        poll_fn(|context| match request.as_mut().poll(context) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => end.as_mut().poll(context),
-        })
-        .await;
-    };
+    let leaves = async { drop(stage.within(300, stage.ask(&here, &cookie, &count)).await) };
     let stays = async {
         stage.clock.sleep(200).await;
         is_told.set(stage.ask(&here, &cookie, &count).await.count == Ok(3));

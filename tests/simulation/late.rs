@@ -1,9 +1,9 @@
 //! What is stored late, or once more, and what is built on it meanwhile.
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Error, Incoming, KvFailure, Outcome, Session};
+use edge_session::{KvFailure, Session};
 
-use crate::schedules::{Reply, Stage, Visit, count};
+use crate::stage::{Stage, Visit, count, save};
 
 /// The news of it would not reach what is built on it meanwhile.
 #[test]
@@ -270,19 +270,9 @@ fn shown_before_its_isolate_died(saves: bool, looks: bool) -> Result<u64, u16> {
     stage.kv.order("put session:", Ordered::Takes(4_900));
     assert_eq!(stage.count(&a), Ok(2));
     if saves {
-        let header = stage.header();
-        stage.clock.run(vec![Box::pin(async {
-            let handler = async |session: &mut Session<Visit>| {
-                session.count += 1;
-                session.save().await
-            };
-            let Ok(Outcome::Replied { set_cookie, .. }) =
-                b.run(&Incoming::new().cookie(&*header).with_reply(), handler).await
-            else {
-                panic!()
-            };
-            stage.arrives(&Reply { count: Ok(3), set_cookie });
-        })]);
+        let reply = stage.run(stage.ask_to(&b, &stage.header(), save));
+        assert_eq!(reply.count, Ok(3));
+        stage.arrives(&reply);
     } else {
         let reply = stage.send(&b, &stage.header(), count);
         if looks {
@@ -379,22 +369,15 @@ fn what_is_stored_late_may_be_changed_by_the_same_request() {
         stage.wait(40_000);
         stage.kv.order("put session:", Ordered::Takes(4_000));
         let looked = stage.send(&stage.isolate(4, 1), &stage.header(), |_| {});
-        let header = stage.header();
         if saves {
-            stage.clock.run(vec![Box::pin(async {
-                let handler = async |session: &mut Session<Visit>| {
-                    session.count += 1;
-                    session.save().await?;
-                    session.count += 1;
-                    Ok::<_, Error>(())
-                };
-                let Ok(Outcome::Replied { set_cookie, .. }) =
-                    elsewhere.run(&Incoming::new().cookie(&*header).with_reply(), handler).await
-                else {
-                    panic!()
-                };
-                stage.arrives(&Reply { count: Ok(4), set_cookie });
-            })]);
+            let saves_and_counts = async |session: &mut Session<Visit>| {
+                save(session).await?;
+                count(session);
+                Ok(())
+            };
+            let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), saves_and_counts));
+            assert_eq!(reply.count, Ok(4));
+            stage.arrives(&reply);
         } else {
             assert_eq!(stage.visit(&elsewhere, |session| session.count = 4), Ok(4));
         }

@@ -13,6 +13,7 @@ mod contention;
 mod isolates;
 mod late;
 mod schedules;
+mod stage;
 mod world;
 
 use std::time::UNIX_EPOCH;

@@ -2,142 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::future::Future;
 
-use edge_session::store::simulated_kv::{Ordered, SimulatedKv};
+use edge_session::store::simulated_kv::Ordered;
 use edge_session::{
     Error, Incoming, KvFailure, KvNamespace, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::browser::Browser;
-use crate::clock::{Clock, IsolateClock};
-
-pub(super) const COOKIE: &str = "webpy_session_id";
-
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct Visit {
-    pub(super) count: u64,
-    /// Makes it larger than a cookie.
-    #[serde(default)]
-    pub(super) pad: String,
-}
-
-/// KV with three places, and a visitor's browser.
-pub(super) struct Stage {
-    pub(super) clock: Clock,
-    pub(super) kv: SimulatedKv<Clock>,
-    pub(super) browser: RefCell<Browser>,
-}
-
-/// What a request came to: what its handler left, or the status of an error, and the cookies that its reply sets.
-pub(super) struct Reply {
-    pub(super) count: Result<u64, u16>,
-    pub(super) set_cookie: Vec<String>,
-}
-
-impl Stage {
-    pub(super) fn new() -> Self {
-        Self::seeded(1)
-    }
-
-    pub(super) fn seeded(seed: u64) -> Self {
-        let clock = Clock::new(seed);
-        let kv = SimulatedKv::new(clock.clone(), seed);
-        kv.take(10, 100);
-        // So that a write arrives elsewhere when a test says so.
-        kv.travel(10_000_000);
-        Self { clock, kv, browser: RefCell::default() }
-    }
-
-    pub(super) fn isolate(&self, number: u32, place: usize) -> Sessions {
-        self.isolate_ahead(number, place, 0)
-    }
-
-    /// One whose clock is ahead by so many milliseconds.
-    pub(super) fn isolate_ahead(&self, number: u32, place: usize, ahead: i64) -> Sessions {
-        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead };
-        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
-        let store = KvStore::new(self.kv.at(place), clock.clone());
-        Sessions::new(store, clock, signer, SessionParameters::default()).unwrap()
-    }
-
-    pub(super) fn wait(&self, milliseconds: u64) {
-        self.clock.run(vec![Box::pin(self.clock.pause(milliseconds))]);
-    }
-
-    /// A request with this `Cookie` header, whose reply does not arrive yet.
-    pub(super) fn send(&self, isolate: &Sessions, cookie: &str, change: impl Fn(&mut Session<Visit>)) -> Reply {
-        let answer = RefCell::new(None);
-        self.clock.run(vec![Box::pin(async {
-            *answer.borrow_mut() = Some(self.ask(isolate, cookie, &change).await);
-        })]);
-        answer.into_inner().unwrap()
-    }
-
-    pub(super) async fn ask(&self, isolate: &Sessions, cookie: &str, change: &impl Fn(&mut Session<Visit>)) -> Reply {
-        let incoming = Incoming::new().cookie(cookie).with_reply();
-        let handler = async |session: &mut Session<Visit>| {
-            change(session);
-            Ok::<_, Error>(session.count)
-        };
-        match isolate.run(&incoming, handler).await {
-            Ok(Outcome::Replied { reply, set_cookie, .. }) => Reply { count: Ok(reply), set_cookie },
-            Ok(_) => panic!("not expected"),
-            Err(error) => Reply { count: Err(error.status()), set_cookie: Vec::new() },
-        }
-    }
-
-    pub(super) fn header(&self) -> String {
-        self.browser.borrow().header(self.clock.milliseconds())
-    }
-
-    pub(super) fn arrives(&self, reply: &Reply) {
-        for line in &reply.set_cookie {
-            self.browser.borrow_mut().set(line, self.clock.milliseconds());
-        }
-    }
-
-    /// A request of the browser, and its reply.
-    pub(super) fn visit(&self, isolate: &Sessions, change: impl Fn(&mut Session<Visit>)) -> Result<u64, u16> {
-        let reply = self.send(isolate, &self.header(), change);
-        self.arrives(&reply);
-        reply.count
-    }
-
-    pub(super) fn count(&self, isolate: &Sessions) -> Result<u64, u16> {
-        self.visit(isolate, count)
-    }
-
-    pub(super) fn look(&self, isolate: &Sessions) -> Result<u64, u16> {
-        self.visit(isolate, |_| {})
-    }
-
-    /// A session begins, and counts to two when KV has had its time for the beginning.
-    pub(super) fn counts_twice(&self, isolate: &Sessions) {
-        self.count(isolate).unwrap();
-        self.wait(5_000);
-        assert_eq!(self.count(isolate), Ok(2));
-    }
-
-    /// What the id alone leads to when all is stored, and every place has forgotten what it knew.
-    pub(super) fn at_rest(&self) -> Result<u64, u16> {
-        self.wait(40_000);
-        self.kv.come_to_rest();
-        self.wait(60_000);
-        self.id_alone(2)
-    }
-
-    /// What a client that keeps the id alone sees, at a place.
-    pub(super) fn id_alone(&self, place: usize) -> Result<u64, u16> {
-        self.send(&self.isolate(99, place), &self.browser.borrow().id_alone(COOKIE), |_| {}).count
-    }
-}
-
-pub(super) fn count(session: &mut Session<Visit>) {
-    session.count += 1;
-}
+use crate::clock::IsolateClock;
+use crate::stage::{COOKIE, Reply, SECRET, Stage, Visit, count};
 
 #[test]
 fn a_reload_elsewhere_shows_what_was_written_here() {
@@ -487,12 +361,7 @@ fn meets_a_move(stage: &Stage, leaves: bool, act: &impl Fn(&mut Session<Visit>))
                 return stage.arrives(&login.await);
             }
             // The runtime goes on with nothing of a request whose visitor has left, and ends nothing either.
-            let mut leaving = Box::pin(stage.clock.pause(100));
-            let both = poll_fn(|context| match login.as_mut().poll(context) {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => leaving.as_mut().poll(context),
-            });
-            both.await;
+            stage.within(100, login.as_mut()).await;
             std::mem::forget(login);
         }),
         Box::pin(async {
@@ -609,10 +478,9 @@ fn a_key_that_is_being_retired_still_opens_what_it_sealed() {
     let (here, clock) = (stage.isolate(0, 0), stage.clock.clone());
     stage.count(&here).unwrap();
     stage.count(&here).unwrap();
-    let signer = "second-key-123456789abcdef012345,first-key-0123456789abcdef012345";
     let clock = IsolateClock { clock, isolate: 1, ahead: 0 };
     let store = KvStore::new(stage.kv.at(1), clock.clone());
-    let rotated = Signer::from_secret(signer).unwrap();
+    let rotated = Signer::from_secret(&format!("second-key-123456789abcdef012345,{SECRET}")).unwrap();
     let elsewhere = Sessions::new(store, clock, rotated, SessionParameters::default()).unwrap();
     assert_eq!(stage.count(&elsewhere), Ok(3));
 }
@@ -626,10 +494,7 @@ fn a_write_of_another_release_counts_as_built_on_what_it_was_made_from() {
     stage.count(&here).unwrap();
     stage.wait(5_000);
     stage.clock.run(vec![Box::pin(async {
-        let signer = Signer::from_secret("first-key-0123456789abcdef012345").unwrap();
-        let id = stage.browser.borrow().id_alone(COOKIE);
-        let key = edge_session::cookie::read(&id, COOKIE, &signer).ids()[0].key.clone();
-        let name = format!("session:{}", key.as_str());
+        let name = stage.name();
         let place = stage.kv.at(0);
         let text = place.get(std::slice::from_ref(&name)).await.unwrap()[0].clone().unwrap();
         let record = edge_session::Record::from_text(&text).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The writes that a session's state is made of.
 pub type State = BTreeSet<u32>;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Browser {
     /// By name: the value, and when it ends, in milliseconds.
     cookies: BTreeMap<String, (String, u64)>,

@@ -6,11 +6,15 @@
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "likewise")]
 #![allow(unreachable_pub, clippy::print_stdout, reason = "its modules are its own; it says what it counted")]
 
+mod abandoned;
 mod behind;
 mod browser;
+mod busy;
 mod clock;
 mod contention;
-mod isolates;
+mod ends;
+mod foreign;
+mod known;
 mod late;
 mod schedules;
 mod stage;

@@ -11,7 +11,7 @@ use edge_session::{
 
 use crate::browser::Browser;
 use crate::clock::IsolateClock;
-use crate::stage::{COOKIE, Reply, SECRET, Stage, Visit, count};
+use crate::stage::{Reply, SECRET, Stage, Visit, count};
 
 #[test]
 fn a_reload_elsewhere_shows_what_was_written_here() {
@@ -451,7 +451,7 @@ fn what_a_client_makes_up_is_ignored() {
         .split("; ")
         .find_map(|pair| pair.starts_with("webpy_session_id.").then(|| pair.split_once('=').unwrap()))
         .unwrap();
-    let id = stage.browser.borrow().id_alone(COOKIE);
+    let id = stage.id();
     let other = Stage::new();
     other.count(&other.isolate(5, 0)).unwrap();
     let (prefix, _) = name.rsplit_once('.').unwrap();

@@ -62,6 +62,12 @@ impl Stage {
         self.sessions(clock, place, SessionParameters::default())
     }
 
+    /// One whose sessions have these parameters.
+    pub fn isolate_with(&self, number: u32, place: usize, parameters: &str) -> Sessions {
+        let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead: 0 };
+        self.sessions(clock, place, SessionParameters::from_json(parameters).unwrap())
+    }
+
     fn sessions(&self, clock: IsolateClock, place: usize, parameters: SessionParameters) -> Sessions {
         let store = KvStore::new(self.kv.at(place), clock.clone());
         Sessions::new(store, clock, Signer::from_secret(SECRET).unwrap(), parameters).unwrap()
@@ -154,6 +160,16 @@ impl Stage {
         self.visit(isolate, |_| {})
     }
 
+    /// A session begins, with a count of one and so many bytes beside it.
+    pub fn begins(&self, isolate: &Sessions, bytes: usize) {
+        let begun = self.visit(isolate, |session| {
+            session.count = 1;
+            session.pad = "x".repeat(bytes);
+        });
+        assert_eq!(begun, Ok(1));
+        self.wait(2_000);
+    }
+
     /// A session begins, and counts to two when KV has had its time for the beginning.
     pub fn counts_twice(&self, isolate: &Sessions) {
         self.count(isolate).unwrap();
@@ -169,14 +185,19 @@ impl Stage {
         self.id_alone(2)
     }
 
+    /// The session's own cookie, and nothing else.
+    pub fn id(&self) -> String {
+        self.browser.borrow().id_alone(COOKIE)
+    }
+
     /// The name of the session's record in KV.
     pub fn name(&self) -> String {
-        name(&self.browser.borrow().id_alone(COOKIE))
+        name(&self.id())
     }
 
     /// What a client that keeps the id alone sees, at a place.
     pub fn id_alone(&self, place: usize) -> Result<u64, u16> {
-        self.send(&self.isolate(99, place), &self.browser.borrow().id_alone(COOKIE), |_| {}).count
+        self.send(&self.isolate(99, place), &self.id(), |_| {}).count
     }
 }
 

@@ -1,0 +1,148 @@
+//! Logouts and changes of id that an isolate, a place or a request under way does not see yet.
+
+use std::cell::{Cell, RefCell};
+
+use edge_session::Session;
+use edge_session::store::simulated_kv::Ordered;
+
+use crate::stage::{Stage, Visit, save};
+
+fn log_in(session: &mut Session<Visit>) {
+    session.cycle_id();
+}
+
+fn log_out(session: &mut Session<Visit>) {
+    session.kill();
+}
+
+/// A save that waits for its second, and what another request does meanwhile.
+fn saves_while(other: impl Fn(&mut Session<Visit>)) -> Result<u64, u16> {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(300);
+    let sent = stage.header();
+    let saved = RefCell::new(None);
+    stage.clock.run(vec![
+        Box::pin(async { *saved.borrow_mut() = Some(stage.ask_to(&here, &sent, save).await) }),
+        Box::pin(async {
+            stage.clock.pause(100).await;
+            assert!(stage.ask(&here, &sent, &other).await.count.is_ok());
+        }),
+    ]);
+    saved.into_inner().unwrap().count
+}
+
+#[test]
+fn a_save_that_waits_while_its_session_is_killed_is_told_so() {
+    assert_eq!(saves_while(log_out), Err(401));
+}
+
+#[test]
+fn a_save_that_waits_while_the_id_is_changed_is_done() {
+    assert_eq!(saves_while(log_in), Ok(3), "it went along");
+}
+
+/// A load that began before a logout, and whose answer comes after it.
+#[test]
+fn a_late_load_does_not_undo_an_end() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let sent = stage.header();
+    stage.kv.order("get session:", Ordered::Takes(2_000));
+    stage.clock.run(vec![
+        Box::pin(async { drop(stage.ask(&here, &sent, &|_| {}).await) }),
+        Box::pin(async {
+            stage.clock.pause(100).await;
+            // This place does not see the mark at once.
+            stage.kv.freeze(0);
+            assert!(stage.ask(&here, &sent, &log_out).await.count.is_ok());
+        }),
+    ]);
+    // The logout's reply has come; this isolate made it.
+    let saved = stage.run(stage.ask_to(&here, &sent, save)).count;
+    assert_ne!(saved, Ok(2), "alive again in the isolate of its logout");
+}
+
+#[test]
+fn a_late_load_does_not_undo_a_change_of_id() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let sent = stage.header();
+    let saved = RefCell::new(None);
+    stage.kv.order("get session:", Ordered::Takes(2_000));
+    stage.clock.run(vec![
+        Box::pin(async { *saved.borrow_mut() = Some(stage.ask_to(&here, &sent, save).await) }),
+        Box::pin(async {
+            stage.clock.pause(100).await;
+            // So that the answer of that load is from before.
+            stage.kv.freeze(0);
+            stage.arrives(&stage.ask(&here, &sent, &log_in).await);
+        }),
+    ]);
+    stage.kv.come_to_rest();
+    let seen = stage.look(&here);
+    assert!(seen.is_ok());
+    let saved = saved.into_inner().unwrap().count;
+    let is_in_its_place = saved.is_err() || seen == Ok(2);
+    assert!(is_in_its_place, "the save said {saved:?}, and the session under its new id has {seen:?}");
+}
+
+/// A logout at a place that does not see the record yet, while its last put is on its way.
+#[test]
+fn the_mark_of_a_record_that_is_not_seen_lives_long_enough() {
+    let stage = Stage::new();
+    let year = r#"{"timeout": 31536000}"#;
+    let (here, elsewhere) = (stage.isolate_with(0, 0, year), stage.isolate_with(1, 1, year));
+    stage.begins(&here, 0);
+    let stolen = stage.id();
+    stage.kv.order("put session:", Ordered::Takes(3_800));
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.visit(&elsewhere, log_out).unwrap();
+    stage.wait(60_000);
+    stage.kv.come_to_rest();
+    for ten_days in 0..10 {
+        for _ in 0..10 {
+            stage.wait(86_400_000 - 1_000);
+        }
+        let seen = stage.send(&stage.isolate_with(3, 3, year), &stolen, |_| {}).count;
+        assert!(!matches!(seen, Ok(count) if count > 0), "after {ten_days} times ten days: alive again with {seen:?}");
+    }
+}
+
+/// The isolate of the change knows of neither branch, and is brought the one that counts while a request that was brought the longer
+/// one is about to change the id.
+#[test]
+fn a_change_of_id_by_a_longer_branch_takes_no_update_along_in_one_isolate() {
+    let stage = Stage::new();
+    let (here, long_home, short_home) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    (0..3).for_each(|place| stage.kv.freeze(place));
+    let first = stage.browser.borrow().clone();
+    for expected in 2..=5 {
+        assert_eq!(stage.count(&long_home), Ok(expected));
+    }
+    let long = stage.header();
+    *stage.browser.borrow_mut() = first;
+    assert_eq!(stage.visit(&short_home, |session| session.count = 100), Ok(100));
+    let short = stage.header();
+    let moved = Cell::new(None);
+    let log_in_slowly = async |session: &mut Session<Visit>| {
+        stage.clock.pause(500).await;
+        session.cycle_id();
+        Ok(())
+    };
+    stage.clock.run(vec![
+        Box::pin(async { moved.set(Some(stage.ask_to(&here, &long, log_in_slowly).await)) }),
+        Box::pin(async {
+            stage.clock.pause(100).await;
+            stage.ask_to(&here, &short, save).await.count.unwrap();
+        }),
+    ]);
+    stage.arrives(&moved.into_inner().unwrap());
+    assert_eq!(stage.look(&here), Ok(101));
+}

@@ -1,0 +1,126 @@
+//! What an isolate knows while its place of KV does not show it, or shows it late.
+
+use std::cell::RefCell;
+
+use edge_session::store::simulated_kv::Ordered;
+use edge_session::{Incoming, KvFailure, Platform};
+
+use crate::stage::{Stage, save};
+
+/// Large data in one isolate, where its own place shows a write late.
+#[test]
+fn an_isolate_knows_what_is_too_large_for_a_cookie() {
+    for bytes in [5_000, 70_000] {
+        let stage = Stage::new();
+        let large = r#"{"max_data": 1000000}"#;
+        let (here, elsewhere) = (stage.isolate_with(0, 0, large), stage.isolate_with(1, 1, large));
+        stage.begins(&here, bytes);
+        stage.wait(100_000);
+        stage.kv.come_to_rest();
+        stage.kv.freeze(0);
+        assert_eq!(stage.count(&here), Ok(2));
+        stage.wait(2_000);
+        let sent = stage.header();
+        assert_eq!(stage.send(&here, &sent, |_| {}).count, Ok(2), "{bytes}");
+        assert_eq!(stage.send(&elsewhere, &sent, |_| {}).count, Err(503), "{bytes}: and no other one does");
+    }
+}
+
+/// A late load stores the browser's write once more, over a newer one that is waiting.
+#[test]
+fn what_is_stored_late_takes_no_newer_writes_place() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    // A login, so that loads look for kills.
+    stage.visit(&here, |session| session.cycle_id()).unwrap();
+    stage.wait(2_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(40_000);
+    let sent = stage.header();
+    let saved = RefCell::new(None);
+    for _ in 0..2 {
+        stage.kv.order("get session:", Ordered::Takes(20));
+    }
+    stage.kv.order("get killed:", Ordered::Takes(110));
+    stage.clock.run(vec![
+        Box::pin(async { assert_eq!(stage.ask(&elsewhere, &sent, &|_| {}).await.count, Ok(2)) }),
+        Box::pin(async {
+            // It saves while the look waits for its answer.
+            stage.clock.pause(1).await;
+            *saved.borrow_mut() = Some(stage.ask_to(&elsewhere, &sent, save).await);
+        }),
+    ]);
+    assert_eq!((saved.into_inner().unwrap().count, stage.at_rest()), (Ok(3), Ok(3)));
+}
+
+/// The read before the second put hangs for eight seconds.
+#[test]
+fn a_slow_look_before_the_second_put_takes_nothing_back() {
+    for milliseconds in [20, 8_000] {
+        let stage = Stage::new();
+        stage.kv.travel(0);
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.begins(&here, 0);
+        stage.kv.order("put session:", Ordered::Takes(4_000));
+        assert_eq!(stage.count(&here), Ok(2));
+        let began = stage.clock.milliseconds();
+        assert_eq!(stage.count(&elsewhere), Ok(3));
+        stage.wait(6_500);
+        // So that its answer is what it would be at once.
+        stage.kv.freeze(1);
+        stage.kv.order("get session:", Ordered::Takes(milliseconds));
+        stage.wait(began + 7_600 - stage.clock.milliseconds());
+        let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), save));
+        assert!(reply.count.is_ok(), "{milliseconds} ms");
+        stage.arrives(&reply);
+        assert_eq!(stage.at_rest(), reply.count, "{milliseconds} ms");
+    }
+}
+
+#[test]
+fn a_use_that_was_noted_here_is_not_forgotten_here() {
+    let stage = Stage::new();
+    let here = stage.isolate_with(0, 0, r#"{"timeout": 3600}"#);
+    stage.begins(&here, 0);
+    stage.wait(3_580_000);
+    stage.kv.freeze(0);
+    assert_eq!(stage.look(&here), Ok(1));
+    stage.wait(30_000);
+    assert_eq!(stage.look(&here), Ok(1), "its use was noted half a minute ago, in this isolate");
+}
+
+/// Messages of a WebSocket, whose place does not see what is saved there. Of three saves the second may fail: what the others were
+/// told, and what is there at rest.
+fn saves_where_nothing_is_seen(one_fails: bool) -> (Vec<Result<u64, u16>>, Result<u64, u16>) {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.wait(100_000);
+    stage.kv.freeze(0);
+    let id = stage.id();
+    let message = Incoming::new().cookie(&*id);
+    let saves = || {
+        let told = stage.run(stage.handle(&here, &message, save)).count;
+        stage.wait(2_000);
+        told
+    };
+    let mut told = vec![saves()];
+    if one_fails {
+        for _ in 0..4 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("KV PUT failed: 500".to_owned())));
+        }
+        assert_eq!(saves(), Err(503));
+    }
+    told.push(saves());
+    (told, stage.at_rest())
+}
+
+#[test]
+fn a_failed_save_does_not_make_its_isolate_forget_the_save_before() {
+    assert_eq!(saves_where_nothing_is_seen(false), (vec![Ok(2), Ok(3)], Ok(3)), "control");
+    let (told, last) = saves_where_nothing_is_seen(true);
+    assert!(told.iter().all(Result::is_ok), "{told:?}");
+    assert!(last.is_ok_and(|last| last >= 3), "two saves said so: {told:?}, and {last:?} is there");
+}

@@ -319,13 +319,16 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(Some(session)) => {
-                    // Its id was changed, and the list has not been told, or not when it was read. What it has of the session
-                    // from before the new key was noted is the old one, and changes that began with that: none can succeed.
-                    let has_moved = session.0 != entry.key;
-                    let new = entries.iter().position(|other| has_moved && other.key == session.0);
-                    let older = entries.iter().take(new.unwrap_or(0)).filter(|other| other.handle == entry.handle);
-                    ended.extend(older.map(|other| other.key.clone()));
-                    let key = if new.is_some() { &session.0 } else { &entry.key };
+                    // Its id was changed. Whoever did that says so to the list, by the old key, and what else was noted goes with it;
+                    // who has not by now, or whose old key was noted late, never will.
+                    let new = entries.iter().find(|other| session.0 != entry.key && other.key == session.0);
+                    let is_awaited = |new: &Entry| {
+                        entry.noted_at <= new.noted_at && now < new.noted_at.saturating_add(IN_THE_MAKING)
+                    };
+                    if new.is_some_and(|new| !is_awaited(new)) {
+                        ended.push(entry.key.clone());
+                    }
+                    let key = new.map_or(&entry.key, |new| &new.key);
                     match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
                         // Its id is being changed, or was not after all: it is used by one of its keys.
                         Some((_, other)) if other.1.touched_at < session.1.touched_at => *other = session,
@@ -859,6 +862,43 @@ mod tests {
                 let listed = objects.list(&user).await.unwrap();
                 assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
             }
+        });
+    }
+
+    #[test]
+    fn a_look_before_a_change_of_id_is_confirmed_leaves_it_to_take_off_what_came_to_nothing() {
+        let objects = InMemory::new();
+        block_on(async {
+            let to = moved_and_not_confirmed(&objects).await;
+            let user = UserKey::of_record(&objects.load(&to).await.unwrap().unwrap()).unwrap();
+            let from = entries(&objects, &user).await.unwrap()[0].key.clone();
+            assert_eq!(objects.list(&user).await.unwrap().len(), 1);
+            assert_eq!(confirmed(&objects, &user, &to, Some(&from)).await.unwrap(), Updated::Done);
+            let left = entries(&objects, &user).await.unwrap();
+            assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
+        });
+    }
+
+    /// The first message of a sign-in comes when its repetition is long done, and the id was changed since.
+    #[test]
+    fn an_old_key_that_is_noted_late_makes_no_session_the_newest() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        block_on(async {
+            let (from, to, (ada, hers)) = (key(), key(), signed_in(&objects, "ada"));
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            let retired = retired(&hers, &to, &objects.platform);
+            assert_eq!(objects.change_id(&from, &retired, &to, &mut hers.clone()).await.unwrap(), Updated::Done);
+            objects.platform.advance(1);
+            let (second, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&second, &key(), &record).await.unwrap(), Updated::Done);
+            objects.platform.advance(1);
+            let words = claimed(&ada, &from, "0");
+            assert!(is_listed(&objects, &ada.user, REGISTER, &words).await.unwrap());
+            let (third, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&third, &key(), &record).await.unwrap(), Updated::Done);
+            assert_eq!(objects.end_oldest(&third, 2, objects.milliseconds()).await.unwrap(), 1);
+            assert!(objects.load(&to).await.unwrap().is_none(), "it is the oldest");
         });
     }
 

@@ -180,7 +180,8 @@ impl<P: Platform> SimulatedKv<P> {
         self.shared.orders.borrow_mut().push(Order { call: call.to_owned(), outcome });
     }
 
-    /// From now on this place sees no write that arrives, not even its own, until KV [comes to rest](Self::come_to_rest).
+    /// From now on this place sees no write that KV accepts, not even its own, until KV [comes to rest](Self::come_to_rest). Those that
+    /// were accepted before still come to be seen there, and those that are not seen count for the one write a second all the same.
     pub fn freeze(&self, place: usize) {
         self.shared.frozen.borrow_mut().insert(place);
     }
@@ -300,7 +301,7 @@ impl<P: Platform> SimulatedKv<P> {
             self.shared.refused.set(self.shared.refused.get().saturating_add(1));
             return Err(KvFailure::TooManyWrites);
         }
-        if write.is_seen_at_home {
+        if write.is_seen_at_home && !write.hidden_at.contains(&place) {
             self.shared.cached.borrow_mut().remove(&(place, name.to_owned()));
         }
         writes.push(write);

@@ -94,7 +94,7 @@ fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
     assert_eq!(stage.count(&here), Ok(1));
     let cookie = stage.header();
     let is_told = &Cell::new(false);
-    let leaves = async { drop(stage.within(300, stage.ask(&here, &cookie, &count)).await) };
+    let leaves = async { drop(stage.clock.within(300, stage.ask(&here, &cookie, &count)).await) };
     let stays = async {
         stage.clock.sleep(200).await;
         is_told.set(stage.ask(&here, &cookie, &count).await.count == Ok(3));

@@ -65,7 +65,7 @@ fn messages_of_a_socket_lose_nothing() {
 
 /// One write after another, each in another isolate of three. Who changes isolates so often within seconds may find the last write
 /// missing in KV where what isolates read before they store again is old: here each put takes the same time, and is seen everywhere
-/// at once.
+/// ten milliseconds later.
 #[test]
 fn writes_that_go_round_three_isolates_are_found_at_rest() {
     for seed in 0..100 {
@@ -74,6 +74,7 @@ fn writes_that_go_round_three_isolates_are_found_at_rest() {
             stage.kv.order("put session:", Ordered::Takes(150));
         }
         let waits = |milliseconds: u64| {
+            stage.wait(milliseconds % 10);
             for _ in 0..milliseconds / 10 {
                 stage.wait(10);
                 stage.kv.come_to_rest();
@@ -177,6 +178,10 @@ fn meets_beside(others: usize, bytes: usize) {
     stage.begins(&here, 0);
     stage.wait(100_000);
     let sent = stage.header();
+    // So that those of the others are under way when the last one comes.
+    for _ in 0..others + 4 {
+        stage.kv.order("put session:", Ordered::Takes(150));
+    }
     let comes = async |bytes| {
         let begin = |session: &mut Session<Visit>| {
             session.count = 1;

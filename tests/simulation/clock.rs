@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,6 +112,16 @@ impl Clock {
             Poll::Pending
         })
         .await;
+    }
+
+    /// What comes of it within so many milliseconds. `None` where it is given up then: a visitor who leaves.
+    pub async fn within<R>(&self, milliseconds: u64, future: impl Future<Output = R>) -> Option<R> {
+        let (mut future, mut end) = (pin!(future), pin!(self.pause(milliseconds)));
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => end.as_mut().poll(context).map(|()| None),
+        })
+        .await
     }
 
     /// Moves the clock to the next moment for which somebody waits. Not beyond `end`.

@@ -13,8 +13,7 @@ use edge_session::{
 };
 
 use crate::clock::{Clock, IsolateClock};
-
-const KEY: &str = "first-key-0123456789abcdef012345";
+use crate::stage::SECRET;
 
 /// A store that is some milliseconds away, there and back.
 #[derive(Clone)]
@@ -94,7 +93,7 @@ impl Crowd {
         let isolates: Vec<_> = (0..isolates)
             .map(|isolate| {
                 let platform = IsolateClock { clock: clock.clone(), isolate, ahead: 0 };
-                let signer = Signer::from_secret(KEY).unwrap();
+                let signer = Signer::from_secret(SECRET).unwrap();
                 Sessions::new(store.clone(), platform, signer, SessionParameters::default()).unwrap()
             })
             .collect();

@@ -5,11 +5,8 @@ use std::cell::{Cell, RefCell};
 use edge_session::Session;
 use edge_session::store::simulated_kv::Ordered;
 
-use crate::stage::{Stage, Visit, save};
-
-fn log_in(session: &mut Session<Visit>) {
-    session.cycle_id();
-}
+use crate::browser::Browser;
+use crate::stage::{Stage, Visit, log_in, save};
 
 fn log_out(session: &mut Session<Visit>) {
     session.kill();
@@ -143,6 +140,7 @@ fn a_change_of_id_by_a_longer_branch_takes_no_update_along_in_one_isolate() {
             stage.ask_to(&here, &short, save).await.count.unwrap();
         }),
     ]);
+    *stage.browser.borrow_mut() = Browser::default();
     stage.arrives(&moved.into_inner().unwrap());
     assert_eq!(stage.look(&here), Ok(101));
 }

@@ -361,7 +361,7 @@ fn meets_a_move(stage: &Stage, leaves: bool, act: &impl Fn(&mut Session<Visit>))
                 return stage.arrives(&login.await);
             }
             // The runtime goes on with nothing of a request whose visitor has left, and ends nothing either.
-            stage.within(100, login.as_mut()).await;
+            stage.clock.within(100, login.as_mut()).await;
             std::mem::forget(login);
         }),
         Box::pin(async {

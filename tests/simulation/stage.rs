@@ -1,9 +1,7 @@
 //! What the schedules are played on: isolates of a Worker at several places, KV between them, and one visitor's browser.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
 
 use edge_session::store::simulated_kv::SimulatedKv;
 use edge_session::{Error, Incoming, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer};
@@ -13,6 +11,9 @@ use crate::browser::Browser;
 use crate::clock::{Clock, IsolateClock};
 
 pub const COOKIE: &str = "webpy_session_id";
+
+/// Parameters of sessions that may be too large for a cookie by far.
+pub const LARGE: &str = r#"{"max_data": 1000000}"#;
 
 /// What the cookies are signed with.
 pub const SECRET: &str = "first-key-0123456789abcdef012345";
@@ -25,7 +26,7 @@ pub struct Visit {
     pub pad: String,
 }
 
-/// KV with three places, and a visitor's browser.
+/// KV with its places, and a visitor's browser.
 pub struct Stage {
     pub clock: Clock,
     pub kv: SimulatedKv<Clock>,
@@ -80,16 +81,6 @@ impl Stage {
         result.into_inner().unwrap()
     }
 
-    /// What comes of it within so many milliseconds. `None` where it is given up then: a visitor who leaves.
-    pub async fn within<R>(&self, milliseconds: u64, future: impl Future<Output = R>) -> Option<R> {
-        let (mut future, mut end) = (pin!(future), pin!(self.clock.pause(milliseconds)));
-        poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => end.as_mut().poll(context).map(|()| None),
-        })
-        .await
-    }
-
     pub fn wait(&self, milliseconds: u64) {
         self.run(self.clock.pause(milliseconds));
     }
@@ -139,7 +130,9 @@ impl Stage {
         self.browser.borrow().header(self.clock.milliseconds())
     }
 
+    /// The reply, which must be that of a handler.
     pub fn arrives(&self, reply: &Reply) {
+        assert!(reply.count.is_ok(), "{:?}", reply.count);
         for line in &reply.set_cookie {
             self.browser.borrow_mut().set(line, self.clock.milliseconds());
         }
@@ -148,7 +141,9 @@ impl Stage {
     /// A request of the browser, and its reply.
     pub fn visit(&self, isolate: &Sessions, change: impl Fn(&mut Session<Visit>)) -> Result<u64, u16> {
         let reply = self.send(isolate, &self.header(), change);
-        self.arrives(&reply);
+        if reply.count.is_ok() {
+            self.arrives(&reply);
+        }
         reply.count
     }
 
@@ -203,6 +198,10 @@ impl Stage {
 
 pub fn count(session: &mut Session<Visit>) {
     session.count += 1;
+}
+
+pub fn log_in(session: &mut Session<Visit>) {
+    session.cycle_id();
 }
 
 /// Counts, and waits until that is stored.

@@ -2,9 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
 
 use edge_session::store::simulated_kv::{Ordered, SimulatedKv};
 use edge_session::{
@@ -13,10 +12,9 @@ use edge_session::{
 
 use crate::browser::{Browser, State};
 use crate::clock::{Clock, IsolateClock, NOW, Random};
+use crate::stage::{COOKIE, SECRET};
 
 const PLACES: u64 = 3;
-const KEY: &str = "first-key-0123456789abcdef012345";
-const COOKIE: &str = "webpy_session_id";
 /// In milliseconds; the clocks may differ.
 const CARRIED_FOR: u64 = 90_000;
 const LATE: u64 = 35_000;
@@ -241,7 +239,7 @@ impl World {
         let ahead = i64::try_from(self.random.below(self.conditions.skew + 1)).unwrap();
         let clock = IsolateClock { clock: self.clock.clone(), isolate: number, ahead };
         let store = KvStore::new(self.kv.at(usize::try_from(place).unwrap()), clock.clone());
-        let signer = Signer::from_secret(KEY).unwrap();
+        let signer = Signer::from_secret(SECRET).unwrap();
         let sessions = Sessions::new(store, clock, signer, SessionParameters::default()).unwrap();
         let isolate = std::rc::Rc::new(Isolate { number, place, sessions, busy: Cell::new(0), used: Cell::new(0) });
         isolates.push(isolate.clone());
@@ -267,7 +265,7 @@ impl World {
         isolate.busy.set(isolate.busy.get() + 1);
         isolate.used.set(sent);
         let patience = if self.one_in(self.conditions.aborts) { self.random.below(400) } else { 60_000 };
-        let answer = self.in_time(patience, self.ask(&isolate, &header, act, number)).await;
+        let answer = self.clock.within(patience, self.ask(&isolate, &header, act, number)).await;
         isolate.busy.set(isolate.busy.get() - 1);
         let (status, state, set_cookie) = answer.unwrap_or_else(|| {
             self.is_disturbed.set(true);
@@ -371,18 +369,6 @@ impl World {
             }
             again_at > span.sent + 18_000
         })
-    }
-
-    /// The answer, unless it takes longer.
-    async fn in_time<R>(&self, milliseconds: u64, answer: impl Future<Output = R>) -> Option<R> {
-        let (mut answer, mut timer) = (pin!(answer), pin!(self.clock.pause(milliseconds)));
-        poll_fn(|context| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
-                return Poll::Ready(Some(answer));
-            }
-            timer.as_mut().poll(context).map(|()| None)
-        })
-        .await
     }
 
     fn order_faults(&self) {

@@ -319,14 +319,19 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(Some(session)) => {
-                    // Its id was changed. Whoever did that says so to the list, by the old key, and what else was noted goes with it;
-                    // who has not by now, or whose old key was noted late, never will.
+                    // Its id was changed. Whoever did that confirms it by the old key, and what came to nothing goes with that. Where
+                    // nobody has by now, the look does it; and an old key that is noted late is needed by nobody.
                     let new = entries.iter().find(|other| session.0 != entry.key && other.key == session.0);
-                    let is_awaited = |new: &Entry| {
-                        entry.noted_at <= new.noted_at && now < new.noted_at.saturating_add(IN_THE_MAKING)
-                    };
-                    if new.is_some_and(|new| !is_awaited(new)) {
-                        ended.push(entry.key.clone());
+                    if let Some(new) = new {
+                        if now >= new.noted_at.saturating_add(IN_THE_MAKING) {
+                            let before = entries.iter().take_while(|other| other.key != new.key);
+                            ended.extend(
+                                before.filter(|other| other.handle == entry.handle).map(|other| other.key.clone()),
+                            );
+                        }
+                        if entry.noted_at > new.noted_at {
+                            ended.push(entry.key.clone());
+                        }
                     }
                     let key = new.map_or(&entry.key, |new| &new.key);
                     match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
@@ -871,11 +876,28 @@ mod tests {
         block_on(async {
             let to = moved_and_not_confirmed(&objects).await;
             let user = UserKey::of_record(&objects.load(&to).await.unwrap().unwrap()).unwrap();
-            let from = entries(&objects, &user).await.unwrap()[0].key.clone();
+            let first = entries(&objects, &user).await.unwrap().swap_remove(0);
+            let (from, late) = (first.key, SessionId::random(&objects.platform).unwrap().record_key());
+            let words = [from.as_str(), late.as_str(), first.handle.as_str(), "1"];
+            assert!(is_listed(&objects, &user, MOVE, &words).await.unwrap());
             assert_eq!(objects.list(&user).await.unwrap().len(), 1);
             assert_eq!(confirmed(&objects, &user, &to, Some(&from)).await.unwrap(), Updated::Done);
             let left = entries(&objects, &user).await.unwrap();
             assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&to]);
+        });
+    }
+
+    #[test]
+    fn what_came_to_nothing_goes_with_a_change_of_id_that_nobody_confirms() {
+        let objects = InMemory::new();
+        block_on(async {
+            let to = moved_and_not_confirmed(&objects).await;
+            let user = UserKey::of_record(&objects.load(&to).await.unwrap().unwrap()).unwrap();
+            for (seconds, left) in [(59, 3), (2, 1)] {
+                objects.platform.advance(seconds);
+                assert_eq!(objects.list(&user).await.unwrap().len(), 1);
+                assert_eq!(entries(&objects, &user).await.unwrap().len(), left);
+            }
         });
     }
 

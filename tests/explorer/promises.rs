@@ -204,9 +204,7 @@ fn looking_writes_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
 /// A cookie that the browser has already is not sent again: it could arrive after another one.
 fn no_cookie_for_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
     for got in got.iter().filter(|_| !run.scenario.renews_cookies()) {
-        let given =
-            got.set_cookie.iter().find(|line| line.starts_with("webpy_session_id=") && !line.contains("Max-Age=0"));
-        if given.is_some_and(|line| Some(line.split(';').next().unwrap()) == got.cookie.as_deref()) {
+        if given(got).any(|cookie| Some(cookie) == got.cookie.as_deref()) {
             return Err(format!("request {} is sent the cookie that it came with", got.number - 1));
         }
         let notes = got.notes.borrow();
@@ -292,8 +290,8 @@ fn the_end_of_all_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
         let early = got.iter().filter(|got| got.act == Act::SignIn && got.began < ended.began);
         for early in early.filter(|early| !is_spared(early)) {
             // The one that is spared, or that it has signed in by now, has the cookie that the request came with.
-            let given = early.set_cookie.iter().map(|line| line.split(';').next().unwrap());
-            let others = given.filter(|given| ended.act == Act::EndAll || ended.cookie.as_deref() != Some(*given));
+            let others =
+                given(early).filter(|cookie| ended.act == Act::EndAll || ended.cookie.as_deref() != Some(*cookie));
             // Nor under an id that nobody was told, unless the store failed to end it.
             let is_alive = ended.act == Act::EndAll
                 && !matches!(early.answer, Some(Answer::Failed(_)) | None)

@@ -319,20 +319,9 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
         for (entry, answer) in some.iter().zip(answers) {
             match answer {
                 Ok(Some(session)) => {
-                    // Its id was changed. Whoever did that confirms it by the old key, and what came to nothing goes with that. Where
-                    // nobody has by now, the look does it; and an old key that is noted late is needed by nobody.
+                    // Its id was changed.
                     let new = entries.iter().find(|other| session.0 != entry.key && other.key == session.0);
-                    if let Some(new) = new {
-                        if now >= new.noted_at.saturating_add(IN_THE_MAKING) {
-                            let before = entries.iter().take_while(|other| other.key != new.key);
-                            ended.extend(
-                                before.filter(|other| other.handle == entry.handle).map(|other| other.key.clone()),
-                            );
-                        }
-                        if entry.noted_at > new.noted_at {
-                            ended.push(entry.key.clone());
-                        }
-                    }
+                    ended.extend(new.into_iter().flat_map(|new| superseded(entries, entry, new, now)));
                     let key = new.map_or(&entry.key, |new| &new.key);
                     match listed.iter_mut().find(|(_, other)| is_same(&session, other)) {
                         // Its id is being changed, or was not after all: it is used by one of its keys.
@@ -353,6 +342,21 @@ async fn alive(objects: &impl Objects, user: &UserKey, entries: &[Entry]) -> Res
         forget(objects, user, &ended).await?;
     }
     Ok(listed)
+}
+
+/// What nobody needs on the list of a session whose key is `new`'s and was `old`'s. Whoever changed its id confirms that by the old
+/// key, and what came to nothing goes with that: where nobody has by now, a look does it. An old key that is noted late is needed by
+/// nobody.
+fn superseded(entries: &[Entry], old: &Entry, new: &Entry, now: u64) -> Vec<RecordKey> {
+    let mut superseded = Vec::new();
+    if now >= new.noted_at.saturating_add(IN_THE_MAKING) {
+        let before = entries.iter().take_while(|other| other.key != new.key);
+        superseded.extend(before.filter(|other| other.handle == old.handle).map(|other| other.key.clone()));
+    }
+    if old.noted_at > new.noted_at {
+        superseded.push(old.key.clone());
+    }
+    superseded
 }
 
 fn is_same((_, one): &(RecordKey, Record), (_, other): &(RecordKey, Record)) -> bool {

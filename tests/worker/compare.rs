@@ -69,7 +69,7 @@ fn a_compare_stores_that_is_neither_true_nor_false_is_refused_with_the_repair() 
     let worker = with_variable(&json!("yes"));
     assert_eq!(Visitor::default().get(&worker, "kv/count").status, 500);
     let repair = "`compare_stores` in [vars] must be true or false, without quotes";
-    assert!(worker.log().contains(repair), "{}", worker.log());
+    worker.has_logged(repair);
 }
 
 #[test]

@@ -37,7 +37,7 @@ on_d1_and_object! {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["none", "lost-then-updated"]);
         reply.is_unavailable();
-        assert!(worker.log().contains("unavailable: the answer to a write was lost"), "{}", worker.log());
+        worker.has_logged("unavailable: the answer to a write was lost");
         assert_eq!(visitor.count(&worker), 3, "counted once, and the rival's version on top of it");
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["none", "lost-then-deleted"]);
         reply.is_unavailable();
@@ -72,7 +72,7 @@ on_d1_and_object! {
             reply.is_unavailable();
             assert_eq!(calls, expected);
         }
-        assert!(worker.log().contains("overloaded"), "{}", worker.log());
+        worker.has_logged("overloaded");
         assert_eq!(visitor.count(&worker), 2);
     }
 
@@ -158,7 +158,7 @@ on_each_store! {
         let touches: &[&str] = if store == Store::Kv { &["none", "none", "broken"] } else { &["none", "broken"] };
         let (reply, calls) = with_faults(&worker, &mut visitor, "session", touches);
         assert_eq!((reply.status, calls), (200, touches.len()), "{reply:?}");
-        assert!(worker.log().contains("touch_failed: the use of RecordKey("), "{}", worker.log());
+        worker.has_logged("touch_failed: the use of RecordKey(");
         std::thread::sleep(std::time::Duration::from_millis(1100));
         worker.order(&[]);
         assert_eq!(visitor.get(&worker, "session").status, 200);
@@ -179,14 +179,14 @@ on_each_store! {
         let (reply, _) = with_faults(&worker, &mut visitor, "swallow", &[&["none"][..], &["broken"; 9]].concat());
         assert_eq!(reply.status, 418, "{reply:?}");
         assert!(reply.body.starts_with("the handler's own, after: edge-session: "), "{reply:?}");
-        assert!(worker.log().contains("failure_ignored: a save failed, and its handler went on"), "{}", worker.log());
+        worker.has_logged("failure_ignored: a save failed, and its handler went on");
     }
 
     fn a_store_that_hangs_is_a_503_and_not_a_hung_visitor(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, _) = with_faults(&worker, &mut visitor, "count", &["hang"]);
         reply.is_unavailable();
-        assert!(worker.log().contains("no answer within 5000 ms"), "{}", worker.log());
+        worker.has_logged("no answer within 5000 ms");
         assert_eq!(visitor.count(&worker), 2);
     }
 
@@ -225,7 +225,7 @@ fn where_kv_takes_no_writes_one_reply_leaves_before_that_is_known_and_the_next_a
     worker.settle();
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     assert_eq!(visitor.count(&worker), 2);
-    eventually("the write is given up", || worker.log().contains("write_given_up: a write of RecordKey("));
+    worker.has_logged("write_given_up: a write of RecordKey(");
     worker.order(&[&["none"][..], &["broken"; 20]].concat());
     visitor.get(&worker, "count").is_unavailable();
     worker.order(&[]);
@@ -281,6 +281,6 @@ fn an_object_of_another_release_is_a_503_and_loses_nothing() {
     ] {
         with_faults(&worker, &mut visitor, path, faults).0.is_unavailable();
     }
-    assert!(worker.log().contains("object: this object does not speak edge-session/1"), "{}", worker.log());
+    worker.has_logged("object: this object does not speak edge-session/1");
     assert_eq!(visitor.count(&worker), 2);
 }

@@ -1,5 +1,5 @@
 // Runs the built Worker in workerd for the tests in Rust: one JSON command a line on standard input,
-// one JSON answer a line on standard output. Ends when its input does.
+// one JSON answer a line on standard output, of the same number. Ends when its input does.
 import { createInterface } from "node:readline";
 import { createTestHarness } from "wrangler";
 
@@ -56,15 +56,16 @@ const commands = {
   },
 };
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { command, ...values } = JSON.parse(line);
-  let answer;
+async function answer({ command, number, ...values }) {
+  let outcome;
   try {
-    answer = { ok: (await commands[command](values)) ?? null };
+    outcome = { ok: (await commands[command](values)) ?? null };
   } catch (error) {
-    answer = { error: String(error?.stack ?? error) };
+    outcome = { error: String(error?.stack ?? error) };
   }
-  process.stdout.write(`\u0001${JSON.stringify(answer)}\n`);
+  process.stdout.write(`\n\u0001${JSON.stringify({ number, ...outcome })}\n`);
 }
+
+for await (const line of createInterface({ input: process.stdin })) answer(JSON.parse(line));
 await Promise.all([...harnesses.values()].map((harness) => harness.close()));
 process.exit(0);

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, OnceLock};
-use std::thread::sleep;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{sleep, spawn};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub const KEY: &str = "first-key-0123456789abcdef012345";
@@ -36,8 +38,8 @@ pub struct Worker {
     /// Ends with `/`.
     pub url: String,
     pub store: Store,
-    /// The launcher that runs it, if one does.
-    launcher: Option<&'static Mutex<Launcher>>,
+    /// Whether the launcher runs it, rather than its test.
+    is_launched: bool,
 }
 
 impl Worker {
@@ -105,7 +107,7 @@ impl Worker {
 
     /// A Worker that the test runs by itself.
     pub fn elsewhere(url: String, store: Store) -> Self {
-        Self { url, store, launcher: None }
+        Self { url, store, is_launched: false }
     }
 
     /// A Worker whose stores fail on [order](Self::order).
@@ -156,14 +158,25 @@ impl Worker {
         if store != Store::D1 {
             command["migrate"] = false.into();
         }
-        let launcher = Launcher::next();
-        Self { url: send(launcher, &command).as_str().unwrap().to_owned(), store, launcher: Some(launcher) }
+        Self { url: LAUNCHER.send(command).as_str().unwrap().to_owned(), store, is_launched: true }
     }
 
     /// What the Worker logged so far.
     pub fn log(&self) -> String {
         let lines = self.command(json!({ "command": "logs" }));
         lines.as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap_or_default())).collect()
+    }
+
+    /// Waits until the Worker has logged this, which may be after the reply that it belongs to, and gives the whole log.
+    pub fn has_logged(&self, text: &str) -> String {
+        for _ in 0..600 {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        panic!("not in the log: {text}\n{}", self.log())
     }
 
     /// Runs the cron trigger.
@@ -265,26 +278,19 @@ impl Worker {
     }
 
     fn command(&self, mut command: Value) -> Value {
+        assert!(self.is_launched, "its test runs it");
         command["id"] = self.url.as_str().into();
-        send(self.launcher.expect("a launcher runs it"), &command)
+        LAUNCHER.send(command)
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.launcher.is_some() {
-            self.command(json!({ "command": "stop" }));
+        if self.is_launched {
+            // Where the launcher has ended, so has the Worker.
+            drop(LAUNCHER.ask(json!({ "command": "stop", "id": self.url })));
         }
     }
-}
-
-pub struct Launcher {
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    /// Ends by itself when `input` closes, at the latest with this process.
-    _process: Child,
-    /// The file of its messages.
-    log: String,
 }
 
 /// Waits until it is so, as long as a busy machine may need.
@@ -298,33 +304,21 @@ pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
     panic!("in vain: {what}");
 }
 
-fn send(launcher: &Mutex<Launcher>, command: &Value) -> Value {
-    let mut launcher = launcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    writeln!(launcher.input, "{command}").expect("the launcher takes commands");
-    loop {
-        let mut line = String::new();
-        let read = launcher.output.read_line(&mut line).expect("the launcher answers");
-        assert!(read > 0, "the launcher ended; its messages are in {}", launcher.log);
-        // Whatever else is printed is wrangler's.
-        if let Some(answer) = line.strip_prefix('\u{1}') {
-            let answer: Value = serde_json::from_str(answer).unwrap();
-            assert!(answer.get("error").is_none(), "{command}: {}", answer["error"].as_str().unwrap());
-            return answer["ok"].clone();
-        }
-    }
+static LAUNCHER: LazyLock<Launcher> = LazyLock::new(Launcher::start);
+
+/// The file of its messages.
+const LOG: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/launcher.log");
+
+/// `launcher.mjs`, which runs the Workers of all tests and does what they ask for at the same time.
+struct Launcher {
+    /// It ends by itself when this closes, at the latest with this process.
+    input: Mutex<ChildStdin>,
+    /// Who waits for which answer, until it has ended.
+    waiting: Mutex<Option<HashMap<usize, Sender<Outcome>>>>,
 }
 
 impl Launcher {
-    /// One of two in turn, for each starts one Worker at a time.
-    fn next() -> &'static Mutex<Self> {
-        static ALL: [LazyLock<Mutex<Launcher>>; 2] =
-            [LazyLock::new(|| Mutex::new(Launcher::new("0"))), LazyLock::new(|| Mutex::new(Launcher::new("1")))];
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        &ALL[STARTED.fetch_add(1, Ordering::Relaxed) % ALL.len()]
-    }
-
-    fn new(name: &str) -> Self {
-        let log = format!("{}/launcher-{name}.log", env!("CARGO_TARGET_TMPDIR"));
+    fn start() -> Self {
         let root = env!("CARGO_MANIFEST_DIR");
         assert!(Path::new(root).join("dist/index.js").exists(), "the Worker is not built: run `make build` first");
         let mut process = Command::new("node")
@@ -332,14 +326,70 @@ impl Launcher {
             .current_dir(root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
+            .stderr(File::create(LOG).unwrap())
             .spawn()
             .expect("node is on the PATH");
-        Self {
-            input: process.stdin.take().unwrap(),
-            output: BufReader::new(process.stdout.take().unwrap()),
-            _process: process,
-            log,
+        let input = Mutex::new(process.stdin.take().unwrap());
+        let output = process.stdout.take().unwrap();
+        spawn(move || {
+            LAUNCHER.hand_out(output);
+            process.wait()
+        });
+        Self { input, waiting: Mutex::new(Some(HashMap::new())) }
+    }
+
+    /// Each answer to who waits for it. Whoever waits when the launcher ends is told so, and so is whoever comes later.
+    fn hand_out(&self, output: ChildStdout) {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            // Whatever else is printed is wrangler's.
+            let Some(answer) = line.strip_prefix(b"\x01") else { continue };
+            let Ok(Answer { number, outcome }) = serde_json::from_slice(answer) else { break };
+            let waiting = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&number));
+            // A test that has failed meanwhile waits no more.
+            drop(waiting.map(|waiting| waiting.send(outcome)));
+        }
+        lock(&self.waiting).take();
+    }
+
+    fn send(&self, command: Value) -> Value {
+        let described = command.to_string();
+        self.ask(command).unwrap_or_else(|error| panic!("{described}: {error}"))
+    }
+
+    /// # Errors
+    ///
+    /// What the launcher says is wrong, or that it has ended.
+    fn ask(&self, mut command: Value) -> Result<Value, String> {
+        static SENT: AtomicUsize = AtomicUsize::new(0);
+        let number = SENT.fetch_add(1, Ordering::Relaxed);
+        command["number"] = number.into();
+        let (sender, answer) = channel();
+        let ended = || format!("the launcher ended; its messages are in {LOG}");
+        lock(&self.waiting).as_mut().ok_or_else(ended)?.insert(number, sender);
+        writeln!(lock(&self.input), "{command}").map_err(|_| ended())?;
+        match answer.recv().map_err(|_| ended())? {
+            Outcome::Ok(value) => Ok(value),
+            Outcome::Error(error) => Err(error),
         }
     }
+}
+
+/// What `launcher.mjs` says of a command.
+#[derive(Deserialize)]
+struct Answer {
+    number: usize,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok(Value),
+    Error(String),
+}
+
+/// Whatever became of a test that had it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

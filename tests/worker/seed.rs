@@ -161,11 +161,7 @@ fn the_sweep_frees_expired_rows_by_chunks_and_no_live_one() {
     assert_eq!(worker.keys().len(), 1751);
     worker.sweep();
     assert_eq!(worker.keys().len(), 1);
-    assert!(
-        worker.log().contains("swept: deleted 1750 expired sessions, 0 are left for the next time"),
-        "{}",
-        worker.log()
-    );
+    worker.has_logged("swept: deleted 1750 expired sessions, 0 are left for the next time");
     assert_eq!(visitor.count(&worker), 2);
 }
 

@@ -371,7 +371,7 @@ describe("accounts as wrangler.toml has them", () => {
     ]) {
       for (const where of ["/sign-up", "/sign-in"]) assert.deepEqual(await status(where, options), [422, true]);
     }
-    const long = { body: "x".repeat(100_000), headers: { "Content-Type": "application/x-www-form-urlencoded" } };
+    const long = { body: "x".repeat(50_000), headers: { "Content-Type": "application/x-www-form-urlencoded" } };
     for (const where of ["/sign-up", "/sign-in", "/password"]) assert.deepEqual(await status(where, long), [413, true]);
     assert.deepEqual(await status("/nosuch", {}), [404, true]);
     await signUp(page, "ida");

@@ -2,8 +2,9 @@
 
 use worker::{FormData, Request};
 
-/// None of ours sends as much.
-const LONGEST: usize = 64 * 1024;
+/// None of ours sends as much. Who sends more is answered before it is read: workerd takes another 64 KiB of it, and may then end
+/// the connection before its visitor has the answer.
+const LONGEST: usize = 48 * 1024;
 
 fn length_of(request: &Request) -> Option<usize> {
     request.headers().get("Content-Length").ok().flatten().and_then(|length| length.parse().ok())

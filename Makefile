@@ -25,8 +25,10 @@ export WASM_BINDGEN_BIN := $(CURDIR)/.tools/bin/wasm-bindgen
 export ESBUILD_BIN := $(CURDIR)/node_modules/.bin/esbuild
 export WASM_OPT_BIN := $(CURDIR)/node_modules/.bin/wasm-opt
 WRANGLER := node $(CURDIR)/node_modules/wrangler/bin/wrangler.js
-# No question and no message home, from any of them.
+# No question and no message home, from any of them: nor the question where in the world this machine is, whose answer a Worker
+# would find in `request.cf`.
 export WRANGLER_SEND_METRICS := false
+export CLOUDFLARE_CF_FETCH_ENABLED := false
 
 NPM_STAMP := node_modules/.package-lock.json
 WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
@@ -153,12 +155,13 @@ dist/index.js: $(TOOLS) $(SOURCES) wrangler.toml
 QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 WASM_OPT_BIN=$(CURDIR)/scripts/no-wasm-opt
 ROUTES := tests/worker/routes/dist/index.js
 EXAMPLES := $(patsubst %/wrangler.toml,%/dist/index.js,$(wildcard examples/*/wrangler.toml))
+WORKERS := $(ROUTES) $(EXAMPLES)
 define WORKER
 $(1)/dist/index.js: $(TOOLS) $(SOURCES) $$(shell find $(1)/src -type f) $(1)/Cargo.toml $(1)/wrangler.toml
 	$(QUICK) $(WRANGLER) deploy --dry-run --cwd $(1) --outdir dist
 	@test -f $$@
 endef
-$(foreach worker,$(ROUTES) $(EXAMPLES),$(eval $(call WORKER,$(worker:/dist/index.js=))))
+$(foreach worker,$(WORKERS),$(eval $(call WORKER,$(worker:/dist/index.js=))))
 
 # The migration comes first, for the Worker names the columns that it adds, and one that is deployed does not mind them. The
 # very first deployment creates the database, so that its table comes after; in between, /count answers 503 and the log
@@ -181,10 +184,35 @@ new: | need-npm
 # Test.
 
 .PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-new test-page
-test: lint test-core test-mutants test-docs test-package build test-size test-worker
-	@# Each of these two keeps one core busy. What one prints stays together, where make can do that.
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) test-new test-page
+# What compilers do, two at a time, for most of it leaves one core idle now and then. Then what runs in workerd, which has both cores to
+# itself; each of the last two keeps one busy. What a command prints comes in one piece when it has ended, where make can do that.
+TWO := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) --no-print-directory
+test: $(WASM_TARGET)
+	@$(MAKE) $(TWO) IN_TURN=1 lint test-core test-mutants test-docs test-package test-size $(WORKERS)
+	@$(MAKE) --no-print-directory test-worker
+	@$(MAKE) $(TWO) test-new test-page
 	@echo 'All tests passed.'
+
+# These are the same again until the crate, the compiler or what is run here changes. What is edited meanwhile is newer.
+# A folder is newer when a file of it is gone.
+PUBLISHED := Makefile $(SOURCES) $(shell find src migrations) README.md CHANGELOG.md $(wildcard LICENSE-*)
+COPIED := $(shell find template scripts \( -name node_modules -o -name target \) -prune -o -print) rustfmt.toml examples/cookbook/src/sweep.rs
+RUSTC_VERSION := $(shell rustc -V 2>/dev/null | cut -d' ' -f2)
+DOCUMENTED := target/documented-$(RUSTC_VERSION)
+PACKAGED := target/packaged-$(RUSTC_VERSION)
+MADE := target/made-$(RUSTC_VERSION)
+
+# What builds into the same folder would wait for its turn there, and keep others from theirs.
+ifdef IN_TURN
+# Where make has a job server that cargo knows (4.4), each would share two cores with the others, however many there are.
+unexport MAKEFLAGS MFLAGS
+test-core: lint
+test-mutants: test-core
+$(DOCUMENTED): | test-mutants
+$(PACKAGED): | $(DOCUMENTED)
+last := dist/index.js
+$(foreach worker,$(WORKERS),$(eval $(worker): | $(last))$(eval last := $(worker)))
+endif
 
 lint: $(WASM_TARGET)
 	@echo '==> format and lints'
@@ -192,9 +220,10 @@ lint: $(WASM_TARGET)
 	cargo clippy --no-default-features --features conformance --all-targets -- -D warnings
 	cargo clippy --all-features --all-targets -- -D warnings
 	cargo clippy --target wasm32-unknown-unknown -- -D warnings
+	cargo clippy --target wasm32-unknown-unknown --features axum,users -- -D warnings
 	cargo clippy --workspace --all-features --target wasm32-unknown-unknown -- -D warnings
 
-# All but those that drive a Worker.
+# All but the one for axum and those that drive a Worker.
 CORE_TESTS := $(filter-out axum,$(basename $(notdir $(wildcard tests/*.rs))))
 
 # The core, natively and without the Workers runtime, which proves that it needs none.
@@ -202,8 +231,8 @@ test-core:
 	@echo '==> the core'
 	cargo test --no-default-features --features conformance --lib $(addprefix --test ,$(CORE_TESTS))
 	CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --no-default-features --features conformance --test explorer --test simulation
-	@echo '==> sessions for axum, natively'
-	cargo test --features axum,users --test axum
+	@echo '==> all of the library, natively, with sessions for axum'
+	cargo test --all-features --lib --test axum
 
 # A million runs of the simulation for each of its conditions: about half an hour on two cores. It says how far it is, and the
 # seed of a failure.
@@ -217,12 +246,6 @@ test-mutants: | need-npm
 	@echo '==> the mutants'
 	node tests/mutants.mjs
 
-# These two are the same again until the crate, the compiler or what is run here changes. What is edited meanwhile is newer.
-PUBLISHED := Makefile $(SOURCES) $(shell find migrations -type f) README.md CHANGELOG.md $(wildcard LICENSE-*)
-RUSTC_VERSION := $(shell rustc -V 2>/dev/null | cut -d' ' -f2)
-DOCUMENTED := target/documented-$(RUSTC_VERSION)
-PACKAGED := target/packaged-$(RUSTC_VERSION)
-
 test-docs: $(DOCUMENTED)
 $(DOCUMENTED): $(PUBLISHED)
 	@echo '==> the documentation'
@@ -234,10 +257,10 @@ $(DOCUMENTED): $(PUBLISHED)
 
 # What would be published compiles by itself.
 test-package: $(PACKAGED)
-$(PACKAGED): $(WASM_TARGET) $(PUBLISHED)
+$(PACKAGED): $(PUBLISHED)
 	@echo '==> the package'
 	@mkdir -p target && touch $@.begun
-	cargo package --allow-dirty --target wasm32-unknown-unknown --features axum,object
+	cargo package --allow-dirty --all-features
 	@mv $@.begun $@
 
 test-size: build
@@ -246,19 +269,21 @@ test-size: build
 	  echo "wasm: $$size bytes gzipped, of $(WASM_LIMIT)"; \
 	  test "$$size" -le $(WASM_LIMIT) || { echo 'The wasm is too heavy.' >&2; exit 1; }
 
-test-worker: build $(ROUTES) $(EXAMPLES) .dev.vars
+test-worker: build $(WORKERS) .dev.vars
 	@echo '==> the Worker, in workerd'
-	cargo test --all-features --lib
-	@# Most of them wait: for a second to pass, or for a fault.
+	@# Many of them wait: for a second to pass, or for a fault.
 	cargo test --no-default-features --test worker -- --test-threads=7
 
 # `make new` for each store, and the test of each Worker that it makes.
-test-new: $(TOOLS)
+test-new: $(MADE)
+$(MADE): $(TOOLS) $(PUBLISHED) $(COPIED) tests/new.test.mjs
 	@echo '==> new Workers'
+	@mkdir -p target && touch $@.begun
 	$(QUICK) node --test --test-reporter=spec tests/new.test.mjs
+	@mv $@.begun $@
 
 # A Chromium is found or installed first, so that its absence is the only thing said about it.
-test-page: build $(ROUTES) $(EXAMPLES)
+test-page: build $(WORKERS)
 	@echo '==> the page, and a login, in Chromium'
 	CHROME="$$(sh scripts/chromium)" && export CHROME && \
 	  node --test --test-concurrency=2 --test-reporter=spec tests/page/*.test.mjs
@@ -332,4 +357,4 @@ bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.jso
 .PHONY: clean
 clean:
 	cargo clean
-	rm -rf $(DOCUMENTED) $(PACKAGED) dist .wrangler $(ACCOUNTS)/.wrangler wrangler.dev.toml $(foreach folder,counter bench/constant bench/edge-session tests/worker/routes examples/*,$(folder)/build $(folder)/dist)
+	rm -rf $(DOCUMENTED) $(PACKAGED) $(MADE) dist .wrangler $(ACCOUNTS)/.wrangler wrangler.dev.toml $(foreach folder,counter bench/constant bench/edge-session tests/worker/routes examples/*,$(folder)/build $(folder)/dist)

@@ -4,7 +4,7 @@
 // Built and run natively, below target/mutants. All that can be are in one build (mutants/weave.mjs). In it the tests must pass as long
 // as nothing is taken out, which is seen first.
 import { spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { rules } from "./mutants/rules.mjs";
 import { WHICH, weave } from "./mutants/weave.mjs";
@@ -43,13 +43,20 @@ function write(path, text) {
 
 // The crate with these of its files changed. What it is built of has mostly been built by the tests that ran before.
 function prepare(folder, changed) {
-  if (!existsSync(folder)) {
-    mkdirSync(folder, { recursive: true });
+  if (!existsSync(`${folder}/built`)) {
+    // What was broken off is begun anew.
+    const begun = `${folder}/built.begun`;
+    rmSync(begun, { recursive: true, force: true });
+    mkdirSync(begun, { recursive: true });
     for (const name of [".fingerprint", "build", "deps"].filter((name) => existsSync(`target/debug/${name}`))) {
-      cpSync(`target/debug/${name}`, `${folder}/built/debug/${name}`, { recursive: true, preserveTimestamps: true });
+      cpSync(`target/debug/${name}`, `${begun}/debug/${name}`, { recursive: true, preserveTimestamps: true });
     }
+    renameSync(begun, `${folder}/built`);
   }
-  for (const name of LINKED) if (!existsSync(`${folder}/${name}`)) symlinkSync(`${process.cwd()}/${name}`, `${folder}/${name}`);
+  for (const name of LINKED) {
+    rmSync(`${folder}/${name}`, { force: true });
+    symlinkSync(`../../../${name}`, `${folder}/${name}`);
+  }
   const files = ORIGINALS.flatMap((name) =>
     statSync(name).isFile() ? [name] : readdirSync(name, { recursive: true }).map((path) => `${name}/${path}`).filter((path) => statSync(path).isFile()));
   for (const path of existsSync(`${folder}/src`) ? readdirSync(`${folder}/src`, { recursive: true }) : []) {
@@ -106,25 +113,27 @@ async function runTests(folder, programs, { files, tests }, more = {}) {
 const RUNNING = "target/mutants/running";
 function isAlive(id) {
   try {
-    return process.kill(id, 0);
+    return id > 0 && process.kill(id, 0);
   } catch {
     return false;
   }
 }
-if (existsSync(RUNNING) && isAlive(Number(readFileSync(RUNNING, "utf8")))) {
-  console.error(`Another run is under way: process ${readFileSync(RUNNING, "utf8")}.`);
+const other = existsSync(RUNNING) ? Number(readFileSync(RUNNING, "utf8")) : 0;
+if (isAlive(other)) {
+  console.error(`Process ${other} runs the mutants already. If it is another program, remove ${RUNNING}.`);
   process.exit(1);
 }
 mkdirSync("target/mutants", { recursive: true });
 writeFileSync(RUNNING, String(process.pid));
 process.on("exit", () => rmSync(RUNNING, { force: true }));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
 
 let passed = 0;
 const failures = [];
 function report(mutant, { found, hangs, wrong }) {
   console.log(`${found ? "caught" : "SURVIVES"}  without: ${mutant.rule}${hangs ? " (its test does not end)" : ""}`);
   if (found) passed += 1;
-  else failures.push(`${mutant.rule}: ${wrong ?? `${mutant.files.join(" and ")} passes without it`}`);
+  else failures.push(`${mutant.rule}: ${wrong || `${mutant.files.join(" and ")} passes without it`}`);
 }
 
 // All that can be in one build.
@@ -152,13 +161,13 @@ async function runTogether() {
   prepare(TOGETHER, changed);
   const { programs, error } = await build(TOGETHER, mutants.flatMap(({ files }) => files));
   if (error) return failures.push(error);
-  // Where all are asked for, the tests before have played the simulation for longer: then it is seen only that this build is the crate.
+  // `make test` has played the simulation for longer before it comes to all of these: it is seen only that this build is the crate.
   const seeds = only ? {} : { SIMULATION_SEEDS: "50" };
   const controls = new Map(mutants.map((mutant) => [`${mutant.files} ${mutant.tests}`, mutant]));
   await eachOf([...controls.values()], async (mutant) => {
     const { found, wrong } = await runTests(TOGETHER, programs, mutant, seeds);
     const where = `${mutant.files.join(" and ")}, ${mutant.tests}`;
-    if (found || wrong) failures.push(`${where}: fails with nothing taken out, or does not run\n${wrong ?? ""}`);
+    if (wrong !== null) failures.push(`${where}: fails with nothing taken out, or does not run\n${wrong ?? ""}`);
   });
   await eachOf(together, async (mutant) => {
     report(mutant, await runTests(TOGETHER, programs, mutant, { TAKEN_OUT: String(mutant.number) }));

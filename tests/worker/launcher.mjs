@@ -18,8 +18,10 @@ const commands = {
     return id;
   },
   async stop({ id }) {
-    await harnesses.get(id).close();
+    const harness = harnesses.get(id);
+    // Another may be given its port before it is closed altogether.
     harnesses.delete(id);
+    await harness.close();
   },
   logs: ({ id }) => harnesses.get(id).getLogs().map((log) => log.message),
   scheduled: async ({ id }) => (await harnesses.get(id).getWorker().scheduled({ cron: "17 * * * *" })).outcome,

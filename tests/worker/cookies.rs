@@ -126,7 +126,7 @@ on_each_store! {
             assert_eq!(reply.brief(), (403, text));
             assert_eq!((reply.set_cookie(), reply.header("cache-control")), (None, Some("private, no-store")));
         }
-        worker.has_logged("cross_origin: ");
+        worker.has_logged("cross_origin: a page of another site sent this request: https://evil.example;");
         let socket = visitor.ask_with(worker, "GET", "socket", &[&evil[..], &[("Upgrade", "websocket")]].concat());
         assert_eq!(socket.status, 403);
         assert_eq!(visitor.ask_with(worker, "POST", "returned", &evil).brief(), (200, "2"));

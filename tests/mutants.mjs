@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { rules } from "./mutants/rules.mjs";
-import { WHICH, weave } from "./mutants/weave.mjs";
+import { MARK, WHICH, weave } from "./mutants/weave.mjs";
 
 // What is built in one go, and what is built by itself: a change of one has nothing of the other built again.
 const [TOGETHER, ALONE] = ["target/mutants/together", "target/mutants/alone"];
@@ -25,14 +25,20 @@ const env = { ...process.env, CARGO_TARGET_DIR: "built", RUST_BACKTRACE: "0", SI
 const TEST_SECONDS = 400;
 const BUILD_SECONDS = 1800;
 
+const children = new Set();
+
 function run(folder, seconds, [command, ...args], more) {
   return new Promise((resolve) => {
     const options = { cwd: folder, env: { ...env, ...more }, stdio: ["ignore", "pipe", "pipe"] };
     const child = spawn("timeout", ["-k", "5", String(seconds), command, ...args], options);
+    children.add(child.pid);
     let [output, said] = ["", ""];
     child.stdout.on("data", (data) => (output += data));
     child.stderr.on("data", (data) => (said += data));
-    child.on("close", (code) => resolve({ code, output, said }));
+    child.on("close", (code) => {
+      children.delete(child.pid);
+      resolve({ code, output, said });
+    });
   });
 }
 
@@ -85,13 +91,22 @@ async function build(folder, files) {
     const which = some.flatMap((file) => (file === "lib" ? ["--lib"] : ["--test", file]));
     const command = ["cargo", "test", "--no-run", "--message-format=json-render-diagnostics", ...way.features, ...which];
     const { code, output, said } = await run(folder, BUILD_SECONDS, command, way.more);
-    if (code !== 0) return { error: `it does not compile:\n${said.slice(-6000)}` };
+    if (code !== 0) return { error: `${rulesAt(folder, said)} does not compile:\n${said.slice(-6000)}` };
     for (const line of output.split("\n").filter((line) => line.startsWith("{"))) {
       const { executable, target } = JSON.parse(line);
       if (executable) programs.set(target.kind.includes("lib") ? "lib" : target.name, executable);
     }
   }
   return { programs };
+}
+
+// The mutants that the compiler speaks of.
+function rulesAt(folder, said) {
+  const places = [...said.matchAll(/ --> (src\/\S+):(\d+):/g)].map(([, file, line]) => {
+    const above = readFileSync(`${folder}/${file}`, "utf8").split("\n").slice(0, line);
+    return above.findLast((text) => text.startsWith(MARK))?.slice(MARK.length);
+  });
+  return [...new Set(places)].filter(Boolean).join("; ") || "it";
 }
 
 // Runs the tests that are to notice, by the programs, and says what became of it.
@@ -126,14 +141,21 @@ if (isAlive(other)) {
 mkdirSync("target/mutants", { recursive: true });
 writeFileSync(RUNNING, String(process.pid));
 process.on("exit", () => rmSync(RUNNING, { force: true }));
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+// `timeout` leads a group of its own, which a terminal does not reach.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => {
+    for (const id of children) if (isAlive(id)) process.kill(-id);
+    process.exit(1);
+  });
+}
 
 let passed = 0;
 const failures = [];
 function report(mutant, { found, hangs, wrong }) {
-  console.log(`${found ? "caught" : "SURVIVES"}  without: ${mutant.rule}${hangs ? " (its test does not end)" : ""}`);
+  const verdict = found ? "caught" : wrong ? "UNTESTED" : "SURVIVES";
+  console.log(`${verdict}  without: ${mutant.rule}${hangs ? " (its test does not end)" : ""}`);
   if (found) passed += 1;
-  else failures.push(`${mutant.rule}: ${wrong || `${mutant.files.join(" and ")} passes without it`}`);
+  else failures.push(`${mutant.rule}: ${wrong || `passes without it: ${mutant.tests}, in ${mutant.files.join(" and ")}`}`);
 }
 
 // All that can be in one build.
@@ -163,14 +185,17 @@ async function runTogether() {
   if (error) return failures.push(error);
   // `make test` has played the simulation for longer before it comes to all of these: it is seen only that this build is the crate.
   const seeds = only ? {} : { SIMULATION_SEEDS: "50" };
-  const controls = new Map(mutants.map((mutant) => [`${mutant.files} ${mutant.tests}`, mutant]));
-  await eachOf([...controls.values()], async (mutant) => {
+  const control = ({ files, tests }) => `${files} ${tests}`;
+  const wrongs = new Map();
+  await eachOf([...new Map(mutants.map((mutant) => [control(mutant), mutant])).values()], async (mutant) => {
     const { found, wrong } = await runTests(TOGETHER, programs, mutant, seeds);
-    const where = `${mutant.files.join(" and ")}, ${mutant.tests}`;
-    if (wrong !== null) failures.push(`${where}: fails with nothing taken out, or does not run\n${wrong ?? ""}`);
+    if (found) wrongs.set(control(mutant), `fails with nothing taken out: ${mutant.tests}`);
+    else if (wrong !== null) wrongs.set(control(mutant), `does not run: ${mutant.tests}\n${wrong}`);
   });
+  for (const mutant of alone) if (wrongs.has(control(mutant))) failures.push(wrongs.get(control(mutant)));
   await eachOf(together, async (mutant) => {
-    report(mutant, await runTests(TOGETHER, programs, mutant, { TAKEN_OUT: String(mutant.number) }));
+    const wrong = wrongs.get(control(mutant));
+    report(mutant, wrong ? { found: false, wrong } : await runTests(TOGETHER, programs, mutant, { TAKEN_OUT: String(mutant.number) }));
   });
 }
 
@@ -189,7 +214,9 @@ async function runAlone(mutant) {
   report(mutant, error ? { found: false, wrong: error } : await runTests(ALONE, programs, mutant));
 }
 
-await runTogether();
+if (mutants.length === 0) failures.push(`no rule's text contains: ${only}`);
+else console.log(`${mutants.length} mutants, ${alone.length} in a build of its own; a minute or two to build the others`);
+if (mutants.length > 0) await runTogether();
 for (const mutant of alone) await runAlone(mutant);
 for (const failure of failures) console.log(`\n${failure}`);
 console.log(`mutants: ${passed} passed, ${failures.length} failed`);

@@ -1,5 +1,5 @@
-// The rule; the file; what stands there and what the mutant has; the test file, or `lib`, and the test, or a part of its name. For the
-// explorer, the scenario that needs the rule.
+// The rule; the file; what stands there, once, and what the mutant has; the test file, or `lib`, and the test, or a part of its name.
+// For the explorer, the scenario that needs the rule. `|` stands between several files or tests.
 export const rules = [
   // Retired ids.
   ["for thirty seconds the holder of an old id is a straggler", "src/sessions.rs", "Loaded::Retired { kept } => retired = Some((signed, kept)),", "Loaded::Retired { kept } => retired = Some((signed, kept)).filter(|_| false),", "new_id", "for_thirty_seconds_a_straggler"],

@@ -26,6 +26,9 @@ function bodyAround(text, start, end) {
   return null;
 }
 
+// Stands before the rule of each.
+export const MARK = "// mutant: ";
+
 // What `text` becomes with these of its mutants, each `{ number, rule, from, to }`, and which of them are in it.
 export function weave(text, mutants) {
   const bodies = new Map();
@@ -47,7 +50,7 @@ export function weave(text, mutants) {
     output += text.slice(done, from);
     output += "\n#[allow(unused)]\nmatch crate::taken_out() {\n";
     for (const { number, rule, from, to } of mutants) {
-      output += `// ${rule}\n${number} => {${body.replace(from, () => to)}}\n`;
+      output += `${MARK}${rule}\n${number} => {${body.replace(from, () => to)}}\n`;
       numbers.push(number);
     }
     output += `_ => {${body}}\n}\n`;

@@ -35,7 +35,8 @@ WASM_BINDGEN := .tools/wasm-bindgen-$(WASM_BINDGEN_VERSION)
 WORKER_BUILD := .tools/worker-build-$(WORKER_VERSION)
 WASM_TARGET := .tools/wasm-target
 TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WORKER_BUILD) $(WASM_TARGET)
-SOURCES := $(shell find src counter/src -type f) Cargo.toml Cargo.lock counter/Cargo.toml
+# A folder is newer when a file of it is gone.
+SOURCES := $(shell find src counter/src) Cargo.toml Cargo.lock counter/Cargo.toml
 
 # The wasm may weigh this much, gzipped, in bytes: 181 KiB. Of it 9 KB read numbers exactly (serde_json's
 # float_roundtrip), 29 KB are what KV's sessions carry, 3 KB are the turns of requests that meet, and 1 KB is what is known for a
@@ -157,7 +158,7 @@ ROUTES := tests/worker/routes/dist/index.js
 EXAMPLES := $(patsubst %/wrangler.toml,%/dist/index.js,$(wildcard examples/*/wrangler.toml))
 WORKERS := $(ROUTES) $(EXAMPLES)
 define WORKER
-$(1)/dist/index.js: $(TOOLS) $(SOURCES) $$(shell find $(1)/src -type f) $(1)/Cargo.toml $(1)/wrangler.toml
+$(1)/dist/index.js: $(TOOLS) $(SOURCES) $$(shell find $(1)/src) $(1)/Cargo.toml $(1)/wrangler.toml
 	$(QUICK) $(WRANGLER) deploy --dry-run --cwd $(1) --outdir dist
 	@test -f $$@
 endef
@@ -194,8 +195,7 @@ test: $(WASM_TARGET)
 	@echo 'All tests passed.'
 
 # These are the same again until the crate, the compiler or what is run here changes. What is edited meanwhile is newer.
-# A folder is newer when a file of it is gone.
-PUBLISHED := Makefile $(SOURCES) $(shell find src migrations) README.md CHANGELOG.md $(wildcard LICENSE-*)
+PUBLISHED := Makefile $(SOURCES) $(shell find migrations) README.md CHANGELOG.md $(wildcard LICENSE-*)
 COPIED := $(shell find template scripts \( -name node_modules -o -name target \) -prune -o -print) rustfmt.toml examples/cookbook/src/sweep.rs
 RUSTC_VERSION := $(shell rustc -V 2>/dev/null | cut -d' ' -f2)
 DOCUMENTED := target/documented-$(RUSTC_VERSION)

@@ -158,43 +158,41 @@ function report(mutant, { found, hangs, wrong }) {
   else failures.push(`${mutant.rule}: ${wrong || `passes without it: ${mutant.tests}, in ${mutant.files.join(" and ")}`}`);
 }
 
+const texts = new Map([...new Set(["src/lib.rs", ...mutants.map(({ file }) => file)])].map((file) => [file, readFileSync(file, "utf8")]));
+const standing = mutants.filter((mutant) => {
+  const times = texts.get(mutant.file).split(mutant.from).length - 1;
+  if (times !== 1) report(mutant, { found: false, wrong: `its text stands ${times} times in ${mutant.file}` });
+  return times === 1;
+});
+
 // All that can be in one build.
-const changed = new Map([["src/lib.rs", readFileSync("src/lib.rs", "utf8")]]);
+const changed = new Map();
 const woven = new Set();
-for (const file of new Set(mutants.map(({ file }) => file))) {
-  const text = readFileSync(file, "utf8");
-  const ofFile = mutants.filter((mutant) => mutant.file === file);
-  for (const mutant of ofFile) {
-    const times = text.split(mutant.from).length - 1;
-    if (times === 1) continue;
-    report(mutant, { found: false, wrong: `its text stands ${times} times in ${file}` });
-    mutant.isNotFound = true;
-  }
-  if (!file.endsWith(".rs")) continue;
-  const { text: changedText, numbers } = weave(text, ofFile.filter(({ isNotFound }) => !isNotFound));
+for (const [file, text] of [...texts].filter(([file]) => file.endsWith(".rs"))) {
+  const { text: changedText, numbers } = weave(text, standing.filter((mutant) => mutant.file === file));
   changed.set(file, changedText);
   for (const number of numbers) woven.add(number);
 }
 changed.set("src/lib.rs", changed.get("src/lib.rs") + WHICH);
-const together = mutants.filter(({ number }) => woven.has(number));
-const alone = mutants.filter(({ number, isNotFound }) => !woven.has(number) && !isNotFound);
+const [together, alone] = [true, false].map((isWoven) => standing.filter(({ number }) => woven.has(number) === isWoven));
+
+// What is wrong with the tests of some with nothing taken out.
+const wrongs = new Map();
+const testsOf = ({ files, tests }) => `${files} ${tests}`;
 
 async function runTogether() {
   prepare(TOGETHER, changed);
-  const { programs, error } = await build(TOGETHER, mutants.flatMap(({ files }) => files));
+  const { programs, error } = await build(TOGETHER, standing.flatMap(({ files }) => files));
   if (error) return failures.push(error);
   // `make test` has played the simulation for longer before it comes to all of these: it is seen only that this build is the crate.
   const seeds = only ? {} : { SIMULATION_SEEDS: "50" };
-  const control = ({ files, tests }) => `${files} ${tests}`;
-  const wrongs = new Map();
-  await eachOf([...new Map(mutants.map((mutant) => [control(mutant), mutant])).values()], async (mutant) => {
+  await eachOf([...new Map(standing.map((mutant) => [testsOf(mutant), mutant])).values()], async (mutant) => {
     const { found, wrong } = await runTests(TOGETHER, programs, mutant, seeds);
-    if (found) wrongs.set(control(mutant), `fails with nothing taken out: ${mutant.tests}`);
-    else if (wrong !== null) wrongs.set(control(mutant), `does not run: ${mutant.tests}\n${wrong}`);
+    if (found) wrongs.set(testsOf(mutant), `fails with nothing taken out: ${mutant.tests}`);
+    else if (wrong !== null) wrongs.set(testsOf(mutant), `does not run: ${mutant.tests}\n${wrong}`);
   });
-  for (const mutant of alone) if (wrongs.has(control(mutant))) failures.push(wrongs.get(control(mutant)));
   await eachOf(together, async (mutant) => {
-    const wrong = wrongs.get(control(mutant));
+    const wrong = wrongs.get(testsOf(mutant));
     report(mutant, wrong ? { found: false, wrong } : await runTests(TOGETHER, programs, mutant, { TAKEN_OUT: String(mutant.number) }));
   });
 }
@@ -209,14 +207,15 @@ async function eachOf(items, act) {
 }
 
 async function runAlone(mutant) {
-  prepare(ALONE, new Map([[mutant.file, readFileSync(mutant.file, "utf8").replace(mutant.from, () => mutant.to)]]));
+  prepare(ALONE, new Map([[mutant.file, texts.get(mutant.file).replace(mutant.from, () => mutant.to)]]));
   const { programs, error } = await build(ALONE, mutant.files);
-  report(mutant, error ? { found: false, wrong: error } : await runTests(ALONE, programs, mutant));
+  const wrong = wrongs.get(testsOf(mutant)) ?? error;
+  report(mutant, wrong ? { found: false, wrong } : await runTests(ALONE, programs, mutant));
 }
 
 if (mutants.length === 0) failures.push(`no rule's text contains: ${only}`);
 else console.log(`${mutants.length} mutants, ${alone.length} in a build of its own; a minute or two to build the others`);
-if (mutants.length > 0) await runTogether();
+if (standing.length > 0) await runTogether();
 for (const mutant of alone) await runAlone(mutant);
 for (const failure of failures) console.log(`\n${failure}`);
 console.log(`mutants: ${passed} passed, ${failures.length} failed`);

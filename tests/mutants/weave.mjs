@@ -39,13 +39,12 @@ export function weave(text, mutants) {
     const one = bodies.get(body.from) ?? bodies.set(body.from, { ...body, mutants: [] }).get(body.from);
     one.mutants.push(mutant);
   }
-  // Where one of these functions lies within another, the inner one's mutants are built by themselves.
-  const sorted = [...bodies.values()].sort((a, b) => a.from - b.from);
-  const apart = sorted.filter((body, at) => !sorted.some((other, place) => place !== at && other.from < body.from && body.to < other.to));
   const numbers = [];
   let output = "";
   let done = 0;
-  for (const { from, to, mutants } of apart) {
+  for (const { from, to, mutants } of [...bodies.values()].sort((a, b) => a.from - b.from)) {
+    // It lies within the one before: its mutants are built by themselves.
+    if (from < done) continue;
     const body = text.slice(from, to);
     output += text.slice(done, from);
     output += "\n#[allow(unused)]\nmatch crate::taken_out() {\n";

@@ -61,11 +61,11 @@ const commands = {
 async function answer({ command, number, ...values }) {
   let outcome;
   try {
-    outcome = { ok: (await commands[command](values)) ?? null };
+    outcome = { Ok: (await commands[command](values)) ?? null };
   } catch (error) {
-    outcome = { error: String(error?.stack ?? error) };
+    outcome = { Err: String(error?.stack ?? error) };
   }
-  process.stdout.write(`\n\u0001${JSON.stringify({ number, ...outcome })}\n`);
+  process.stdout.write(`\n\u0001${JSON.stringify({ number, outcome })}\n`);
 }
 
 for await (const line of createInterface({ input: process.stdin })) answer(JSON.parse(line));

@@ -169,14 +169,8 @@ impl Worker {
 
     /// Waits until the Worker has logged this, which may be after the reply that it belongs to, and gives the whole log.
     pub fn has_logged(&self, text: &str) -> String {
-        for _ in 0..600 {
-            let log = self.log();
-            if log.contains(text) {
-                return log;
-            }
-            sleep(Duration::from_millis(50));
-        }
-        panic!("not in the log: {text}\n{}", self.log())
+        let log = || Some(self.log()).filter(|log| log.contains(text));
+        until(log).unwrap_or_else(|| panic!("not in the log: {text}\n{}", self.log()))
     }
 
     /// Runs the cron trigger.
@@ -293,15 +287,19 @@ impl Drop for Worker {
     }
 }
 
-/// Waits until it is so, as long as a busy machine may need.
+/// Waits until it is there, as long as a busy machine may need.
+fn until<T>(is_there: impl Fn() -> Option<T>) -> Option<T> {
+    (0..600).find_map(|_| {
+        is_there().or_else(|| {
+            sleep(Duration::from_millis(50));
+            None
+        })
+    })
+}
+
+/// Waits until it is so.
 pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..600 {
-        if is_so() {
-            return;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    panic!("in vain: {what}");
+    until(|| is_so().then_some(())).unwrap_or_else(|| panic!("in vain: {what}"));
 }
 
 static LAUNCHER: LazyLock<Launcher> = LazyLock::new(Launcher::start);
@@ -359,7 +357,7 @@ impl Launcher {
     /// # Errors
     ///
     /// What the launcher says is wrong, or that it has ended.
-    fn ask(&self, mut command: Value) -> Result<Value, String> {
+    fn ask(&self, mut command: Value) -> Outcome {
         static SENT: AtomicUsize = AtomicUsize::new(0);
         let number = SENT.fetch_add(1, Ordering::Relaxed);
         command["number"] = number.into();
@@ -367,26 +365,18 @@ impl Launcher {
         let ended = || format!("the launcher ended; its messages are in {LOG}");
         lock(&self.waiting).as_mut().ok_or_else(ended)?.insert(number, sender);
         writeln!(lock(&self.input), "{command}").map_err(|_| ended())?;
-        match answer.recv().map_err(|_| ended())? {
-            Outcome::Ok(value) => Ok(value),
-            Outcome::Error(error) => Err(error),
-        }
+        answer.recv().map_err(|_| ended())?
     }
 }
+
+/// What came of a command, or what is wrong.
+type Outcome = Result<Value, String>;
 
 /// What `launcher.mjs` says of a command.
 #[derive(Deserialize)]
 struct Answer {
     number: usize,
-    #[serde(flatten)]
     outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Ok(Value),
-    Error(String),
 }
 
 /// Whatever became of a test that had it.

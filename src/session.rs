@@ -1038,6 +1038,14 @@ impl<T> Session<T> {
         }
     }
 
+    /// What the handler wanted to become of it, and has not saved, does not.
+    #[cfg(feature = "axum")]
+    pub(crate) fn drop_intent(&mut self) {
+        if !matches!(self.state, State::Ended { .. }) {
+            self.intent = Intent::Keep;
+        }
+    }
+
     /// Whether nothing of the handler's work is stored, so that it may run again.
     pub(crate) fn may_run_again(&self) -> bool {
         self.progress == Progress::Open

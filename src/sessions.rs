@@ -486,12 +486,27 @@ impl Sessions {
 
     /// Ends a request whose handler failed: by the error of a save or an update, if it returned one, or by its own.
     pub(crate) fn abandon<T>(&self, session: &mut Session<T>) -> Option<Error> {
-        let refusal = session.returned_refusal();
-        match &refusal {
-            Some(refusal) => self.give_up(session, refusal),
-            None => self.log_untold(session),
+        let refusal = self.returned(session);
+        if refusal.is_none() {
+            self.log_untold(session);
         }
         refusal
+    }
+
+    /// The error of a save or an update, if its handler returned it.
+    pub(crate) fn returned<T>(&self, session: &mut Session<T>) -> Option<Error> {
+        let refusal = session.returned_refusal();
+        if let Some(refusal) = &refusal {
+            self.give_up(session, refusal);
+        }
+        refusal
+    }
+
+    /// Ends a request that fails by a reply of its handler's own: the `Set-Cookie` lines for what that has saved itself.
+    #[cfg(feature = "axum")]
+    pub(crate) fn set_cookie_of_saved<T>(&self, session: &mut Session<T>) -> Vec<String> {
+        session.drop_intent();
+        self.set_cookie(session)
     }
 
     /// A request that does not run again.

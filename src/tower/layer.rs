@@ -25,7 +25,7 @@ use super::settle::Settled;
 use super::slot::{Expiry, Slot};
 use super::stack::{self, Answering, Layered, Neighbours, NextRun};
 use crate::arrival::Arrival;
-use crate::{Error, Incoming, Refusal, SessionHeaders, Sessions};
+use crate::{Error, ErrorKind, Incoming, Refusal, SessionHeaders, Sessions};
 
 type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 
@@ -35,7 +35,8 @@ type Reply = Arc<dyn Fn(&Refusal) -> Response + Send + Sync>;
 ///
 /// What the session layer's [`run`](Sessions::run) does for a handler, this does for the service inside:
 ///
-/// - A response of 5xx saves nothing, nor does an [`Error`], or what a layer within refused. Any other saves.
+/// - A response of 5xx saves nothing, nor does an [`Error`], or what a layer within refused. Any other saves. (What the handler
+///   has saved itself stays, and a response of its own carries the cookie for it.)
 /// - A handler that loses its race to another request on the session runs again on the newer data, where the request can
 ///   be given again: without a body, or with one of a known length up to [`REPLAY_LIMIT`](super::REPLAY_LIMIT), and no
 ///   upgrade. Otherwise the visitor is answered 503 with `Retry-After`. So effects outside the session come after
@@ -194,6 +195,13 @@ where
                 this.neighbours().note_set_cookie(&set_cookie);
                 return Ok(response);
             }
+            Settled::Failed(set_cookie) => {
+                let mut response = layer.replaced(response, this);
+                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
+                headers.add_to_map(response.headers_mut());
+                this.neighbours().note_set_cookie(&set_cookie);
+                return Ok(response);
+            }
             Settled::Unsaved(ignored) => {
                 if let Some(error) = ignored {
                     this.log(&error);
@@ -267,9 +275,12 @@ impl<T> SessionLayer<T> {
         Ok(slot)
     }
 
-    /// The error in the log, and the reply to it.
+    /// The error in the log, and the reply to it. That a session ended while its handler ran is no failure.
     fn refuse(&self, error: &Error, this: &dyn Layered) -> Response {
-        this.log(error);
+        match error.kind() {
+            ErrorKind::Ended => error.answered(),
+            _ => this.log(error),
+        }
         self.reply(error, this)
     }
 
@@ -279,7 +290,10 @@ impl<T> SessionLayer<T> {
     }
 
     fn reply_with(&self, error: &Error, set_cookie: &[String]) -> Response {
-        let refusal = Refusal::from(error);
+        let refusal = match error.kind() {
+            ErrorKind::Ended => Refusal::expired(&self.sessions.parameters().expired_message),
+            _ => Refusal::from(error),
+        };
         let mut response = (self.reply)(&refusal);
         let headers = SessionHeaders { retry_after: refusal.retry_after, set_cookie, ..SessionHeaders::default() };
         headers.add_to_map(response.headers_mut());

@@ -18,7 +18,9 @@ pub(super) enum Settled {
     Stored(Vec<String>),
     /// It was told that the session has expired.
     Expired(Expiry),
-    /// It failed by itself, or there is no session to store: since this error, of which it has not answered.
+    /// It failed by itself. The `Set-Cookie` lines for what it has saved before.
+    Failed(Vec<String>),
+    /// There is no session to store: since this error, of which it has not answered.
     Unsaved(Option<Error>),
     /// It failed by an error of ours.
     Refused(Error),
@@ -71,8 +73,15 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
         let has_failed = answered.is_some()
             || response.extensions().get::<Refused>().is_some()
             || response.status().is_server_error();
-        let refusal = if has_failed {
+        let refusal = if has_failed && rejected.is_some() {
             self.sessions.abandon(&mut session)
+        } else if has_failed {
+            let Some(returned) = self.sessions.returned(&mut session) else {
+                let set_cookie = self.sessions.set_cookie_of_saved(&mut session);
+                self.put(session);
+                return Settled::Failed(set_cookie);
+            };
+            Some(returned)
         } else {
             match self.sessions.commit(&mut session).await {
                 Ok(set_cookie) => {

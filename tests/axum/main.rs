@@ -75,6 +75,15 @@ async fn returned(FromAnywhere(mut session): FromAnywhere<Session<Visit>>) -> St
     session.count.to_string()
 }
 
+/// What it saved stays, and nothing else that it did.
+async fn login_then_fail(mut session: Session<Visit>) -> Result<StatusCode, Error> {
+    session.cycle_id();
+    session.save().await?;
+    session.count += 10;
+    session.kill();
+    Ok(StatusCode::BAD_GATEWAY)
+}
+
 async fn logout(mut session: Session<Visit>) {
     session.kill();
 }
@@ -88,6 +97,7 @@ fn router() -> Router {
         .route("/save", get(save))
         .route("/update", get(update))
         .route("/login", post(login))
+        .route("/login-then-fail", post(login_then_fail))
         .route("/logout", post(logout))
         .route("/free", post(|| async { "free" }))
         .route("/untouched", get(|| async { "untouched" }))
@@ -269,10 +279,13 @@ fn a_store_that_fails_is_a_503_and_the_cookie_stays() {
 
 #[test]
 fn a_save_of_a_session_that_has_ended_is_a_401_and_a_count_that_nobody_asked_to_save_is_not() {
-    let rig = Rig::new();
+    let rig = Rig::with(r#"{"expired_message": "gone"}"#);
     let visitor = known(&rig);
     rig.store.interfere(&[Interference::Delete]);
-    assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/save").brief(), (401, "Session expired"));
+    let reply = ask(&below(&rig), &mut visitor.clone(), "GET", "/save");
+    assert_eq!((reply.brief(), reply.header(header::SET_COOKIE)), ((401, "gone"), None));
+    let logged = rig.platform.logged();
+    assert!(logged.len() == 1 && logged[0].starts_with("changes_dropped: "), "it is no failure: {logged:?}");
     let visitor = known(&rig);
     rig.store.interfere(&[Interference::Delete]);
     assert_eq!(ask(&below(&rig), &mut visitor.clone(), "GET", "/count").status, 200);
@@ -311,6 +324,17 @@ fn a_login_leaves_the_old_id_nothing() {
     assert_ne!(visitor.cookie, thief.cookie);
     assert_eq!(ask(&below(&rig), &mut thief, "GET", "/look").body, "0");
     assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+}
+
+#[test]
+fn what_a_handler_saved_before_it_failed_is_told_with_its_reply() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let before = visitor.cookie.clone();
+    assert_eq!(ask(&below(&rig), &mut visitor, "POST", "/login-then-fail").status, 502);
+    assert_ne!(visitor.cookie, before);
+    assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+    assert_eq!(rig.platform.logged(), Vec::<String>::new());
 }
 
 #[test]

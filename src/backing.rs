@@ -10,6 +10,7 @@ use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
 use crate::platform::Sleep;
 use crate::queue::{Place, Queues};
+use crate::session::NOTHING;
 use crate::sign_in::SignIn;
 use crate::store::{Answer, AnyStore, Claim, RequestStore};
 #[cfg(feature = "users")]
@@ -131,12 +132,32 @@ impl Backing {
     pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let now = self.platform.now();
         match self.within_deadline(self.store().load(key)).await {
-            Ok(Some(record)) => Ok(self.what_is(record, now)),
+            Ok(Some(record)) => self.loaded(record, now).await,
             Ok(None) => Ok(Loaded::Absent),
             Err(error) if error.kind() == ErrorKind::Unreadable => {
                 self.log_unreadable(key, &error);
                 Ok(Loaded::Unreadable)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a record is, and nothing kept in it of a session that has ended since: no old id brings that back.
+    async fn loaded(&self, record: Record, now: u64) -> Result<Loaded, Error> {
+        let successor = record.successor.as_ref().filter(|_| record.data != NOTHING).map(|next| next.key.clone());
+        match (self.what_is(record, now), successor) {
+            (Loaded::Retired { .. }, Some(successor)) if !self.is_there(&successor, now).await? => {
+                Ok(Loaded::Retired { kept: NOTHING.to_owned() })
+            }
+            (loaded, _) => Ok(loaded),
+        }
+    }
+
+    /// Whether a session is alive, which is not to be this request's: its browser is given nothing of it.
+    async fn is_there(&self, key: &RecordKey, now: u64) -> Result<bool, Error> {
+        match self.within_deadline(self.shared.store.load(key)).await {
+            Ok(found) => Ok(found.is_some_and(|record| matches!(self.what_is(record, now), Loaded::Live(_)))),
+            Err(error) if error.kind() == ErrorKind::Unreadable => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -160,7 +181,7 @@ impl Backing {
     pub(crate) async fn load_again(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
         match newest.filter(|newest| newest.version > self.seen.get()) {
-            Some(newest) => Ok(self.what_is(newest, self.platform.now())),
+            Some(newest) => self.loaded(newest, self.platform.now()).await,
             None => self.load(key).await,
         }
     }

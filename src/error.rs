@@ -81,9 +81,7 @@ impl Error {
     /// One function for all kinds of messages, which weighs less than one for each.
     #[cold]
     fn of(kind: ErrorKind, message: &dyn fmt::Display) -> Self {
-        let text = message.to_string();
-        let line = text.chars().take(MESSAGE_LIMIT).map(|c| if ends_line(c) { ' ' } else { c });
-        Self { kind, message: line.collect(), copies: None }
+        Self { kind, message: one_line(message), copies: None }
     }
 
     pub(crate) fn misconfigured(message: impl fmt::Display) -> Self {
@@ -173,6 +171,11 @@ impl Error {
             | ErrorKind::Nested => 500,
         }
     }
+}
+
+/// A text as one line of bounded length, whatever a platform, a client or a store has said in it.
+pub(crate) fn one_line(text: &dyn fmt::Display) -> String {
+    text.to_string().chars().take(MESSAGE_LIMIT).map(|c| if ends_line(c) { ' ' } else { c }).collect()
 }
 
 /// What would begin a new line in some log viewer, or control a terminal.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::error::one_line;
 use crate::{Error, Platform, RecordKey};
 
 /// What happened to a request or its session without being the request's error.
@@ -105,7 +106,7 @@ impl Said {
 }
 
 pub(crate) fn log(platform: &dyn Platform, event: Event, sentence: fmt::Arguments<'_>) {
-    platform.log(format_args!("{}: {sentence}", event.as_str()));
+    platform.log(format_args!("{}: {}", event.as_str(), one_line(&sentence)));
 }
 
 /// Says of these errors which ones their handler has neither returned nor dealt with by an answer.
@@ -133,6 +134,13 @@ pub(crate) fn log_once(
 mod tests {
     use super::*;
     use crate::{SessionId, TestPlatform};
+
+    #[test]
+    fn what_a_platform_says_of_a_failure_is_one_line() {
+        let platform = TestPlatform::at(0);
+        log(&platform, Event::WriteGivenUp, format_args!("given up: KV: no\n    at frame\u{2028}id_untold: forged"));
+        assert_eq!(platform.logged(), ["write_given_up: given up: KV: no     at frame id_untold: forged"]);
+    }
 
     #[test]
     fn what_is_said_once_is_said_once_for_each_key_and_the_memory_of_it_is_bounded() {

@@ -646,7 +646,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         match self.signing_in.clone() {
             None => self.written(backing.create(&key, &record)).await?,
             Some(sign_in) => {
-                if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
+                let signed_in = self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await;
+                if signed_in.is_err() {
+                    self.log_untold(format_args!("{key:?} may have begun"));
+                }
+                if signed_in? != Updated::Done {
                     self.state = State::Ended { key: None };
                     return Ok(self.drop_changes());
                 }
@@ -776,12 +780,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         let changed = self.written(change).await;
         if changed.is_err() {
-            self.backing.log(
-                Event::IdUntold,
-                format_args!(
-                    "{old:?} may have become {key:?}: the store's answer is missing, and the visitor is not told the id"
-                ),
-            );
+            self.log_untold(format_args!("{old:?} may have become {key:?}"));
         }
         match changed? {
             Updated::Done => {
@@ -1066,6 +1065,11 @@ impl<T> Session<T> {
     fn log_ignored(&mut self) {
         let elsewhere = self.backing.arrival.refused.take();
         log::log_ignored(&*self.backing.platform, self.refused.drain(..).chain(elsewhere));
+    }
+
+    fn log_untold(&self, what: fmt::Arguments<'_>) {
+        let sentence = format_args!("{what}: the store's answer is missing, and the visitor is not told the id");
+        self.backing.log(Event::IdUntold, sentence);
     }
 
     fn log_touch(&self, key: &RecordKey, error: &Error) {

@@ -231,6 +231,46 @@ fn a_sign_in_that_is_sent_twice_finds_the_basket_again() {
 }
 
 #[test]
+fn a_first_sign_in_whose_answer_is_lost_is_said_for_nobody_knows_the_id() {
+    let rig = Rig::new();
+    rig.store.lose(if cfg!(feature = "users") { "create_for" } else { "create" });
+    assert_eq!(Visitor::default().ask(&rig, sign_in).0, Reply::Error(ErrorKind::Unavailable));
+    let log = rig.platform.logged();
+    assert!(
+        log.len() == 1 && log[0].starts_with("id_untold: RecordKey(") && log[0].contains("may have begun"),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn after_a_logout_an_old_id_finds_the_basket_no_more() {
+    for by_old_id in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let late = visitor.twin();
+        visitor.ask(&rig, sign_in);
+        let mut leaves = if by_old_id { late.twin() } else { visitor };
+        let out = async |session: &mut Session<Visit>| {
+            session.sign_out();
+            Ok(())
+        };
+        assert_eq!(leaves.ask(&rig, out).0, Reply::Ok(()));
+        assert_eq!(late.twin().ask(&rig, sign_in).0, Reply::Ok(0), "by the old id: {by_old_id}");
+    }
+}
+
+#[test]
+fn whether_the_basket_is_still_there_is_asked_of_the_store_and_its_failure_is_a_503() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let late = visitor.twin();
+    visitor.ask(&rig, sign_in);
+    rig.store.fail_once("load", 1, false);
+    assert_eq!(late.twin().ask(&rig, sign_in).0, Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(late.twin().ask(&rig, sign_in).0, Reply::Ok(1));
+}
+
+#[test]
 fn an_id_that_had_an_owner_leaves_nothing_to_who_signs_in_with_it() {
     let rig = Rig::new();
     let mut visitor = known(&rig);

@@ -298,11 +298,13 @@ impl SessionObject {
         match Record::update_to(parsed.as_ref(), next) {
             Updated::Done => {
                 if let Some(parsed) = parsed {
-                    // First, for who repeats it finds its own write, which ends no earlier.
-                    if next.expires_at < parsed.expires_at {
-                        self.wake_at(next.expires_at).await?;
-                    }
+                    let is_earlier = next.expires_at < parsed.expires_at;
+                    let alarm = is_earlier.then(|| self.storage.set_alarm(js::float(next.expires_at) * 1000.0));
+                    // Before the alarm is awaited: no other message comes between the look at the version and this.
                     self.storage.kv()?.put(KEY, &parsed.replaced_by(next).to_text())?;
+                    if let Some(alarm) = alarm {
+                        Settled::of_call(alarm).await?;
+                    }
                 }
                 Ok(DONE.to_owned())
             }

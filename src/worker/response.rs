@@ -3,6 +3,7 @@ use worker::{Headers, Response, web_sys};
 
 use crate::Refusal;
 use crate::caching::{CACHE_CONTROL, TARGETED, keeps_shared_caches_out, varies_by_cookie};
+use crate::error::one_line;
 
 /// A response: worker's, or the runtime's own.
 pub trait HttpResponse: Sized {
@@ -91,7 +92,7 @@ impl SessionHeaders<'_> {
 
 fn note_loss(result: Result<(), JsValue>) {
     if let Err(thrown) = result {
-        let reason = super::js::thrown(&thrown);
+        let reason = one_line(&super::js::thrown(&thrown));
         worker::console_error!("edge-session: headers_lost: a response goes without its session's headers: {reason}");
     }
 }

@@ -255,7 +255,8 @@ impl Store for SpyStore {
 impl UserStore for SpyStore {
     async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.note("create_for").await?;
-        self.inside.create_for(claim, key, record).await
+        let created = self.inside.create_for(claim, key, record).await?;
+        self.answered("create_for", created)
     }
 
     async fn change_id_for(

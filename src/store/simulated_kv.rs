@@ -16,7 +16,8 @@ use crate::{KvFailure, KvNamespace, Platform};
 /// - **The last write wins**, by its arrival.
 /// - **One write a second** under a name: the next one is answered 429, a delete too.
 /// - **Expiry**: at least 60 seconds ahead, or the write is answered 400.
-/// - **Failures and slow calls**, on order.
+/// - **Failures and slow calls**, on order. Who drops a write that is under way, because it took too long or its request is gone,
+///   does not stop it: it arrives all the same.
 ///
 /// The time is the platform's, and all delays are drawn with a seed, so that a run can be played again. A clone is another
 /// handle on the same namespace.
@@ -65,6 +66,8 @@ struct Shared<P> {
     random: Cell<u64>,
     /// All writes under each name, in the order of their arrival.
     writes: RefCell<BTreeMap<String, Vec<Write>>>,
+    /// Those whose callers have gone before they arrived.
+    abandoned: RefCell<Vec<Sent>>,
     /// What each place has read, by its number and the name.
     cached: RefCell<BTreeMap<(usize, String), Cached>>,
     orders: RefCell<Vec<Order>>,
@@ -96,6 +99,16 @@ struct Write {
     hidden_at: BTreeSet<usize>,
 }
 
+/// A write that is on its way, or was when its caller went.
+#[derive(Debug)]
+struct Sent {
+    arrives: u64,
+    place: usize,
+    name: String,
+    text: Option<String>,
+    expiration: u64,
+}
+
 #[derive(Debug)]
 struct Cached {
     text: Option<String>,
@@ -119,6 +132,8 @@ pub enum Ordered {
     Loses(KvFailure),
     /// It takes so many milliseconds.
     Takes(u32),
+    /// It is never sent, and has no answer.
+    Hangs,
 }
 
 /// For how many milliseconds a place keeps what it read: the least that KV takes for `cacheTtl`.
@@ -135,6 +150,7 @@ impl<P: Platform> SimulatedKv<P> {
                 platform,
                 random: Cell::new(seed),
                 writes: RefCell::default(),
+                abandoned: RefCell::default(),
                 cached: RefCell::default(),
                 orders: RefCell::default(),
                 frozen: RefCell::default(),
@@ -166,6 +182,7 @@ impl<P: Platform> SimulatedKv<P> {
     /// How many writes and deletes were accepted.
     #[must_use]
     pub fn written(&self) -> u32 {
+        self.receive();
         self.shared.written.get()
     }
 
@@ -188,6 +205,7 @@ impl<P: Platform> SimulatedKv<P> {
 
     /// Every write so far has arrived everywhere, as at last it does, and no place remembers anything or is frozen.
     pub fn come_to_rest(&self) {
+        self.receive();
         self.shared.frozen.borrow_mut().clear();
         self.shared.cached.borrow_mut().clear();
         for write in self.shared.writes.borrow_mut().values_mut().flatten() {
@@ -199,6 +217,7 @@ impl<P: Platform> SimulatedKv<P> {
     /// What is there once every write has arrived everywhere.
     #[must_use]
     pub fn at_last(&self, name: &str) -> Option<String> {
+        self.receive();
         let writes = self.shared.writes.borrow();
         let last = writes.get(name)?.last()?;
         (last.expiration > self.shared.platform.now()).then(|| last.text.clone())?
@@ -234,11 +253,18 @@ impl<P: Platform> SimulatedKv<P> {
         self.draw().checked_rem(longest).unwrap_or_default()
     }
 
-    async fn call<R>(&self, call: &str, effect: impl FnOnce() -> Result<R, KvFailure>) -> Result<R, KvFailure> {
+    /// `sent`: what is to arrive although its caller has gone meanwhile, for a write.
+    async fn call<R>(
+        &self,
+        call: &str,
+        sent: Option<Sent>,
+        effect: impl FnOnce() -> Result<R, KvFailure>,
+    ) -> Result<R, KvFailure> {
         let order = self.ordered(call);
         let (read, write) = self.shared.usual.get();
         let usual = if call.starts_with("get ") { read } else { write };
         let milliseconds = match order {
+            Some(Ordered::Hangs) => return std::future::pending().await,
             Some(Ordered::Takes(milliseconds)) => milliseconds,
             _ => {
                 let longest = u64::from(usual).saturating_mul(2).saturating_add(1);
@@ -246,11 +272,15 @@ impl<P: Platform> SimulatedKv<P> {
             }
         };
         // Half the way there, and half the way back.
+        let arrives = self.shared.platform.milliseconds().saturating_add(u64::from(milliseconds / 2));
+        let sent = sent.filter(|_| !matches!(order, Some(Ordered::Fails(_)))).map(|sent| Sent { arrives, ..sent });
+        let mut under_way = UnderWay { kv: self, sent };
         self.pause(milliseconds / 2).await;
+        under_way.sent = None;
         let done = match order {
             Some(Ordered::Fails(failure)) => Err(failure),
             Some(Ordered::Loses(failure)) => effect().and(Err(failure)),
-            Some(Ordered::Takes(_)) | None => effect(),
+            Some(Ordered::Takes(_) | Ordered::Hangs) | None => effect(),
         };
         self.pause(milliseconds / 2).await;
         done
@@ -262,7 +292,22 @@ impl<P: Platform> SimulatedKv<P> {
         }
     }
 
+    /// What was on its way when its caller went arrives, if it is time.
+    fn receive(&self) {
+        let now = self.shared.platform.milliseconds();
+        let mut abandoned = self.shared.abandoned.borrow_mut();
+        let (mut arrived, left): (Vec<_>, _) = abandoned.drain(..).partition(|sent| sent.arrives <= now);
+        *abandoned = left;
+        drop(abandoned);
+        arrived.sort_by_key(|sent| sent.arrives);
+        for sent in arrived {
+            // Nobody is told that it is refused.
+            drop(self.write(sent));
+        }
+    }
+
     fn read(&self, place: usize, name: &str) -> Option<String> {
+        self.receive();
         let now = self.shared.platform.milliseconds();
         let mut cached = self.shared.cached.borrow_mut();
         let known = cached.get(&(place, name.to_owned())).filter(|known| now < known.read.saturating_add(CACHE_TTL));
@@ -282,8 +327,8 @@ impl<P: Platform> SimulatedKv<P> {
         (known.expiration > self.shared.platform.now()).then(|| known.text.clone())?
     }
 
-    fn write(&self, place: usize, name: &str, text: Option<String>, expiration: u64) -> Result<(), KvFailure> {
-        let now = self.shared.platform.milliseconds();
+    fn write(&self, sent: Sent) -> Result<(), KvFailure> {
+        let Sent { arrives: now, place, name, text, expiration } = sent;
         let write = Write {
             text,
             expiration,
@@ -296,13 +341,13 @@ impl<P: Platform> SimulatedKv<P> {
             hidden_at: self.shared.frozen.borrow().clone(),
         };
         let mut all = self.shared.writes.borrow_mut();
-        let writes = all.entry(name.to_owned()).or_default();
+        let writes = all.entry(name.clone()).or_default();
         if writes.last().is_some_and(|last| now < last.arrived.saturating_add(ONE_SECOND)) {
             self.shared.refused.set(self.shared.refused.get().saturating_add(1));
             return Err(KvFailure::TooManyWrites);
         }
         if write.is_seen_at_home && !write.hidden_at.contains(&place) {
-            self.shared.cached.borrow_mut().remove(&(place, name.to_owned()));
+            self.shared.cached.borrow_mut().remove(&(place, name));
         }
         writes.push(write);
         self.shared.written.set(self.shared.written.get().saturating_add(1));
@@ -326,21 +371,47 @@ impl<P: Platform> KvNamespace for Place<P> {
             return Err(KvFailure::Other("GET_BULK failed: 400 You can request a maximum of 100 keys".to_owned()));
         }
         let call = format!("get {}", names.join(" "));
-        self.kv.call(&call, || Ok(names.iter().map(|name| self.kv.read(self.place, name)).collect())).await
+        self.kv.call(&call, None, || Ok(names.iter().map(|name| self.kv.read(self.place, name)).collect())).await
     }
 
     async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
-        let write = || {
-            if expiration < self.kv.shared.platform.now().saturating_add(60) {
-                return Err(KvFailure::Other(format!("PUT failed: 400 Invalid expiration of {expiration}")));
-            }
-            self.kv.write(self.place, name, Some(value.to_owned()), expiration)
-        };
-        self.kv.call(&format!("put {name}"), write).await
+        if expiration < self.kv.shared.platform.now().saturating_add(60) {
+            return Err(KvFailure::Other(format!("PUT failed: 400 Invalid expiration of {expiration}")));
+        }
+        self.send("put", name, Some(value), expiration).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), KvFailure> {
-        self.kv.call(&format!("delete {name}"), || self.kv.write(self.place, name, None, u64::MAX)).await
+        self.send("delete", name, None, u64::MAX).await
+    }
+}
+
+impl<P: Platform> Place<P> {
+    async fn send(&self, call: &str, name: &str, text: Option<&str>, expiration: u64) -> Result<(), KvFailure> {
+        let sent = |arrives| Sent {
+            arrives,
+            place: self.place,
+            name: name.to_owned(),
+            text: text.map(str::to_owned),
+            expiration,
+        };
+        let arrive = || {
+            self.kv.receive();
+            self.kv.write(sent(self.kv.shared.platform.milliseconds()))
+        };
+        self.kv.call(&format!("{call} {name}"), Some(sent(0)), arrive).await
+    }
+}
+
+/// A call that may be dropped.
+struct UnderWay<'a, P: Platform> {
+    kv: &'a SimulatedKv<P>,
+    sent: Option<Sent>,
+}
+
+impl<P: Platform> Drop for UnderWay<'_, P> {
+    fn drop(&mut self) {
+        self.kv.shared.abandoned.borrow_mut().extend(self.sent.take());
     }
 }
 
@@ -364,6 +435,27 @@ mod tests {
 
     fn put(place: &Place<TestPlatform>, value: &str) -> Result<(), KvFailure> {
         block_on(place.put("name", value, NOW + 1_000_000))
+    }
+
+    /// A platform whose pauses do not end.
+    struct Hangs(TestPlatform);
+
+    impl Platform for Hangs {
+        fn now(&self) -> u64 {
+            self.0.now()
+        }
+
+        fn fill_random(&self, bytes: &mut [u8]) -> Result<(), crate::Error> {
+            self.0.fill_random(bytes)
+        }
+
+        fn sleep(&self, _milliseconds: u32) -> crate::platform::Sleep {
+            Box::pin(std::future::pending())
+        }
+
+        fn log(&self, line: std::fmt::Arguments<'_>) {
+            self.0.log(line);
+        }
     }
 
     /// In how many of a thousand runs.
@@ -494,6 +586,23 @@ mod tests {
         kv.order("get", Ordered::Takes(150));
         assert_eq!(get(&here).as_deref(), Some("one"));
         assert_eq!(platform.slept(), [75, 75]);
+    }
+
+    #[test]
+    fn a_write_that_its_caller_gives_up_arrives_all_the_same() {
+        let platform = TestPlatform::at(NOW);
+        let kv = SimulatedKv::new(Hangs(platform.clone()), 0);
+        let here = kv.at(0);
+        kv.order("put", Ordered::Takes(20_000));
+        {
+            let mut put = std::pin::pin!(here.put("name", "one", NOW + 1_000_000));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(put.as_mut().poll(&mut context).is_pending());
+        }
+        platform.advance(9);
+        assert_eq!(kv.at_last("name"), None);
+        platform.advance(1);
+        assert_eq!(kv.at_last("name").as_deref(), Some("one"));
     }
 
     #[test]

@@ -166,13 +166,44 @@ fn what_waits_behind_a_put_that_hangs_is_tried() {
         let stage = Stage::new();
         let here = stage.isolate(0, 0);
         stage.begins(&here, 0);
-        stage.kv.order("put session:", Ordered::Takes(20_000));
+        stage.kv.order("put session:", Ordered::Hangs);
         assert_eq!(stage.count(&here), Ok(2));
         stage.wait(100);
         let sent = stage.header();
         let reply = counts(&stage, &here, &sent, saves);
         assert_eq!((reply.count, stage.at_rest()), (Ok(3), Ok(3)), "saves: {saves}");
     }
+}
+
+/// A put that was given up arrives after the next one, which KV has accepted meanwhile.
+#[test]
+fn what_follows_a_put_that_hangs_is_stored_once_more() {
+    for (saves, pause) in [(true, 3_000), (true, 7_000), (false, 3_000), (false, 7_000)] {
+        let stage = Stage::new();
+        let here = stage.isolate(0, 0);
+        stage.begins(&here, 0);
+        stage.kv.order("put session:", Ordered::Takes(18_000));
+        assert_eq!(stage.count(&here), Ok(2));
+        stage.wait(pause);
+        let sent = stage.header();
+        let reply = counts(&stage, &here, &sent, saves);
+        assert_eq!((reply.count, stage.at_rest()), (Ok(3), Ok(3)), "saves: {saves}, after {pause} ms");
+    }
+}
+
+/// Nobody knew yet that it hangs.
+#[test]
+fn what_was_accepted_while_a_put_hangs_is_stored_by_a_later_look() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.kv.order("put session:", Ordered::Takes(18_000));
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(100);
+    assert_eq!(stage.count(&here), Ok(3));
+    stage.wait(40_000);
+    assert_eq!(stage.look(&here), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }
 
 fn renewed(parameters: &str) -> Result<u64, u16> {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Error, Incoming, Platform, Session};
+use edge_session::{Error, Incoming, KvFailure, Platform, Session};
 
 use crate::stage::{Reply, Stage, Visit, count, save};
 
@@ -140,6 +140,29 @@ fn nothing_is_given_up_behind_a_reply_for_429() {
     }
 }
 
+/// Two saves in one isolate, the second on what the first one made, while KV takes nothing.
+#[test]
+fn saves_that_were_refused_come_back_neither_by_the_order_nor_by_the_cause_of_it() {
+    for failure in [KvFailure::TooManyWrites, KvFailure::Other("PUT failed: 500".to_owned())] {
+        for after in [0, 20, 500, 1_500] {
+            let stage = Stage::new();
+            let here = stage.isolate(0, 0);
+            stage.begins(&here, 0);
+            stage.wait(2_000);
+            let sent = stage.header();
+            for _ in 0..60 {
+                stage.kv.order("put session:", Ordered::Fails(failure.clone()));
+            }
+            let one = async |after| {
+                stage.clock.pause(after).await;
+                assert_eq!(stage.ask_to(&here, &sent, save).await.count, Err(503), "{failure} after {after}");
+            };
+            stage.clock.run(vec![Box::pin(one(0)), Box::pin(one(after)), Box::pin(one(after * 2))]);
+            assert_eq!(stage.look(&here), Ok(1), "{failure} after {after}");
+        }
+    }
+}
+
 /// Two overlapping writes in two isolates, of a session too large for a cookie.
 #[test]
 fn large_writes_that_meet_lock_nobody_out() {
@@ -168,6 +191,33 @@ fn large_writes_that_meet_lock_nobody_out() {
     for second in [3, 10, 30, 60, 80] {
         stage.wait((met + second * 1000).saturating_sub(stage.clock.milliseconds()));
         assert_eq!(stage.send(&c, &stage.header(), |_| {}).count, Ok(2), "after {second} s");
+    }
+}
+
+/// Many writes of a session too large for a cookie, whose replies do not arrive, or that have none.
+#[test]
+fn a_large_state_is_not_older_after_more_writes_than_a_record_names() {
+    for have_replies in [true, false] {
+        let stage = Stage::new();
+        stage.kv.travel(0);
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.begins(&here, 5_000);
+        stage.kv.come_to_rest();
+        assert_eq!(stage.look(&elsewhere), Ok(1));
+        stage.kv.freeze(1);
+        let (sent, id) = (stage.header(), stage.id());
+        for _ in 0..20 {
+            let before = Incoming::new().cookie(if have_replies { &*sent } else { &*id });
+            let before = if have_replies { before.with_reply() } else { before };
+            assert!(stage.run(stage.handle(&here, &before, save)).count.is_ok());
+        }
+        assert_eq!(stage.look(&here), Ok(21));
+        let brought = stage.header();
+        assert_eq!(brought.matches("; ").count(), 1, "the isolate knows what it is built on: {brought}");
+        assert_eq!(stage.look(&elsewhere), Err(503));
+        // As from another isolate, which knows no more than the record says.
+        let both = format!("{brought}; {}", sent.split_once("; ").unwrap().1);
+        assert_eq!(stage.send(&elsewhere, &both, |_| {}).count, Err(503));
     }
 }
 

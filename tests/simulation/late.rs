@@ -234,7 +234,10 @@ fn so_it_is_by_clocks_that_are_three_seconds_behind() {
 fn what_was_abandoned_is_told_of_as_well() {
     let stage = Stage::new();
     let (a, b) = (stage.isolate(0, 0), stage.isolate(1, 1));
-    stage.counts_twice(&a);
+    stage.begins(&a, 0);
+    stage.kv.order("put session:", Ordered::Hangs);
+    assert_eq!(stage.count(&a), Ok(2));
+    stage.wait(10);
     assert!(stage.clock.kill(0), "in its put");
     stage.wait(5_500);
     stage.kv.order("put session:", Ordered::Takes(4_500));

@@ -152,8 +152,6 @@ fn a_write_whose_isolate_died_is_stored_by_the_next_one_that_is_brought_it() {
     let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
     stage.count(&here).unwrap();
     stage.wait(5_000);
-    stage.kv.order("put session:", Ordered::Takes(4_000));
-    stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
     assert_eq!(stage.count(&here), Ok(2));
     assert!(stage.clock.kill(0), "it had a write to store");
     drop(here);

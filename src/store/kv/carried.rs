@@ -130,7 +130,7 @@ fn has_room_for(jar: &Jar, name: &str, write: &Write, record: &str) -> bool {
     jar.length(name, record.saturating_add(before)) <= LARGEST
 }
 
-/// Gives the browser this write to carry for as long as it is believed, and takes away those that it is built on.
+/// Gives the browser this write to carry for as long as it is believed.
 ///
 /// # Errors
 ///
@@ -149,7 +149,6 @@ pub(super) fn give(
     if left == 0 {
         return Ok(());
     }
-    jar.take_away_if(&|name| Name::parse(key, name).is_some_and(|name| write.is_built_on(name.nonce)));
     let name = Name::of(key, write);
     if news == News::Unless && jar.names().any(|brought| brought == name) {
         return Ok(());
@@ -169,7 +168,7 @@ pub(super) fn withdraw(jar: &Jar, key: &RecordKey) {
     jar.withdraw_if(&|name| Name::parse(key, name).is_some());
 }
 
-/// Takes away all of a session that has ended.
-pub(super) fn take_away(jar: &Jar, key: &RecordKey) {
-    jar.take_away_if(&|name| Name::parse(key, name).is_some());
+/// Takes away those whose nonces pass: what the browser is shown is built on them.
+pub(super) fn take_away_if(jar: &Jar, key: &RecordKey, passes: &dyn Fn(u32) -> bool) {
+    jar.take_away_if(&|name| Name::parse(key, name).is_some_and(|name| passes(name.nonce)));
 }

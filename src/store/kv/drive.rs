@@ -16,8 +16,8 @@ use crate::{Error, ErrorKind, Platform, Record, RecordKey};
 /// KV refuses an expiration less than 60 seconds ahead; this leaves its clock a minute to differ from ours.
 const LEAST_LIFE: u64 = 120;
 
-/// A put that takes longer, in milliseconds, has failed.
-const PUT_TAKES: u32 = 5_000;
+/// Behind a reply, a call that takes longer, in milliseconds, has failed.
+const CALL_TAKES: u32 = 5_000;
 
 /// How often the write of a mark that met 429 is tried again.
 pub(super) const REPETITIONS: u32 = 3;
@@ -52,17 +52,11 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
     /// # Errors
     ///
     /// When it is not.
-    pub(super) async fn stored(
-        &self,
-        key: &RecordKey,
-        mut number: u64,
-        and_again: bool,
-        task: Option<Task>,
-    ) -> Result<(), NotStored> {
+    pub(super) async fn stored(&self, key: &RecordKey, mut number: u64, task: Option<Task>) -> Result<(), NotStored> {
         // A platform whose sleep takes no time has a clock that stands.
         let mut now = self.platform.milliseconds();
         loop {
-            let awaited = self.known.borrow_mut().step(key, number, and_again, task, now);
+            let awaited = self.known.borrow_mut().step(key, number, task, now);
             match awaited {
                 Awaited::Ended(moved) => return Err(NotStored::Ended(moved)),
                 Awaited::Step(Step::Done) => {
@@ -80,7 +74,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                         let sentence = format_args!("a write of {key:?} behind a reply is given up: {failure}");
                         log::log(&self.platform, Event::WriteGivenUp, sentence);
                     }
-                    if !(task.is_some() && and_again) {
+                    if task.is_none() {
                         return Err(NotStored::GivenUp { error: failure.into(), is_unsure });
                     }
                 }
@@ -102,11 +96,14 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                     let put = self.namespace.put(&name, &text, expiration);
                     let answer = match task {
                         // Its visitor's request has a deadline.
-                        None => put.await,
+                        None => Some(put.await),
                         Some(_) => within(&self.platform, put).await,
                     };
                     now = now.max(self.platform.milliseconds());
-                    self.known.borrow_mut().answered(key, number, answer, now);
+                    match answer {
+                        Some(answer) => self.known.borrow_mut().answered(key, number, answer, now),
+                        None => self.known.borrow_mut().is_broken_off(key, number, now),
+                    }
                 }
             }
             now = now.max(self.platform.milliseconds());
@@ -132,7 +129,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
     /// Whether KV shows what is built on this already: to store it once more would take that back.
     async fn is_outrun(&self, key: &RecordKey, text: &str) -> bool {
         let names = [session(key)];
-        let Ok(shown) = self.namespace.get(&names).await else { return false };
+        let Some(Ok(shown)) = within(&self.platform, self.namespace.get(&names)).await else { return false };
         let write = |text: &str| Record::from_text(text).ok().map(|record| Write::of(record).0);
         let shown = shown.into_iter().next().flatten().and_then(|shown| write(&shown));
         match (shown, write(text)) {
@@ -142,16 +139,16 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
     }
 }
 
-/// The answer to a put, or that there is none.
-async fn within(platform: &impl Platform, put: impl Future<Output = Result<(), KvFailure>>) -> Result<(), KvFailure> {
-    let mut put = pin!(put);
+/// The answer to a call, if it comes in time.
+async fn within<R>(platform: &impl Platform, call: impl Future<Output = R>) -> Option<R> {
+    let mut call = pin!(call);
     let mut timer = None;
     poll_fn(|context| {
-        if let Poll::Ready(answer) = put.as_mut().poll(context) {
-            return Poll::Ready(answer);
+        if let Poll::Ready(answer) = call.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
         }
-        let timer = timer.get_or_insert_with(|| platform.sleep(PUT_TAKES));
-        timer.as_mut().poll(context).map(|()| Err(KvFailure::Other("no answer to a put".to_owned())))
+        let timer = timer.get_or_insert_with(|| platform.sleep(CALL_TAKES));
+        timer.as_mut().poll(context).map(|()| None)
     })
     .await
 }

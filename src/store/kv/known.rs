@@ -69,6 +69,18 @@ impl Head {
         }
     }
 
+    /// The newest write that a load can be given.
+    pub(super) fn whole(&self) -> Option<&Rc<Written>> {
+        match self {
+            Self::Whole(written) | Self::Unsure(_, Some(written)) => Some(written),
+            Self::Large(_) | Self::Unsure(_, None) | Self::Ended(_) => None,
+        }
+    }
+
+    fn known(&self) -> Option<&Write> {
+        self.whole().map(|written| &written.write).or(self.write())
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Whole(written) => written.record.data.len(),
@@ -114,6 +126,8 @@ struct Entry {
     moving: Option<u64>,
     /// Until when something from elsewhere that the head is built on may arrive in KV.
     settles_at: u64,
+    /// Writes that were given up while newer ones were built on them, and what was known before each.
+    given_up: Vec<(Write, Option<Head>)>,
     puts: Puts,
 }
 
@@ -210,6 +224,7 @@ impl Known {
             let before = self.set(key, Some(Head::of(written)), now);
             let before = before.as_ref().and_then(Head::write).filter(|before| written.write.has(before));
             let entry = self.entry_mut(key);
+            entry.given_up.clear();
             match before {
                 Some(before) => entry.passed(before.nonce),
                 None => entry.past.clear(),
@@ -219,8 +234,13 @@ impl Known {
 
     /// Whether a write, if it is the newest one, is built on another. The isolate knows more of it than a record says.
     pub(super) fn has(&self, key: &RecordKey, write: &Write, other: &Write) -> bool {
-        let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&other.nonce);
-        write.has(other) || self.entry(key).is_some_and(is_past)
+        write.is(other) || self.is_built_on(key, write, other.nonce)
+    }
+
+    /// The same of the write of this nonce, which is another.
+    pub(super) fn is_built_on(&self, key: &RecordKey, write: &Write, nonce: u32) -> bool {
+        let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&nonce);
+        write.is_built_on(nonce) || self.entry(key).is_some_and(is_past)
     }
 
     /// The session has ended: nothing of it has to be stored any more.
@@ -234,7 +254,9 @@ impl Known {
             _ => retired,
         };
         self.set(key, Some(Head::Ended(retired)), now);
-        self.entry_mut(key).puts.forget();
+        let entry = self.entry_mut(key);
+        entry.given_up.clear();
+        entry.puts.forget();
     }
 
     /// Its id is being changed, or is no more: meanwhile nobody else in this isolate stores anything, for the new record would
@@ -251,6 +273,7 @@ impl Known {
     /// Nothing is known of a key, which is used anew.
     pub(super) fn forget(&mut self, key: &RecordKey, now: u64) {
         self.set(key, None, now);
+        self.entry_mut(key).given_up.clear();
     }
 
     /// Makes `record` the newest: it was made from `base`, if that is known. In one step with the check, so that in one
@@ -285,7 +308,7 @@ impl Known {
         let is_own = |base: &Write| entry.is_some_and(|entry| entry.own == Some(base.nonce));
         let is_of_here = base.is_some_and(is_own) && beside.is_empty();
         let settles_at = if is_of_here { 0 } else { settles_at };
-        let settles_at = settles_at.max(entry.map_or(0, |entry| entry.settles_at));
+        let settles_at = settles_at.max(entry.map_or(0, |entry| entry.settles_at.max(entry.puts.settles_at(now))));
         let own_turn = entry.and_then(|entry| entry.puts.again_at()).filter(|_| is_of_here);
         let others_turn = base.into_iter().chain(beside).filter_map(|write| write.again_at).max().unwrap_or_default();
         write.again_at = (now < settles_at).then(|| own_turn.unwrap_or_else(|| turn(settles_at, others_turn, now)));
@@ -329,6 +352,11 @@ impl Known {
         self.entry(key).is_some_and(|entry| entry.own == Some(write.nonce))
     }
 
+    /// Whether the write of this number is to be stored once more.
+    pub(super) fn is_again(&self, key: &RecordKey, number: u64) -> bool {
+        self.entry(key).is_some_and(|entry| entry.puts.waits(number) && entry.puts.again_at().is_some())
+    }
+
     /// Whether the write of this number is still the one that waits.
     pub(super) fn waits(&self, key: &RecordKey, number: u64) -> bool {
         self.entry(key).is_some_and(|entry| entry.puts.waits(number))
@@ -349,15 +377,8 @@ impl Known {
         self.entry(key).is_some_and(|entry| entry.puts.is_busy(now))
     }
 
-    /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
-    pub(super) fn step(
-        &mut self,
-        key: &RecordKey,
-        number: u64,
-        and_again: bool,
-        task: Option<Task>,
-        now: u64,
-    ) -> Awaited {
+    /// What is to be done for the write of this number: by the task that attends to it, until it is also stored once more, if that is due.
+    pub(super) fn step(&mut self, key: &RecordKey, number: u64, task: Option<Task>, now: u64) -> Awaited {
         let place = self.place(key).ok();
         let Some((_, entry)) = place.and_then(|place| self.entries.get_mut(place)) else {
             return Awaited::Step(Step::Done);
@@ -365,7 +386,7 @@ impl Known {
         if let Some(Head::Ended(retired)) = &entry.head {
             return Awaited::Ended(retired.as_ref().map(|retired| retired.version));
         }
-        let step = entry.puts.step(number, and_again, task, now);
+        let step = entry.puts.step(number, task, now);
         // 429 says that KV takes the writes of others.
         if let Step::GaveUp { is_unsure: true, .. } = step {
             self.trust = Trust::Lost;
@@ -374,15 +395,8 @@ impl Known {
     }
 
     /// The task that has to look after the write of this number behind a reply until this time, if one has to.
-    pub(super) fn attend(
-        &mut self,
-        key: &RecordKey,
-        number: u64,
-        and_again: bool,
-        until: u64,
-        now: u64,
-    ) -> Option<Task> {
-        self.entry_mut(key).puts.attend(number, and_again, until, now)
+    pub(super) fn attend(&mut self, key: &RecordKey, number: u64, until: u64, now: u64) -> Option<Task> {
+        self.entry_mut(key).puts.attend(number, until, now)
     }
 
     /// The newer write that relies on a task which is done with its own.
@@ -410,10 +424,20 @@ impl Known {
 
     /// What came of a put.
     pub(super) fn answered(&mut self, key: &RecordKey, number: u64, answer: Result<(), KvFailure>, now: u64) {
-        if answer.is_ok() {
+        let is_ok = answer.is_ok();
+        if is_ok {
             self.trust = Trust::InKv;
         }
-        self.entry_mut(key).puts.note(number, answer, now);
+        let entry = self.entry_mut(key);
+        if is_ok {
+            entry.given_up.clear();
+        }
+        entry.puts.note(number, answer, now);
+    }
+
+    /// A put has no answer, and may arrive whenever it likes.
+    pub(super) fn is_broken_off(&mut self, key: &RecordKey, number: u64, now: u64) {
+        self.entry_mut(key).puts.is_broken_off(number, now);
     }
 
     /// What was to be stored once more need not be: KV shows what is built on it.
@@ -421,16 +445,30 @@ impl Known {
         self.entry_mut(key).puts.is_outrun(number);
     }
 
-    /// A write was given up for whose reply its visitor waited: `before` was known before it.
+    /// A write was given up for whose reply its visitor waited: `before` was known before it, and is again, unless it was given up
+    /// as well.
     pub(super) fn give_up(&mut self, key: &RecordKey, write: &Write, before: Option<Head>, is_unsure: bool, now: u64) {
-        if self.entry(key).is_some_and(|entry| entry.is_at(write)) {
-            let known = match &before {
-                Some(Head::Whole(before) | Head::Unsure(_, Some(before))) => Some(Rc::clone(before)),
-                _ => None,
-            };
-            let head = if is_unsure { Some(Head::Unsure(write.clone(), known)) } else { before };
-            self.set(key, head, now);
+        let entry = self.entry_mut(key);
+        let mut before = before;
+        while let Some(place) = entry
+            .given_up
+            .iter()
+            .position(|(given_up, _)| before.as_ref().and_then(Head::known).is_some_and(|known| known.is(given_up)))
+        {
+            before = entry.given_up.swap_remove(place).1;
         }
+        let known = before.as_ref().and_then(Head::whole).cloned();
+        let head = match &entry.head {
+            _ if entry.is_at(write) && is_unsure => Some(Head::Unsure(write.clone(), known)),
+            _ if entry.is_at(write) => before,
+            // One that was built on it was given up first.
+            Some(Head::Unsure(newer, Some(shown))) if shown.write.is(write) => Some(Head::Unsure(newer.clone(), known)),
+            _ => {
+                entry.given_up.push((write.clone(), before));
+                return;
+            }
+        };
+        self.set(key, head, now);
     }
 
     fn set(&mut self, key: &RecordKey, head: Option<Head>, now: u64) -> Option<Head> {

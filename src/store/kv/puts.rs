@@ -24,6 +24,10 @@ const ABANDONED: u64 = 6_000;
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
 
+/// A put that has no answer after so many milliseconds may be broken off, and arrive all the same: for so long after it began.
+const SLOW: u64 = 2_500;
+const HANGS_FOR: u64 = 15_000;
+
 /// And after so many it is given up as well.
 const KEPT_FOR: u64 = 60_000;
 
@@ -43,9 +47,11 @@ pub(super) struct Puts {
     tasks: u64,
     /// When the last answer came, in milliseconds since 1970 UTC, as are all times here.
     answered: u64,
+    /// Until when a put that nobody waits for any more may arrive, after newer ones of this isolate.
+    settles_at: u64,
     accepted: u64,
-    /// The nonce of what was accepted.
-    accepted_nonce: Option<u32>,
+    /// The nonce of what was accepted last, and when.
+    last_accepted: Option<(u32, u64)>,
     given_up: u64,
     /// Whether what was given up may be stored all the same.
     is_unsure: bool,
@@ -95,8 +101,6 @@ struct Attendant {
     task: Task,
     /// Of the write.
     number: u64,
-    /// Whether it waits until that is also stored once more.
-    and_again: bool,
     /// When it has looked last.
     looked: u64,
 }
@@ -164,21 +168,21 @@ impl Puts {
     /// Somebody behind a reply looks after the write of this number from now on, until it is settled, or this time; unless
     /// somebody behind an earlier one does: who looks after an older write has the newest stored in its place, and
     /// [goes on](Self::goes_on) to one that came later. `None` where it is not needed.
-    pub(super) fn attend(&mut self, number: u64, and_again: bool, until: u64, now: u64) -> Option<Task> {
+    pub(super) fn attend(&mut self, number: u64, until: u64, now: u64) -> Option<Task> {
         self.behind = self.behind.max(number);
         let again_at = self.again_at();
         let will_do = |attendant: &Attendant| {
             attendant.number > self.settled()
                 && (attendant.looked..attendant.looked.saturating_add(FORGOTTEN)).contains(&now)
                 && now.saturating_add(ATTENDED_FOR) < attendant.task.until
-                && again_at.is_none_or(|at| attendant.and_again && at.saturating_add(TRIED_FOR) < attendant.task.until)
+                && again_at.is_none_or(|at| at.saturating_add(TRIED_FOR) < attendant.task.until)
         };
         if self.attendant.as_ref().is_some_and(will_do) {
             return None;
         }
         self.tasks = self.tasks.saturating_add(1);
         let task = Task { number: self.tasks, until };
-        self.attendant = Some(Attendant { task, number, and_again, looked: now });
+        self.attendant = Some(Attendant { task, number, looked: now });
         Some(task)
     }
 
@@ -221,8 +225,15 @@ impl Puts {
         self.under_way = Some(UnderWay { number: 0, since: now });
     }
 
+    /// Whether it was accepted, and nothing that was broken off before may have arrived since.
     pub(super) fn has_accepted(&self, nonce: u32) -> bool {
-        self.accepted_nonce == Some(nonce)
+        self.last_accepted.is_some_and(|(accepted, at)| accepted == nonce && at >= self.settles_at)
+    }
+
+    /// Until when one of its puts may arrive after newer ones, for it was broken off, or is about to be.
+    pub(super) fn settles_at(&self, now: u64) -> u64 {
+        let slow = self.under_way.as_ref().filter(|put| now >= put.since.saturating_add(SLOW));
+        self.settles_at.max(slow.map_or(0, UnderWay::arrives))
     }
 
     /// Whether the write of this number was given up.
@@ -262,8 +273,8 @@ impl Puts {
         self.under_way.as_ref().is_some_and(is_young)
     }
 
-    /// What is to be done for the write of this number. `and_again`: until it is also stored once more, if that is due.
-    pub(super) fn step(&mut self, number: u64, and_again: bool, task: Option<Task>, now: u64) -> Step {
+    /// What is to be done for the write of this number: by the task that attends to it, until it is also stored once more, if that is due.
+    pub(super) fn step(&mut self, number: u64, task: Option<Task>, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
             if !waiting.has_somebody(now) {
                 waiting.since = now;
@@ -271,19 +282,21 @@ impl Puts {
             }
             waiting.looked_after = now;
         }
-        if let Some(attendant) = self.attendant.as_mut().filter(|attendant| Some(attendant.task) == task) {
-            attendant.looked = now;
-        }
+        let attendant = self.attendant.as_mut().filter(|attendant| Some(attendant.task) == task);
+        let attends = attendant.map(|attendant| attendant.looked = now).is_some();
         let (is_done, settled) = (self.accepted >= number, self.settled());
-        if settled >= number && !(and_again && self.again_at().is_some()) {
+        if settled >= number && !(attends && self.again_at().is_some()) {
             return if is_done { Step::Done } else { self.gave_up(task) };
         }
         if self.is_under_way(now) {
             return Step::Wait(LOOK_AGAIN);
         }
-        let was_abandoned = self.under_way.take().is_some();
+        let abandoned = self.under_way.take();
+        if let Some(put) = abandoned.as_ref().filter(|put| now > put.since) {
+            self.settles_at = self.settles_at.max(put.arrives());
+        }
         let Some(waiting) = &mut self.waiting else { return Step::GaveUp { failure: None, is_unsure: true } };
-        if was_abandoned {
+        if abandoned.is_some() {
             // Its time begins when the way is free.
             waiting.since = now;
             waiting.is_unsure = true;
@@ -345,7 +358,7 @@ impl Puts {
                     waiting.again_at = None;
                 }
                 self.accepted = self.accepted.max(number);
-                self.accepted_nonce = Some(waiting.nonce);
+                self.last_accepted = Some((waiting.nonce, now));
                 waiting.failure = None;
                 if waiting.again_at.is_none() {
                     self.waiting = None;
@@ -367,6 +380,12 @@ impl Puts {
         }
     }
 
+    /// A put has no answer, and is waited for no longer.
+    pub(super) fn is_broken_off(&mut self, number: u64, now: u64) {
+        self.settles_at = self.settles_at(now);
+        self.note(number, Err(KvFailure::Other("no answer to a put".to_owned())), now);
+    }
+
     /// What was to be stored once more need not be: a newer write is there.
     pub(super) fn is_outrun(&mut self, number: u64) {
         self.is_back(number);
@@ -385,6 +404,13 @@ impl Puts {
     /// The number of the last write of which it is known what came of it.
     fn settled(&self) -> u64 {
         self.accepted.max(self.given_up)
+    }
+}
+
+impl UnderWay {
+    /// Until when it may arrive, if nobody waits for its answer.
+    fn arrives(&self) -> u64 {
+        self.since.saturating_add(HANGS_FOR)
     }
 }
 
@@ -422,29 +448,32 @@ mod tests {
     fn who_comes_when_the_work_behind_an_earlier_reply_is_about_to_end_looks_after_the_write() {
         let (mut puts, until) = (Puts::default(), 25_000);
         let first = puts.wait_for(&written(1, 0), 0);
-        let task = puts.attend(first, false, until, 0);
+        let task = puts.attend(first, until, 0);
         assert!(task.is_some());
         for (now, nonce) in (1_000..=13_000).step_by(1_000).zip(2..) {
             let number = puts.wait_for(&written(nonce, now), now);
-            if let Step::Put { number, .. } = puts.step(first, false, task, now) {
+            if let Step::Put { number, .. } = puts.step(first, task, now) {
                 puts.note(number, Err(KvFailure::TooManyWrites), now);
             }
             let is_about_to_end = now + ATTENDED_FOR >= until;
-            assert_eq!(puts.attend(number, false, now + 25_000, now).is_some(), is_about_to_end, "{now}");
+            assert_eq!(puts.attend(number, now + 25_000, now).is_some(), is_about_to_end, "{now}");
         }
     }
 
-    /// Nobody else does, where an earlier reply left nothing to be stored once more.
+    /// The work behind an earlier reply does, if it has the time for that.
     #[test]
     fn who_has_a_write_stored_once_more_looks_after_it() {
         let mut puts = Puts::default();
         let first = puts.wait_for(&written(1, 0), 0);
-        assert!(puts.attend(first, false, 25_000, 0).is_some());
+        assert!(puts.attend(first, 25_000, 0).is_some());
         let mut again = written(2, 100);
         again.write.again_at = Some(7_000);
         let second = puts.wait_for(&again, 100);
-        assert!(puts.attend(second, true, 25_100, 100).is_some());
-        assert_eq!(puts.attend(second, true, 25_200, 200), None, "and one is enough");
+        assert_eq!(puts.attend(second, 25_100, 100), None, "it has");
+        again.write.again_at = Some(21_000);
+        let third = puts.wait_for(&again, 200);
+        assert!(puts.attend(third, 25_200, 200).is_some(), "it has not");
+        assert!(puts.attend(third, 25_300, 300).is_some(), "nor has that one");
     }
 
     /// A request that waits for its own save, which the work behind an earlier reply goes on with.
@@ -453,8 +482,8 @@ mod tests {
         for is_under_way in [false, true] {
             let mut puts = Puts::default();
             let first = puts.wait_for(&written(1, 100_000), 100_000);
-            let task = puts.attend(first, false, 125_000, 100_000);
-            assert!(matches!(puts.step(first, false, task, 100_000), Step::Put { .. }));
+            let task = puts.attend(first, 125_000, 100_000);
+            assert!(matches!(puts.step(first, task, 100_000), Step::Put { .. }));
             let mut second = 0;
             if is_under_way {
                 second = puts.wait_for(&written(2, 100_050), 100_050);
@@ -463,11 +492,11 @@ mod tests {
             if !is_under_way {
                 second = puts.wait_for(&written(2, 100_200), 100_200);
             }
-            assert_eq!(puts.step(first, false, task, 100_210), Step::Done);
+            assert_eq!(puts.step(first, task, 100_210), Step::Done);
             assert_eq!(puts.goes_on(task.unwrap(), 100_210), Some(second));
             let mut now = 100_220;
             assert_eq!(given_up(&mut puts, second, &mut now), Some(KvFailure::TooManyWrites));
-            assert_eq!(puts.step(second, false, task, now), Step::GaveUp { failure: None, is_unsure: false });
+            assert_eq!(puts.step(second, task, now), Step::GaveUp { failure: None, is_unsure: false });
         }
     }
 
@@ -479,19 +508,19 @@ mod tests {
         let mut again = written(2, 100_000);
         again.write.again_at = Some(115_000);
         let second = puts.wait_for(&again, 100_000);
-        let task = puts.attend(second, true, 125_000, 100_000);
+        let task = puts.attend(second, 125_000, 100_000);
         let mut now = 100_000;
         assert!(given_up(&mut puts, first, &mut now).is_some());
         let third = puts.wait_for(&written(3, now), now);
         assert!(given_up(&mut puts, third, &mut now).is_some());
-        assert!(matches!(puts.step(second, true, task, now), Step::GaveUp { failure: Some(_), .. }));
-        assert!(matches!(puts.step(second, true, task, now), Step::GaveUp { failure: None, .. }), "once");
+        assert!(matches!(puts.step(second, task, now), Step::GaveUp { failure: Some(_), .. }));
+        assert!(matches!(puts.step(second, task, now), Step::GaveUp { failure: None, .. }), "once");
     }
 
     /// Who waits for a write on a KV that refuses each is told of it.
     fn given_up(puts: &mut Puts, number: u64, now: &mut u64) -> Option<KvFailure> {
         loop {
-            match puts.step(number, false, None, *now) {
+            match puts.step(number, None, *now) {
                 Step::Put { number, .. } => puts.note(number, Err(KvFailure::TooManyWrites), *now),
                 Step::Wait(milliseconds) => *now += milliseconds,
                 Step::GaveUp { failure, .. } => return failure,
@@ -504,11 +533,11 @@ mod tests {
     fn who_is_about_to_end_takes_no_place_of_who_follows() {
         let mut puts = Puts::default();
         let first = puts.wait_for(&written(1, 0), 0);
-        let old = puts.attend(first, false, 25_000, 0).unwrap();
-        let follower = puts.attend(first, true, 38_000, 13_000).unwrap();
-        assert!(matches!(puts.step(first, false, Some(old), 13_000), Step::Put { .. }));
+        let old = puts.attend(first, 25_000, 0).unwrap();
+        let follower = puts.attend(first, 38_000, 13_000).unwrap();
+        assert!(matches!(puts.step(first, Some(old), 13_000), Step::Put { .. }));
         let second = puts.wait_for(&written(2, 13_500), 13_500);
-        assert_eq!(puts.attend(second, false, 38_500, 13_500), None);
+        assert_eq!(puts.attend(second, 38_500, 13_500), None);
         puts.note(first, Ok(()), 14_000);
         assert_eq!(puts.goes_on(old, 14_000), None);
         assert_eq!(puts.goes_on(follower, 14_050), Some(second));

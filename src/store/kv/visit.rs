@@ -131,10 +131,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Err(error) => (None, Some(error)),
         };
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
-        let head = match known.head(key, now) {
-            Some(Head::Whole(written) | Head::Unsure(_, Some(written))) => Some(written),
-            _ => None,
-        };
+        let head = known.head(key, now).and_then(Head::whole);
         // Of what is the same write the one with the later note of use counts.
         let all = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(head).chain(&stored);
         let newest = all.max_by_key(|written| (written.write.rank(), written.record.touched_at)).cloned();
@@ -180,10 +177,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             None => bases.push((key.clone(), base)),
         }
         self.kv.known.borrow_mut().hold(key, self.now());
-        match &self.jar {
-            Some(jar) => carried::give(jar, &self.kv.platform, key, &written, fate, news),
-            None => Ok(()),
-        }
+        let Some(jar) = &self.jar else { return Ok(()) };
+        carried::take_away_if(jar, key, &|nonce| self.kv.known.borrow().is_built_on(key, &written.write, nonce));
+        carried::give(jar, &self.kv.platform, key, &written, fate, news)
     }
 
     /// The session has ended: its visitor's browser is given nothing of it any more.
@@ -213,20 +209,20 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
                 return Ok(Updated::Gone);
             }
         };
-        let once_more = written.write.again_at.is_some();
         let leaves_before = asked == Asked::AtTheEnd && self.may_leave_before(key, &written);
         let stored = if leaves_before {
-            self.behind(key, number, once_more).await;
+            self.behind(key, number).await;
             // Where the platform has no behind, it is known by now what came of it.
             let has_given_up = self.kv.known.borrow().has_given_up(key, number);
             if has_given_up { Err(NotStored::unknown()) } else { Ok(()) }
         } else {
-            let stored = self.kv.stored(key, number, false, None).await;
-            if stored.is_ok() && once_more {
-                self.behind(key, number, true).await;
-            }
-            stored
+            self.kv.stored(key, number, None).await
         };
+        // What it is built on, or an earlier put that was broken off, may yet take its place.
+        let is_again = self.kv.known.borrow().is_again(key, number);
+        if stored.is_ok() && !leaves_before && is_again {
+            self.behind(key, number).await;
+        }
         match stored {
             Ok(()) => {}
             // It moved, and took this along.
@@ -241,8 +237,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             }
         }
         let settles_at = written.write.settles_at(false, now);
-        // What it is built on may yet take its place.
-        let fate = if leaves_before || once_more { Fate::Sent } else { Fate::Stored };
+        let fate = if leaves_before || is_again { Fate::Sent } else { Fate::Stored };
         self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
     }
@@ -268,7 +263,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let care = self.kv.known.borrow().care(key, found, now);
         let is_due = match care {
             Care::Waits(number) => {
-                self.behind(key, number, true).await;
+                self.behind(key, number).await;
                 // What is looked after for so long was abandoned before, and may arrive late.
                 found.is_slow(now)
             }
@@ -283,7 +278,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let is_under_way = self.kv.known.borrow().is_busy(key, now);
         let number = self.kv.known.borrow_mut().store_late(key, &written, now);
         match number {
-            Some(number) => self.behind(key, number, true).await,
+            Some(number) => self.behind(key, number).await,
             None if !is_under_way => return (live, News::Unless),
             None => {}
         }
@@ -300,16 +295,20 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
 
     /// Has a write stored behind the reply, or now, where the platform has no behind. Of many requests within a second one does
     /// that for all: a task, its promise and its timers cost more than all else that a write takes.
-    async fn behind(&self, key: &RecordKey, number: u64, and_again: bool) {
+    async fn behind(&self, key: &RecordKey, number: u64) {
         let now = self.now();
-        let task = self.kv.known.borrow_mut().attend(key, number, and_again, now.saturating_add(BEHIND_FOR), now);
+        let task = self.kv.known.borrow_mut().attend(key, number, now.saturating_add(BEHIND_FOR), now);
         if task.is_none() {
             return;
         }
         let (kv, of) = (Rc::clone(&self.kv), key.clone());
-        let work = async move { drop(kv.stored(&of, number, and_again, task).await) };
+        let work = async move {
+            aside().await;
+            drop(kv.stored(&of, number, task).await);
+        };
         let mut given_back = self.kv.platform.wait_until(Box::pin(work));
-        // Where the platform has no behind, this request has to do it, and may be broken off: nobody relies on it.
+        // Where the platform has no behind, this request has to do it, and may be broken off: nobody relies on it, and it waits for
+        // nothing that is to be stored once more.
         let is_taken = poll_fn(|context| Poll::Ready(given_back.as_mut().poll(context).is_ready())).await;
         if !is_taken {
             self.kv.known.borrow_mut().leave(key);
@@ -375,6 +374,19 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     }
 }
 
+/// Lets whoever has begun this go on for once.
+async fn aside() {
+    let mut is_later = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_later, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Who asks for a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -387,7 +399,7 @@ enum Asked {
 /// same time in two isolates one may be lost: it is enough to have either.
 fn has_what_is_due(write: &Write, due: &[&Write]) -> bool {
     let Some(newest) = due.iter().map(|due| due.rank()).max() else { return true };
-    let is_outrun = |one: &Write| due.iter().any(|other| !other.is(one) && other.has(one));
+    let is_outrun = |one: &Write| due.iter().any(|other| !other.is(one) && other.may_have(one));
     write.rank() >= newest || due.iter().any(|due| write.has(due) && !is_outrun(due))
 }
 
@@ -477,7 +489,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         self.mark(killed(key), until).await?;
         self.remove_behind(key).await;
         if let Some(jar) = &self.jar {
-            carried::take_away(jar, key);
+            carried::take_away_if(jar, key, &|_| true);
         }
         Ok(successor)
     }
@@ -528,7 +540,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         done?;
         self.kv.known.borrow_mut().end(from, Some(retired.clone()), self.now());
         if let Some(jar) = &self.jar {
-            carried::take_away(jar, from);
+            carried::take_away_if(jar, from, &|_| true);
         }
         Ok(Updated::Done)
     }

@@ -127,6 +127,11 @@ impl Write {
         self.built_on.contains(&nonce)
     }
 
+    /// Whether it is built on an older write, as far as can be told: where it names as many as it can, that may be one before them.
+    pub(super) fn may_have(&self, older: &Self) -> bool {
+        self.has(older) || self.built_on.len() >= MOST_BUILT_ON && self.rank() > older.rank()
+    }
+
     /// The newer one has the higher rank: it is built on the other, or was made later without it. (By the version where a
     /// release that notes no times has made both.)
     pub(super) fn rank(&self) -> (u64, u64, u32) {

@@ -175,6 +175,8 @@ export const rules = [
   ["what is only shown is carried", "src/store/kv/visit.rs", "        self.shows(key, live, news)?;\n        Ok(Some(record))", "        self.shows(key, live, news)?;\n        self.withdraw(key);\n        Ok(Some(record))", "simulation", "only_shown"],
   ["what is too large is carried as a stub", "src/store/kv/carried.rs", "            return Some(Self { write, whole: None, fate });", "            return None.or(Some(Self { write, whole: None, fate }).filter(|_| false));", "simulation", "too_large_for_a_cookie"],
   ["a carried write is believed for ninety seconds", "src/store/kv/carried.rs", "now.saturating_sub(time) >= CARRIED_FOR || ", "", "simulation", "after_ninety_seconds"],
+  ["also by an isolate that has met it", "src/store/kv/known.rs", "matches!(head, Head::Ended(_)) || now < met.saturating_add(CARRIED_FOR)", "true || now < met", "simulation", "believed_for_ninety_seconds_by_who_met"],
+  ["as long as the browser would have been", "src/store/kv/known.rs", "entry.met = written.write.time.min(now);", "entry.met = now;", "simulation", "believed_for_ninety_seconds_by_who_met"],
   ["what is built on a write that is under way is stored once more", "src/store/kv/puts.rs", "            again_at: written.write.again_at.filter(|at| *at > now),", "            again_at: None,", "simulation", "stored_once_more"],
   ["what browsers carry and KV does not show is stored", "src/store/kv/visit.rs", "Care::NotDue => found.is_late(now) &&", "Care::NotDue => false && found.is_late(now) &&", "simulation", "whose_isolate_died"],
   ["not where the news of it would come too late", "src/store/kv/write.rs", "self.age(now) < STORED_UNTIL", "self.age(now) < CARRIED_FOR", "simulation", "not_carried_for_long"],

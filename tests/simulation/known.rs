@@ -25,6 +25,23 @@ fn an_isolate_knows_what_is_too_large_for_a_cookie() {
     }
 }
 
+/// It never got to KV, and its visitor looks every minute.
+#[test]
+fn what_a_browser_brought_is_believed_for_ninety_seconds_by_who_met_it_too() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0), "before it is stored");
+    stage.wait(80_000);
+    assert_eq!(stage.look(&elsewhere), Ok(2));
+    stage.wait(15_000);
+    assert_eq!(stage.look(&elsewhere), Ok(1));
+    assert_eq!(stage.count(&elsewhere), Ok(2), "and goes on from there");
+    assert_eq!(stage.at_rest(), Ok(2));
+}
+
 /// A late load stores the browser's write once more, over a newer one that is waiting.
 #[test]
 fn what_is_stored_late_takes_no_newer_writes_place() {

@@ -64,7 +64,7 @@ pub struct Tally {
     pub lost: u32,
     /// Runs in which one is not found that cannot promise it, or where two writes had met.
     pub lost_otherwise: u32,
-    /// Cookies that lead to a session after its logout, when all has come to rest.
+    /// Cookies that lead to a session after its logout, or after a login of its visitor, when all has come to rest.
     pub revived: u32,
     /// Runs at whose end the visitor has no session, although nobody logged out.
     pub logged_out: u32,
@@ -127,6 +127,8 @@ pub struct World {
     spans: RefCell<Vec<Span>>,
     /// Whether an isolate died with work behind its replies, or a request was given up, or a call failed.
     is_disturbed: Cell<bool>,
+    /// What the visitor came with who logged in, or out.
+    ended: RefCell<Vec<String>>,
     /// Logins that are under way, and whether two ever were.
     logins: Cell<u32>,
     logged_in_twice: Cell<bool>,
@@ -150,6 +152,7 @@ impl World {
             acknowledged: RefCell::default(),
             spans: RefCell::default(),
             is_disturbed: Cell::default(),
+            ended: RefCell::default(),
             logins: Cell::default(),
             logged_in_twice: Cell::default(),
             tally: Cell::default(),
@@ -272,6 +275,10 @@ impl World {
             (0, State::new(), Vec::new())
         });
         self.tell(format!("request {number}: {status}, saw {state:?}"));
+        // Whom KV has shown no session has ended none.
+        if status == 200 && matches!(act, Act::LogIn | Act::LogOut) && !state.is_empty() {
+            self.ended.borrow_mut().push(header);
+        }
         let is_late = self.tally.get().late > 0;
         // A write may grow too old while the request runs.
         let now = self.now();
@@ -340,17 +347,8 @@ impl World {
     fn has_met_another(&self, write: u32) -> bool {
         let spans = self.spans.borrow();
         let meets = |one: &Span, other: &Span| other.sent <= one.learned && one.sent <= other.learned;
-        let mut met: Vec<&Span> = spans.iter().filter(|span| span.write == write).collect();
-        let mut next = 0;
-        while let Some(one) = met.get(next).copied() {
-            for other in spans.iter().filter(|other| meets(one, other)) {
-                if !met.iter().any(|known| known.write == other.write) {
-                    met.push(other);
-                }
-            }
-            next += 1;
-        }
-        met.iter().any(|span| span.isolate != met[0].isolate)
+        let Some(one) = spans.iter().find(|span| span.write == write) else { return false };
+        spans.iter().any(|other| other.isolate != one.isolate && meets(one, other))
     }
 
     /// Whether the visitor's writes went from isolate to isolate faster than KV comes to rest: each may arrive after the next
@@ -422,9 +420,12 @@ impl World {
         }
         self.kv.come_to_rest();
         let cookie = self.browser.borrow().id_alone(COOKIE);
-        let isolate = self.isolate(0);
-        let (_, state, _) = self.ask(&isolate, &cookie, Act::Look, 0).await;
-        let lost: BTreeSet<u32> = self.acknowledged.borrow().difference(&state).copied().collect();
+        let mut state = State::new();
+        let mut lost = BTreeSet::new();
+        for place in 0..PLACES {
+            (_, state, _) = self.ask(&self.isolate(place), &cookie, Act::Look, 0).await;
+            lost.extend(self.acknowledged.borrow().difference(&state));
+        }
         self.tell(format!("at rest: {state:?}, and {lost:?} are lost"));
         let is_excused = self.is_disturbed.get()
             || self.is_hurried()
@@ -440,16 +441,20 @@ impl World {
         if !self.conditions.logs_in {
             return;
         }
-        let (status, ..) = self.ask(&isolate, &cookie, Act::LogOut, 0).await;
+        let (status, state, _) = self.ask(&self.isolate(0), &cookie, Act::LogOut, 0).await;
+        if status == 200 && !state.is_empty() {
+            self.ended.borrow_mut().push(cookie);
+        }
         self.clock.pause(3_600_000).await;
         if std::env::var("SIMULATION_SEED").is_ok() {
             println!("{:#?}", self.kv);
         }
         self.kv.come_to_rest();
-        for place in 0..PLACES {
-            let (_, state, _) = self.ask(&self.isolate(place), &cookie, Act::Look, 0).await;
-            let is_revived = status == 200 && !state.is_empty();
-            self.count(|tally| tally.revived += u32::from(is_revived));
+        for ended in &*self.ended.borrow() {
+            for place in 0..PLACES {
+                let (_, state, _) = self.ask(&self.isolate(place), ended, Act::Look, 0).await;
+                self.count(|tally| tally.revived += u32::from(!state.is_empty()));
+            }
         }
     }
 }

@@ -193,6 +193,14 @@ impl Known {
         self.trust
     }
 
+    /// What a load is given of a session, for 90 seconds. A carried write is believed for 90 seconds after it was made, whoever has
+    /// met it since.
+    pub(super) fn believed(&self, key: &RecordKey, now: u64) -> Option<&Head> {
+        let met = self.entry(key).map_or(0, |entry| entry.met);
+        let is_believed = |head: &&Head| matches!(head, Head::Ended(_)) || now < met.saturating_add(CARRIED_FOR);
+        self.head(key, now).filter(is_believed)
+    }
+
     /// What is known of a session, for 90 seconds, and while a request may run that loaded it.
     pub(super) fn head(&self, key: &RecordKey, now: u64) -> Option<&Head> {
         let entry = self.entry(key)?;
@@ -213,8 +221,8 @@ impl Known {
         self.entry_mut(key).loaded = now;
     }
 
-    /// A load found this to be the newest.
-    pub(super) fn meet(&mut self, key: &RecordKey, written: &Rc<Written>, now: u64) {
+    /// A load found this to be the newest. What KV does not show the browser has brought.
+    pub(super) fn meet(&mut self, key: &RecordKey, written: &Rc<Written>, is_in_kv: bool, now: u64) {
         let is_known = match self.head(key, now) {
             Some(Head::Ended(_)) => true,
             Some(Head::Unsure(..)) | None => false,
@@ -225,6 +233,9 @@ impl Known {
             let before = before.as_ref().and_then(Head::write).filter(|before| written.write.has(before));
             let entry = self.entry_mut(key);
             entry.given_up.clear();
+            if !is_in_kv {
+                entry.met = written.write.time.min(now);
+            }
             match before {
                 Some(before) => entry.passed(before.nonce),
                 None => entry.past.clear(),
@@ -555,7 +566,7 @@ mod tests {
             let key = crate::SessionId::random(&platform).unwrap().record_key();
             let record = Record::from_text("edge-session/1 1 1 0 0 9 - 0 -\n1").unwrap();
             let (write, record) = Write::of(record);
-            known.meet(&key, &Rc::new(Written { write, record }), now);
+            known.meet(&key, &Rc::new(Written { write, record }), true, now);
             known.hold(&key, now);
         };
         let mut sweeps = 0;

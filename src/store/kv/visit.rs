@@ -131,7 +131,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Err(error) => (None, Some(error)),
         };
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
-        let head = known.head(key, now).and_then(Head::whole);
+        let head = known.believed(key, now).and_then(Head::whole);
         // Of what is the same write the one with the later note of use counts.
         let all = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(head).chain(&stored);
         let newest = all.max_by_key(|written| (written.write.rank(), written.record.touched_at)).cloned();
@@ -163,7 +163,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             beside,
             written,
         };
-        known.meet(key, &live.written, now);
+        known.meet(key, &live.written, live.is_in_kv, now);
         Ok(Some(Newest::Live(live)))
     }
 

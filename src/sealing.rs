@@ -24,7 +24,7 @@ impl Signer {
         let mut nonce = [0; NONCE];
         platform.fill_random(&mut nonce)?;
         let payload = Payload { msg: text.as_bytes(), aad: bound_to.as_bytes() };
-        let sealed = cipher(&self.derived().next().unwrap_or_default())
+        let sealed = cipher(self.sealing_keys().first().unwrap_or(&[0; 32]))
             .encrypt(&XNonce::from(nonce), payload)
             .map_err(|_| Error::new(ErrorKind::Unavailable, "a text is too long to be sealed"))?;
         let mut bytes = nonce.to_vec();
@@ -36,11 +36,11 @@ impl Signer {
     pub(crate) fn unseal(&self, bound_to: &str, sealed: &str) -> Option<String> {
         let bytes = Base64UrlUnpadded::decode_vec(sealed).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        let open = |key: [u8; 32]| {
+        let open = |key: &[u8; 32]| {
             let payload = Payload { msg: sealed, aad: bound_to.as_bytes() };
-            cipher(&key).decrypt(&XNonce::from(*nonce), payload).ok()
+            cipher(key).decrypt(&XNonce::from(*nonce), payload).ok()
         };
-        String::from_utf8(self.derived().find_map(open)?).ok()
+        String::from_utf8(self.sealing_keys().iter().find_map(open)?).ok()
     }
 
     /// How long a text of so many bytes is when it is sealed.
@@ -50,8 +50,8 @@ impl Signer {
 
     /// For each key, one that seals: HKDF-SHA-256 (RFC 5869, section 2.3), the first block. The signing key is itself
     /// what its first step would make (section 3.3).
-    fn derived(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
-        self.keys().map(|key| self.hash(key, &[LABEL, &[1]]))
+    fn sealing_keys(&self) -> &[[u8; 32]] {
+        self.derived.get_or_init(|| self.keys().map(|key| self.hash(key, &[LABEL, &[1]])).collect())
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     /// Made with Python: hmac.new(key, b"edge-session carried writes 1\x01", hashlib.sha256).hexdigest()
     #[test]
     fn the_key_is_derived_as_rfc_5869_says() {
-        let key = signer(FIRST).derived().next().unwrap();
+        let key = signer(FIRST).sealing_keys()[0];
         assert_eq!(crate::hex::encode(&key), "80ad96f280a87838a76b0aabee0c316fdecead890cc9520c8277426b960de92c");
     }
 

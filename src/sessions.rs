@@ -479,8 +479,12 @@ impl Sessions {
             CookieChange::Expire if arrival.has_cookie => vec![cookie::expire(parameters, &arrival.connection())],
             CookieChange::Expire | CookieChange::Keep => Vec::new(),
         };
-        let connection = arrival.connection();
-        lines.extend(arrival.jar.given().iter().map(|given| cookie::given(parameters, given, &connection)));
+        let given = arrival.jar.given();
+        // How the request came is found out only where a cookie is set: most replies set none.
+        if !given.is_empty() {
+            let connection = arrival.connection();
+            lines.extend(given.iter().map(|given| cookie::given(parameters, given, &connection)));
+        }
         lines
     }
 

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -27,6 +28,8 @@ pub struct Signer {
     /// Each key's schedule is made once and cloned for each message.
     signing: Hmac<Sha256>,
     retired: Vec<Hmac<Sha256>>,
+    /// What seals, derived of each, when it is first asked for.
+    pub(crate) derived: OnceCell<Vec<[u8; 32]>>,
 }
 
 /// The least length of a key in bytes: that of the hash (RFC 2104, section 3).
@@ -65,7 +68,7 @@ impl Signer {
             Hmac::new_from_slice(key.as_bytes()).map_err(|error| refuse(format_args!("is no key: {error}")))
         });
         let signing = keys.next().unwrap_or_else(|| Err(Self::missing()))?;
-        Ok(Self { signing, retired: keys.collect::<Result<_, _>>()? })
+        Ok(Self { signing, retired: keys.collect::<Result<_, _>>()?, derived: OnceCell::new() })
     }
 
     /// What to say when the secret is bound as an object, whose text is there only later.

@@ -52,6 +52,20 @@ fn what_nobody_stores_is_stored_by_the_next_look() {
     assert_eq!(stage.kv.written(), 2);
 }
 
+/// It has it as its own, and the browser brings that it is stored just now by another.
+#[test]
+fn what_another_isolate_stores_late_is_known_to_who_made_it() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.counts_twice(&here);
+    assert!(stage.clock.kill(0), "it had a write to store");
+    stage.wait(40_000);
+    stage.kv.order("put session:", Ordered::Takes(4_000));
+    assert_eq!(stage.look(&elsewhere), Ok(2), "and stores it");
+    assert_eq!(stage.count(&here), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
+}
+
 #[test]
 fn what_is_built_on_it_meanwhile_knows_of_that() {
     let stage = Stage::new();

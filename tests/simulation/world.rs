@@ -450,7 +450,7 @@ impl World {
             println!("{:#?}", self.kv);
         }
         self.kv.come_to_rest();
-        for ended in &*self.ended.borrow() {
+        for ended in &self.ended.take() {
             for place in 0..PLACES {
                 let (_, state, _) = self.ask(&self.isolate(place), ended, Act::Look, 0).await;
                 self.count(|tally| tally.revived += u32::from(!state.is_empty()));

@@ -17,10 +17,15 @@ const LARGEST: usize = 3 * 1024;
 
 /// A write that the browser carries.
 pub(super) struct Carried {
-    pub(super) write: Write,
-    /// Its record, unless that is too large for a cookie: then what is loaded must have the write.
-    pub(super) whole: Option<Rc<Written>>,
+    content: Content,
     pub(super) fate: Fate,
+}
+
+enum Content {
+    /// With its record.
+    Whole(Rc<Written>),
+    /// Its record is too large for a cookie: what is loaded must have the write.
+    Stub(Write),
 }
 
 /// Where a write was when the browser was given it.
@@ -42,9 +47,23 @@ impl Fate {
 }
 
 impl Carried {
+    pub(super) fn write(&self) -> &Write {
+        match &self.content {
+            Content::Whole(written) => &written.write,
+            Content::Stub(write) => write,
+        }
+    }
+
+    pub(super) fn whole(&self) -> Option<&Rc<Written>> {
+        match &self.content {
+            Content::Whole(written) => Some(written),
+            Content::Stub(_) => None,
+        }
+    }
+
     /// `<whole or stub> <stored or sent> <the time from which it counts> <the record, or the write>`.
-    fn of(key: &RecordKey, name: &Name, jar: &Jar, now: u64) -> Option<Self> {
-        let text = jar.get(&name.text, key.as_str())?;
+    fn of(key: &RecordKey, name: &Name<'_>, jar: &Jar, now: u64) -> Option<Self> {
+        let text = jar.get(name.text, key.as_str())?;
         let mut words = text.splitn(4, ' ');
         let (kind, fate, time, content) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let time: u64 = time.parse().ok()?;
@@ -54,10 +73,10 @@ impl Carried {
         let fate = if fate == Fate::Stored.as_str() { Fate::Stored } else { Fate::Sent };
         if kind == STUB {
             let write = Write::from_text(name.version, name.nonce, content)?;
-            return Some(Self { write, whole: None, fate });
+            return Some(Self { content: Content::Stub(write), fate });
         }
         let (write, record) = Write::of(Record::from_text(content).ok()?);
-        Some(Self { write: write.clone(), whole: Some(Rc::new(Written { write, record })), fate })
+        Some(Self { content: Content::Whole(Rc::new(Written { write, record })), fate })
     }
 }
 
@@ -66,21 +85,21 @@ const WHOLE: &str = "whole";
 const STUB: &str = "stub";
 
 /// The name of a carried write, without the session cookie's: the record key's first eight digits, and the write.
-struct Name {
+struct Name<'a> {
     version: u64,
     nonce: u32,
-    text: String,
+    text: &'a str,
 }
 
-impl Name {
+impl<'a> Name<'a> {
     fn of(key: &RecordKey, write: &Write) -> String {
         format!("{}.{}-{:08x}", beginning(key), write.version, write.nonce)
     }
 
-    fn parse(key: &RecordKey, text: &str) -> Option<Self> {
+    fn parse(key: &RecordKey, text: &'a str) -> Option<Self> {
         let (version, nonce) = text.strip_prefix(beginning(key))?.strip_prefix('.')?.split_once('-')?;
         let (version, nonce) = (version.parse().ok()?, u32::from_str_radix(nonce, 16).ok()?);
-        Some(Self { version, nonce, text: text.to_owned() })
+        Some(Self { version, nonce, text })
     }
 }
 
@@ -93,15 +112,24 @@ pub(super) fn count(jar: &Jar, key: &RecordKey) -> usize {
     jar.names().filter(|name| Name::parse(key, name).is_some()).count()
 }
 
-/// The newest of them that can be opened and are young enough.
-pub(super) fn brought(jar: &Jar, key: &RecordKey, now: u64) -> Vec<Carried> {
+/// The newest of them that can be opened and are young enough. What `known` gives by its version and nonce need not be opened.
+pub(super) fn brought(
+    jar: &Jar,
+    key: &RecordKey,
+    now: u64,
+    known: &dyn Fn(u64, u32) -> Option<Rc<Written>>,
+) -> Vec<Carried> {
     let mut names: Vec<_> = jar.names().filter_map(|name| Name::parse(key, name)).collect();
     while names.len() > MOST_OPENED {
         let oldest = names.iter().enumerate().min_by_key(|(_, name)| (name.version, name.nonce));
         let oldest = oldest.map(|(place, _)| place).unwrap_or_default();
         names.swap_remove(oldest);
     }
-    names.iter().filter_map(|name| Carried::of(key, name, jar, now)).collect()
+    let carried = |name: &Name<'_>| match known(name.version, name.nonce) {
+        Some(written) => Some(Carried { content: Content::Whole(written), fate: Fate::Sent }),
+        None => Carried::of(key, name, jar, now),
+    };
+    names.iter().filter_map(carried).collect()
 }
 
 /// Whether the browser has the write.
@@ -149,10 +177,11 @@ pub(super) fn give(
     if left == 0 {
         return Ok(());
     }
-    let name = Name::of(key, write);
-    if news == News::Unless && jar.names().any(|brought| brought == name) {
+    let is_it = |name: Name<'_>| name.version == write.version && name.nonce == write.nonce;
+    if news == News::Unless && jar.names().any(|name| Name::parse(key, name).is_some_and(is_it)) {
         return Ok(());
     }
+    let name = Name::of(key, write);
     let whole = write.noted_in(record).to_text();
     let (kind, content) =
         if has_room_for(jar, &name, write, &whole) { (WHOLE, whole) } else { (STUB, write.to_text()) };

@@ -1,6 +1,7 @@
 //! What an isolate knows of sessions beside KV: what it has stored or met, and what it has still to store. Plain data: the
 //! requests of an isolate share nothing else, for none may wait for another's promise or timer.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -77,10 +78,6 @@ impl Head {
         }
     }
 
-    fn known(&self) -> Option<&Write> {
-        self.whole().map(|written| &written.write).or(self.write())
-    }
-
     fn bytes(&self) -> usize {
         match self {
             Self::Whole(written) => written.record.data.len(),
@@ -104,6 +101,8 @@ pub(super) enum Trust {
 pub(super) struct Known {
     /// By key. (A map weighs 4 KB more, and there are some thousand at the most.)
     entries: Vec<(RecordKey, Box<Entry>)>,
+    /// Where the last one was found: a request asks for the same one several times.
+    last: Cell<usize>,
     bytes: usize,
     trust: Trust,
     /// When old entries were looked for, in milliseconds, and how many bytes were left.
@@ -126,8 +125,8 @@ struct Entry {
     moving: Option<u64>,
     /// Until when something from elsewhere that the head is built on may arrive in KV.
     settles_at: u64,
-    /// Writes that were given up while newer ones were built on them, and what was known before each.
-    given_up: Vec<(Write, Option<Head>)>,
+    /// The nonces of writes that were given up while newer ones were built on them, and what was known before each.
+    given_up: Vec<(u32, Option<Head>)>,
     puts: Puts,
 }
 
@@ -168,7 +167,13 @@ fn turn(settles_at: u64, others_turn: u64, now: u64) -> u64 {
 impl Known {
     /// Where its entry is, or would be.
     fn place(&self, key: &RecordKey) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(its, _)| its.cmp(key))
+        let last = self.last.get();
+        if self.entries.get(last).is_some_and(|(its, _)| its == key) {
+            return Ok(last);
+        }
+        let place = self.entries.binary_search_by(|(its, _)| its.cmp(key));
+        self.last.set(place.unwrap_or_else(|place| place));
+        place
     }
 
     fn entry(&self, key: &RecordKey) -> Option<&Entry> {
@@ -196,9 +201,8 @@ impl Known {
     /// What a load is given of a session, for 90 seconds. A carried write is believed for 90 seconds after it was made, whoever has
     /// met it since.
     pub(super) fn believed(&self, key: &RecordKey, now: u64) -> Option<&Head> {
-        let met = self.entry(key).map_or(0, |entry| entry.met);
-        let is_believed = |head: &&Head| matches!(head, Head::Ended(_)) || now < met.saturating_add(CARRIED_FOR);
-        self.head(key, now).filter(is_believed)
+        let entry = self.entry(key).filter(|entry| now < entry.met.saturating_add(CARRIED_FOR))?;
+        entry.head.as_ref()
     }
 
     /// What is known of a session, for 90 seconds, and while a request may run that loaded it.
@@ -209,8 +213,7 @@ impl Known {
 
     /// The write of a record that is too large to be known, while KV may not show it yet.
     pub(super) fn large(&self, key: &RecordKey, now: u64) -> Option<&Write> {
-        let entry = self.entry(key).filter(|entry| now < entry.met.saturating_add(CARRIED_FOR))?;
-        match &entry.head {
+        match self.believed(key, now) {
             Some(Head::Large(write)) => Some(write),
             _ => None,
         }
@@ -251,7 +254,7 @@ impl Known {
     /// The same of the write of this nonce, which is another.
     pub(super) fn is_built_on(&self, key: &RecordKey, write: &Write, nonce: u32) -> bool {
         let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&nonce);
-        write.is_built_on(nonce) || self.entry(key).is_some_and(is_past)
+        nonce != write.nonce && (write.is_built_on(nonce) || self.entry(key).is_some_and(is_past))
     }
 
     /// The session has ended: nothing of it has to be stored any more.
@@ -358,6 +361,18 @@ impl Known {
         self.entry(key).map_or(Care::NotDue, |entry| entry.puts.care(write.nonce, now))
     }
 
+    /// The newest write, if it was made here and is of this version and nonce: while nobody can know more of it, as that it is stored
+    /// once more.
+    pub(super) fn own(&self, key: &RecordKey, version: u64, nonce: u32, now: u64) -> Option<&Rc<Written>> {
+        let entry = self.entry(key).filter(|entry| entry.own == Some(nonce))?;
+        match &entry.head {
+            Some(Head::Whole(written)) if written.write.version == version && written.write.is_new(now) => {
+                Some(written)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is the last write that was made here.
     pub(super) fn is_own(&self, key: &RecordKey, write: &Write) -> bool {
         self.entry(key).is_some_and(|entry| entry.own == Some(write.nonce))
@@ -461,10 +476,8 @@ impl Known {
     pub(super) fn give_up(&mut self, key: &RecordKey, write: &Write, before: Option<Head>, is_unsure: bool, now: u64) {
         let entry = self.entry_mut(key);
         let mut before = before;
-        while let Some(place) = entry
-            .given_up
-            .iter()
-            .position(|(given_up, _)| before.as_ref().and_then(Head::known).is_some_and(|known| known.is(given_up)))
+        while let Some(nonce) = before.as_ref().and_then(Head::whole).map(|known| known.write.nonce)
+            && let Some(place) = entry.given_up.iter().position(|(given_up, _)| *given_up == nonce)
         {
             before = entry.given_up.swap_remove(place).1;
         }
@@ -475,7 +488,7 @@ impl Known {
             // One that was built on it was given up first.
             Some(Head::Unsure(newer, Some(shown))) if shown.write.is(write) => Some(Head::Unsure(newer.clone(), known)),
             _ => {
-                entry.given_up.push((write.clone(), before));
+                entry.given_up.push((write.nonce, before));
                 return;
             }
         };

@@ -3,7 +3,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::carried::{self, Fate, News};
+use super::carried::{self, Carried, Fate, News};
 use super::drive::{NotStored, REPETITIONS};
 use super::known::{Entered, Head, Known, Trust};
 use super::marks::{
@@ -25,7 +25,7 @@ pub(super) struct Visit<N, P> {
 }
 
 struct Base {
-    write: Write,
+    written: Rc<Written>,
     /// What the browser brought of what was made at the same time elsewhere, and lost to it.
     beside: Vec<Write>,
     /// Until when something of this may yet arrive in KV.
@@ -130,12 +130,13 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Ok(stored) => (stored.map(|(write, record)| Rc::new(Written { write, record })), None),
             Err(error) => (None, Some(error)),
         };
-        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
+        let is_known = |version, nonce| known.own(key, version, nonce, now).cloned();
+        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now, &is_known)).unwrap_or_default();
         let head = known.believed(key, now).and_then(Head::whole);
         // Of what is the same write the one with the later note of use counts.
-        let all = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(head).chain(&stored);
+        let all = brought.iter().filter_map(Carried::whole).chain(head).chain(&stored);
         let newest = all.max_by_key(|written| (written.write.rank(), written.record.touched_at)).cloned();
-        let due: Vec<_> = brought.iter().map(|carried| &carried.write).chain(known.large(key, now)).collect();
+        let due: Vec<_> = brought.iter().map(Carried::write).chain(known.large(key, now)).collect();
         let Some(written) = newest.filter(|newest| has_what_is_due(&newest.write, &due)) else {
             return match unreadable {
                 Some(error) => Err(error),
@@ -144,7 +145,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             };
         };
         let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
-        let rivals = brought.iter().map(|carried| &carried.write).chain(stored.iter().map(|stored| &stored.write));
+        let rivals = brought.iter().map(Carried::write).chain(stored.iter().map(|stored| &stored.write));
         // A copy of the newest one may say that it is stored once more.
         let tells_more = |rival: &Write| rival.is(&written.write) && rival.again_at > written.write.again_at;
         let is_rival = |rival: &&Write| !known.has(key, &written.write, rival) || tells_more(rival);
@@ -154,7 +155,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let is_accepted = is_in_kv(&written.write) || known.has_accepted(key, &written.write);
         // What is to be stored once more may yet lose its place.
         let is_stored = is_accepted && written.write.again_at.is_none_or(|again_at| again_at <= now);
-        let said = brought.iter().find(|carried| carried.write.is(&written.write)).map(|carried| carried.fate);
+        let said = brought.iter().find(|carried| carried.write().is(&written.write)).map(|carried| carried.fate);
         let said = said.filter(|_| !known.is_own(key, &written.write));
         let live = Live {
             is_in_kv: is_in_kv(&written.write),
@@ -170,7 +171,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     /// Notes what a request is made from, and gives the browser what it is shown.
     fn shows(&self, key: &RecordKey, live: Live, news: News) -> Result<(), Error> {
         let Live { written, beside, settles_at, fate, .. } = live;
-        let base = Base { write: written.write.clone(), beside, settles_at };
+        let base = Base { written: Rc::clone(&written), beside, settles_at };
         let mut bases = self.bases.borrow_mut();
         match bases.iter_mut().find(|(its, _)| its == key) {
             Some((_, its)) => *its = base,
@@ -198,7 +199,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             let base = bases.iter().find(|(its, _)| its == key).map(|(_, base)| base);
             let settles_at = base.map_or(0, |base| base.settles_at);
             let beside = base.map(|base| &base.beside[..]).unwrap_or_default();
-            self.kv.known.borrow_mut().enter(key, base.map(|base| &base.write), beside, record, settles_at, now)
+            self.kv.known.borrow_mut().enter(key, base.map(|base| &base.written.write), beside, record, settles_at, now)
         };
         let (written, number, before) = match entered {
             Entered::Made { written, number, before } => (written, number, before),
@@ -469,7 +470,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
         let [stored, mark] = self.pair([session(key), ended(key)]).await?;
         let now = self.now();
-        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now)).unwrap_or_default();
+        let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now, &|_, _| None)).unwrap_or_default();
         let (known, moved) = match self.kv.known.borrow().head(key, now) {
             Some(Head::Whole(written)) => (Some(Rc::clone(written)), None),
             Some(Head::Ended(retired)) => (None, retired.clone()),
@@ -477,7 +478,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         };
         let moved = mark.and_then(|mark| Record::from_text(&mark).ok()).or(moved);
         let stored = stored.and_then(|text| Record::from_text(&text).ok());
-        let carried = brought.iter().filter_map(|carried| carried.whole.as_ref()).chain(&known);
+        let carried = brought.iter().filter_map(Carried::whole).chain(&known);
         let all = carried.map(|written| &written.record).chain(&moved).chain(&stored);
         let until = all.map(|record| self.end_of_mark(Some(record))).max().unwrap_or_else(|| self.end_of_mark(None));
         let successor = moved.and_then(|record| record.successor);
@@ -512,7 +513,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             }
             // Another request has stored its own meanwhile.
             Newest::Live(Live { written, .. })
-                if self.bases.borrow().iter().any(|(its, base)| its == from && !base.write.is(&written.write)) =>
+                if self
+                    .bases
+                    .borrow()
+                    .iter()
+                    .any(|(its, base)| its == from && !base.written.write.is(&written.write)) =>
             {
                 return Ok(Updated::Stale(None));
             }

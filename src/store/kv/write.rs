@@ -150,6 +150,11 @@ impl Write {
         last.saturating_add(ARRIVES_WITHIN)
     }
 
+    /// Whether another isolate that was brought it has no reason yet to store it once more, by whatever clock.
+    pub(super) fn is_new(&self, now: u64) -> bool {
+        self.age(now) < SHOWN_AFTER / 2
+    }
+
     /// Whether it should have been stored by now, or given up.
     pub(super) fn is_slow(&self, now: u64) -> bool {
         self.age(now) > TRIED_FOR

@@ -118,11 +118,18 @@ fn values<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
 pub(crate) fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
     header.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        Some((name.trim_matches(BLANK), unquoted(value.trim_matches(BLANK))))
+        Some((without_blanks(name), unquoted(without_blanks(value))))
     })
 }
 
 const BLANK: [char; 2] = [' ', '\t'];
+
+fn without_blanks(mut text: &str) -> &str {
+    while let Some(rest) = text.strip_prefix(BLANK).or_else(|| text.strip_suffix(BLANK)) {
+        text = rest;
+    }
+    text
+}
 
 /// A value may stand in one pair of double quotes (RFC 6265, section 4.1.1).
 fn unquoted(value: &str) -> &str {

@@ -100,9 +100,10 @@ impl Jar {
     /// What the reply does to cookies. What it takes away comes last: curl, with one file to read and to write, heeds only the
     /// last line of a reply that does.
     pub(crate) fn given(&self) -> Vec<Given> {
-        let mut given = self.given.borrow().clone();
-        given.sort_by_key(|given| given.max_age == 0);
-        given
+        let given = self.given.borrow();
+        let (mut all, taken_away): (Vec<_>, Vec<_>) = given.iter().cloned().partition(|given| given.max_age > 0);
+        all.extend(taken_away);
+        all
     }
 
     fn set(&self, new: Given) {

@@ -75,7 +75,7 @@ impl UserSessions {
     /// an error.
     pub async fn list(&self) -> Result<Vec<UserSession>, Error> {
         let mut listed = self.noted(self.listed().await)?;
-        listed.sort_by(|one, other| (other.used_at, &other.handle).cmp(&(one.used_at, &one.handle)));
+        listed.sort_unstable_by(|one, other| (other.used_at, &other.handle).cmp(&(one.used_at, &one.handle)));
         Ok(listed)
     }
 

@@ -5,8 +5,8 @@
 #[cfg(feature = "worker")]
 pub(crate) const CACHE_CONTROL: &str = "private, no-store";
 
-/// What some caches ask before `Cache-Control` (RFC 9213), and which therefore goes.
-#[cfg(feature = "worker")]
+/// What some caches ask before `Cache-Control` (RFC 9213), and which therefore goes. (`src/worker/http.js` has it as well.)
+#[cfg(feature = "axum")]
 pub(crate) const TARGETED: [&str; 3] = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"];
 
 /// Whether a `Vary` says already that the reply depends on the cookie.

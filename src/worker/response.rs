@@ -1,8 +1,9 @@
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Headers, Response, web_sys};
 
 use crate::Refusal;
-use crate::caching::{CACHE_CONTROL, TARGETED, keeps_shared_caches_out, varies_by_cookie};
+use crate::caching::{CACHE_CONTROL, keeps_shared_caches_out, varies_by_cookie};
 use crate::error::one_line;
 
 /// A response: worker's, or the runtime's own.
@@ -65,17 +66,23 @@ impl HttpResponse for web_sys::Response {
     }
 }
 
+#[wasm_bindgen(module = "/src/worker/http.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = addIfSilent)]
+    fn add_if_silent(headers: &web_sys::Headers) -> Result<bool, JsValue>;
+}
+
 impl SessionHeaders<'_> {
     fn add_to(&self, headers: &web_sys::Headers) -> Result<(), JsValue> {
-        if !headers.get("Vary")?.is_some_and(|vary| varies_by_cookie(&vary)) {
-            headers.append("Vary", "Cookie")?;
-        }
-        let keeps_out = headers.get("Cache-Control")?.is_some_and(|control| keeps_shared_caches_out(&control));
-        if !keeps_out || !self.set_cookie.is_empty() {
-            headers.set("Cache-Control", CACHE_CONTROL)?;
-        }
-        for name in TARGETED {
-            headers.delete(name)?;
+        // Mostly the handler has said nothing of it, which one call finds out.
+        if !add_if_silent(headers)? {
+            if !headers.get("Vary")?.is_some_and(|vary| varies_by_cookie(&vary)) {
+                headers.append("Vary", "Cookie")?;
+            }
+            let keeps_out = headers.get("Cache-Control")?.is_some_and(|control| keeps_shared_caches_out(&control));
+            if !keeps_out || !self.set_cookie.is_empty() {
+                headers.set("Cache-Control", CACHE_CONTROL)?;
+            }
         }
         for line in self.set_cookie {
             headers.append("Set-Cookie", line)?;

@@ -1,7 +1,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
-use worker::Env;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Env, web_sys};
 
 use super::platform::WorkerPlatform;
 use super::request::HttpRequest;
@@ -214,7 +215,8 @@ impl Sessions {
             !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
         let ip = if asks_for_ip { header("CF-Connecting-IP") } else { None };
         let mut incoming = Incoming::new().cookie(cookie.as_deref()).ip(ip.as_deref()).url(&*url).with_reply();
-        let sent = (senders == Senders::ThisSite).then(|| Sent::of(request, header));
+        let is_judged = senders == Senders::ThisSite && !is_for_looking(request.raw());
+        let sent = is_judged.then(|| Sent::of(request, header));
         if let Some(sent) = &sent {
             incoming = sent.added_to(incoming);
         }
@@ -235,6 +237,12 @@ impl Sessions {
     }
 }
 
+#[wasm_bindgen(module = "/src/worker/http.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = isForLooking)]
+    fn is_for_looking(request: &web_sys::Request) -> bool;
+}
+
 /// What tells of the site that a request was sent by.
 struct Sent {
     method: String,
@@ -244,14 +252,11 @@ struct Sent {
 }
 
 impl Sent {
-    /// Asks a request that is safe for no more than it has to.
+    /// Of a request that is not for looking alone.
     fn of(request: &impl HttpRequest, header: impl Fn(&str) -> Option<String>) -> Self {
         let method = request.raw().method();
-        let opens_socket = method == "GET" && header("Upgrade").is_some();
-        let is_judged = opens_socket || method != "GET";
-        let judged = |name| if is_judged { header(name) } else { None };
-        let (fetch_site, origin) = (judged("Sec-Fetch-Site"), judged("Origin"));
-        Self { method, opens_socket, fetch_site, origin }
+        let opens_socket = method == "GET";
+        Self { method, opens_socket, fetch_site: header("Sec-Fetch-Site"), origin: header("Origin") }
     }
 
     fn added_to<'a>(&'a self, incoming: Incoming<'a>) -> Incoming<'a> {

@@ -51,6 +51,6 @@ profile.samples.forEach((id, index) => {
   self.set(name, (self.get(name) ?? 0) + spans[index]);
 });
 console.log(`${(all / requests).toFixed(1)} µs in this isolate for each of ${requests} requests`);
-for (const [name, time] of [...self].sort((a, b) => b[1] - a[1]).slice(0, 45)) console.log(`${(time / requests).toFixed(2)} µs ${name}`);
+for (const [name, time] of [...self].sort((a, b) => b[1] - a[1]).slice(0, Number(process.env.LINES ?? 45))) console.log(`${(time / requests).toFixed(2)} µs ${name}`);
 await server.stop();
 process.exit(0);

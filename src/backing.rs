@@ -153,12 +153,19 @@ impl Backing {
         }
     }
 
-    /// Whether a session is alive, which is not to be this request's: its browser is given nothing of it.
+    /// Whether a session is alive, here or where it has moved. It is not to be this request's: its browser is given nothing of it.
     async fn is_there(&self, key: &RecordKey, now: u64) -> Result<bool, Error> {
-        match self.within_deadline(self.shared.store.load(key)).await {
-            Ok(found) => Ok(found.is_some_and(|record| matches!(self.what_is(record, now), Loaded::Live(_)))),
-            Err(error) if error.kind() == ErrorKind::Unreadable => Ok(false),
-            Err(error) => Err(error),
+        let mut key = key.clone();
+        loop {
+            let found = match self.within_deadline(self.shared.store.load(&key)).await {
+                Err(error) if error.kind() == ErrorKind::Unreadable => None,
+                found => found?,
+            };
+            match found {
+                Some(Record { successor: Some(successor), .. }) => key = successor.key,
+                Some(record) => return Ok(matches!(self.what_is(record, now), Loaded::Live(_))),
+                None => return Ok(false),
+            }
         }
     }
 

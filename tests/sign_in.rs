@@ -260,6 +260,16 @@ fn after_a_logout_an_old_id_finds_the_basket_no_more() {
 }
 
 #[test]
+fn while_the_session_lives_on_under_a_third_id_the_basket_is_found() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let late = visitor.twin();
+    visitor.ask(&rig, sign_in);
+    visitor.ask(&rig, sign_in);
+    assert_eq!(late.twin().ask(&rig, sign_in).0, Reply::Ok(1));
+}
+
+#[test]
 fn whether_the_basket_is_still_there_is_asked_of_the_store_and_its_failure_is_a_503() {
     let rig = Rig::new();
     let mut visitor = known(&rig);

@@ -84,6 +84,42 @@ fn a_write_whose_reply_had_gone_out_is_not_given_up_without_a_line_in_the_log() 
     }
 }
 
+/// The platform breaks work off after thirty seconds; whoever looks after the writes of all has to end before that.
+#[test]
+fn counts_that_go_on_for_longer_than_work_behind_a_reply_are_all_stored() {
+    for last in (29_000..33_000).step_by(250) {
+        let stage = Stage::new();
+        let here = stage.isolate(0, 0);
+        stage.begins(&here, 0);
+        let began = stage.clock.milliseconds();
+        let mut count = 1;
+        while stage.clock.milliseconds() < began + last {
+            count += 1;
+            assert_eq!(stage.count(&here), Ok(count));
+            // So often that there is always one more to be stored.
+            stage.wait(5);
+        }
+        assert_eq!(stage.at_rest(), Ok(count), "for {last} ms");
+    }
+}
+
+/// KV takes calls and fails each: what was given up behind a reply is waited for by the next.
+#[test]
+fn after_a_write_that_was_given_up_replies_wait_until_kv_takes_one() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    for _ in 0..20 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("PUT failed: 500".to_owned())));
+    }
+    assert_eq!(stage.count(&here), Ok(2), "nobody knows yet");
+    stage.wait(10_000);
+    assert_eq!(stage.count(&here), Err(503));
+    while stage.count(&here).is_err() {}
+    assert_eq!(stage.count(&here), Ok(4), "on what its browser carries");
+    assert_eq!(stage.at_rest(), Ok(4));
+}
+
 /// Who waits for a write may be broken off, and then nobody stores what relied on them.
 #[test]
 fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {

@@ -166,10 +166,22 @@ fn saves_that_were_refused_come_back_neither_by_the_order_nor_by_the_cause_of_it
 /// Two overlapping writes in two isolates, of a session too large for a cookie.
 #[test]
 fn large_writes_that_meet_lock_nobody_out() {
+    for saves in [0, 20] {
+        large_writes_meet_after(saves);
+    }
+}
+
+fn large_writes_meet_after(saves: u64) {
     let stage = Stage::new();
     stage.kv.travel(0);
     let [a, b, c] = [0, 1, 2].map(|number| stage.isolate(number, number as usize));
     stage.begins(&a, 5_000);
+    // As many as a record names, so that it names no more of what was before.
+    for _ in 0..saves {
+        assert!(stage.run(stage.handle(&a, &Incoming::new().cookie(&*stage.id()), save)).count.is_ok());
+    }
+    stage.wait(100_000);
+    assert_eq!(stage.look(&a), Ok(1 + saves));
     let sent = stage.header();
     for _ in 0..2 {
         stage.kv.order("get session:", Ordered::Takes(20));
@@ -185,12 +197,12 @@ fn large_writes_that_meet_lock_nobody_out() {
     let met = stage.clock.milliseconds();
     stage.clock.run(vec![Box::pin(one(&a, 0)), Box::pin(one(&b, 10))]);
     for reply in replies.take() {
-        assert_eq!(reply.count, Ok(2));
+        assert_eq!(reply.count, Ok(2 + saves));
         stage.arrives(&reply);
     }
     for second in [3, 10, 30, 60, 80] {
         stage.wait((met + second * 1000).saturating_sub(stage.clock.milliseconds()));
-        assert_eq!(stage.send(&c, &stage.header(), |_| {}).count, Ok(2), "after {second} s");
+        assert_eq!(stage.send(&c, &stage.header(), |_| {}).count, Ok(2 + saves), "after {second} s and {saves} saves");
     }
 }
 

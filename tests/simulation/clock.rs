@@ -48,9 +48,20 @@ pub struct Clock {
     /// Who waits, by the moment and in the order of asking.
     waiting: Rc<RefCell<BTreeMap<(u64, u64), Waker>>>,
     asked: Rc<Cell<u64>>,
-    /// Work behind replies, by the isolate that it goes on in.
-    works: Rc<RefCell<Vec<(u32, Task<'static>)>>>,
+    /// Work behind replies.
+    works: Rc<RefCell<Vec<Behind>>>,
     pub log: Rc<RefCell<Vec<String>>>,
+}
+
+/// The platform gives work behind a reply so many milliseconds, and breaks it off then.
+const BEHIND_FOR: u64 = 30_000;
+
+/// Work behind a reply, in the isolate that gave it.
+#[derive(Debug)]
+struct Behind {
+    isolate: u32,
+    ends: u64,
+    work: Task<'static>,
 }
 
 /// What is run by the clock.
@@ -147,10 +158,11 @@ impl Clock {
             }
             // What is begun meanwhile is taken up at the next look.
             let mut works = self.works.take();
-            for (_, work) in &mut works {
-                moved |= work.poll();
+            works.retain(|behind| self.milliseconds.get() < behind.ends);
+            for behind in &mut works {
+                moved |= behind.work.poll();
             }
-            works.retain(|(_, work)| !work.is_done());
+            works.retain(|behind| !behind.work.is_done());
             works.append(&mut self.works.borrow_mut());
             self.works.replace(works);
             if tasks.iter().all(Task::is_done) {
@@ -169,7 +181,7 @@ impl Clock {
     pub fn kill(&self, isolate: u32) -> bool {
         let mut works = self.works.borrow_mut();
         let before = works.len();
-        works.retain(|(its, _)| *its != isolate);
+        works.retain(|behind| behind.isolate != isolate);
         works.len() < before
     }
 }
@@ -200,7 +212,8 @@ impl Platform for IsolateClock {
     }
 
     fn wait_until(&self, work: Work) -> Work {
-        self.clock.works.borrow_mut().push((self.isolate, Task::new(work)));
+        let ends = self.clock.milliseconds.get() + BEHIND_FOR;
+        self.clock.works.borrow_mut().push(Behind { isolate: self.isolate, ends, work: Task::new(work) });
         Box::pin(std::future::ready(()))
     }
 

@@ -108,6 +108,35 @@ fn cookies_of_whatever_form_do_no_harm() {
     }
 }
 
+/// By how much a clock may be ahead.
+#[test]
+fn a_carried_write_from_too_far_ahead_is_ignored() {
+    for (ahead, seen) in [(9_000, 2), (11_000, 1)] {
+        let stage = Stage::new();
+        let [fast, elsewhere] = [stage.isolate_ahead(0, 0, ahead), stage.isolate(1, 1)];
+        stage.begins(&elsewhere, 0);
+        stage.kv.come_to_rest();
+        assert_eq!(stage.count(&fast), Ok(2));
+        assert_eq!(stage.look(&elsewhere), Ok(seen), "{ahead} ms ahead");
+    }
+}
+
+/// Of one page, whose replies have all arrived.
+#[test]
+fn a_look_elsewhere_takes_away_all_that_its_own_is_built_on() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    let sent = stage.header();
+    let replies: Vec<_> = (0..8).map(|_| stage.send(&here, &sent, count)).collect();
+    for reply in &replies {
+        stage.arrives(reply);
+    }
+    assert!(stage.header().matches("; ").count() >= 8, "each its own");
+    assert_eq!(stage.look(&elsewhere), Ok(9));
+    assert_eq!(stage.header().matches("; ").count(), 1, "the newest names those before it");
+}
+
 /// One isolate's clock is wrong once.
 #[test]
 fn a_clock_that_was_an_hour_ahead_for_one_write_does_no_harm() {

@@ -275,8 +275,9 @@ impl World {
             (0, State::new(), Vec::new())
         });
         self.tell(format!("request {number}: {status}, saw {state:?}"));
-        // Whom KV has shown no session has ended none.
-        if status == 200 && matches!(act, Act::LogIn | Act::LogOut) && !state.is_empty() {
+        // Whom KV has shown no session, or none any more at the login, has ended none.
+        let is_told = set_cookie.iter().any(|line| line.starts_with(&format!("{COOKIE}=")));
+        if status == 200 && matches!(act, Act::LogIn | Act::LogOut) && !state.is_empty() && is_told {
             self.ended.borrow_mut().push(header);
         }
         let is_late = self.tally.get().late > 0;

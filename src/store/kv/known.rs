@@ -322,7 +322,7 @@ impl Known {
         let is_own = |base: &Write| entry.is_some_and(|entry| entry.own == Some(base.nonce));
         let is_of_here = base.is_some_and(is_own) && beside.is_empty();
         let settles_at = if is_of_here { 0 } else { settles_at };
-        let settles_at = settles_at.max(entry.map_or(0, |entry| entry.settles_at.max(entry.puts.settles_at(now))));
+        let settles_at = settles_at.max(entry.map_or(0, |entry| entry.settles_at.max(entry.puts.settles_at())));
         let own_turn = entry.and_then(|entry| entry.puts.again_at()).filter(|_| is_of_here);
         let others_turn = base.into_iter().chain(beside).filter_map(|write| write.again_at).max().unwrap_or_default();
         write.again_at = (now < settles_at).then(|| own_turn.unwrap_or_else(|| turn(settles_at, others_turn, now)));
@@ -366,7 +366,9 @@ impl Known {
     pub(super) fn own(&self, key: &RecordKey, version: u64, nonce: u32, now: u64) -> Option<&Rc<Written>> {
         let entry = self.entry(key).filter(|entry| entry.own == Some(nonce))?;
         match &entry.head {
-            Some(Head::Whole(written)) if written.write.version == version && written.write.is_new(now) => {
+            Some(Head::Whole(written))
+                if (written.write.version, written.write.nonce) == (version, nonce) && written.write.is_new(now) =>
+            {
                 Some(written)
             }
             _ => None,
@@ -378,9 +380,9 @@ impl Known {
         self.entry(key).is_some_and(|entry| entry.own == Some(write.nonce))
     }
 
-    /// Whether the write of this number is to be stored once more.
-    pub(super) fn is_again(&self, key: &RecordKey, number: u64) -> bool {
-        self.entry(key).is_some_and(|entry| entry.puts.waits(number) && entry.puts.again_at().is_some())
+    /// When the write of this number is to be stored once more, if it is.
+    pub(super) fn again_at(&self, key: &RecordKey, number: u64) -> Option<u64> {
+        self.entry(key).filter(|entry| entry.puts.waits(number))?.puts.again_at()
     }
 
     /// Whether the write of this number is still the one that waits.
@@ -476,7 +478,7 @@ impl Known {
     pub(super) fn give_up(&mut self, key: &RecordKey, write: &Write, before: Option<Head>, is_unsure: bool, now: u64) {
         let entry = self.entry_mut(key);
         let mut before = before;
-        while let Some(nonce) = before.as_ref().and_then(Head::whole).map(|known| known.write.nonce)
+        while let Some(nonce) = before.as_ref().and_then(Head::write).map(|known| known.nonce)
             && let Some(place) = entry.given_up.iter().position(|(given_up, _)| *given_up == nonce)
         {
             before = entry.given_up.swap_remove(place).1;

@@ -24,12 +24,11 @@ const ABANDONED: u64 = 6_000;
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
 
-/// A put that has no answer after so many milliseconds may be broken off, and arrive all the same: for so long after it began.
-const SLOW: u64 = 2_500;
-const HANGS_FOR: u64 = 15_000;
-
 /// And after so many it is given up as well.
 const KEPT_FOR: u64 = 60_000;
+
+/// A put that is broken off may arrive all the same, for so many milliseconds after it began.
+const HANGS_FOR: u64 = 15_000;
 
 /// Who looks after a write has so many milliseconds left at the least: for a put that hangs, the pause after it, and its own.
 const ATTENDED_FOR: u64 = ABANDONED + ONE_SECOND + WAY_FOR_OTHERS + 5_000;
@@ -50,8 +49,8 @@ pub(super) struct Puts {
     /// Until when a put that nobody waits for any more may arrive, after newer ones of this isolate.
     settles_at: u64,
     accepted: u64,
-    /// The nonce of what was accepted last, and when.
-    last_accepted: Option<(u32, u64)>,
+    /// The nonce of what was accepted.
+    accepted_nonce: Option<u32>,
     given_up: u64,
     /// Whether what was given up may be stored all the same.
     is_unsure: bool,
@@ -222,18 +221,17 @@ impl Puts {
 
     /// A put that nobody else waits for begins.
     pub(super) fn begin(&mut self, now: u64) {
+        self.break_off(now);
         self.under_way = Some(UnderWay { number: 0, since: now });
     }
 
-    /// Whether it was accepted, and nothing that was broken off before may have arrived since.
     pub(super) fn has_accepted(&self, nonce: u32) -> bool {
-        self.last_accepted.is_some_and(|(accepted, at)| accepted == nonce && at >= self.settles_at)
+        self.accepted_nonce == Some(nonce)
     }
 
-    /// Until when one of its puts may arrive after newer ones, for it was broken off, or is about to be.
-    pub(super) fn settles_at(&self, now: u64) -> u64 {
-        let slow = self.under_way.as_ref().filter(|put| now >= put.since.saturating_add(SLOW));
-        self.settles_at.max(slow.map_or(0, UnderWay::arrives))
+    /// Until when one of its puts may arrive after newer ones, for it was broken off.
+    pub(super) fn settles_at(&self) -> u64 {
+        self.settles_at
     }
 
     /// Whether the write of this number was given up.
@@ -291,12 +289,10 @@ impl Puts {
         if self.is_under_way(now) {
             return Step::Wait(LOOK_AGAIN);
         }
-        let abandoned = self.under_way.take();
-        if let Some(put) = abandoned.as_ref().filter(|put| now > put.since) {
-            self.settles_at = self.settles_at.max(put.arrives());
-        }
+        let was_abandoned = self.under_way.is_some();
+        self.break_off(now);
         let Some(waiting) = &mut self.waiting else { return Step::GaveUp { failure: None, is_unsure: true } };
-        if abandoned.is_some() {
+        if was_abandoned {
             // Its time begins when the way is free.
             waiting.since = now;
             waiting.is_unsure = true;
@@ -358,7 +354,7 @@ impl Puts {
                     waiting.again_at = None;
                 }
                 self.accepted = self.accepted.max(number);
-                self.last_accepted = Some((waiting.nonce, now));
+                self.accepted_nonce = Some(waiting.nonce);
                 waiting.failure = None;
                 if waiting.again_at.is_none() {
                     self.waiting = None;
@@ -382,8 +378,20 @@ impl Puts {
 
     /// A put has no answer, and is waited for no longer.
     pub(super) fn is_broken_off(&mut self, number: u64, now: u64) {
-        self.settles_at = self.settles_at(now);
+        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
+            self.break_off(now);
+        }
         self.note(number, Err(KvFailure::Other("no answer to a put".to_owned())), now);
+    }
+
+    /// The put that is under way is waited for no longer. What waits behind it is stored once more, when that can have arrived.
+    fn break_off(&mut self, now: u64) {
+        // A clock may have been put back meanwhile.
+        let Some(put) = self.under_way.take().filter(|put| now > put.since) else { return };
+        self.settles_at = self.settles_at.max(put.arrives());
+        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number != put.number) {
+            waiting.again_at = waiting.again_at.max(Some(put.arrives()));
+        }
     }
 
     /// What was to be stored once more need not be: a newer write is there.

@@ -220,8 +220,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             self.kv.stored(key, number, None).await
         };
         // What it is built on, or an earlier put that was broken off, may yet take its place.
-        let is_again = self.kv.known.borrow().is_again(key, number);
-        if stored.is_ok() && !leaves_before && is_again {
+        let again_at = self.kv.known.borrow().again_at(key, number);
+        if stored.is_ok() && !leaves_before && again_at.is_some() {
             self.behind(key, number).await;
         }
         match stored {
@@ -238,7 +238,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             }
         }
         let settles_at = written.write.settles_at(false, now);
-        let fate = if leaves_before || is_again { Fate::Sent } else { Fate::Stored };
+        let fate = if leaves_before || again_at.is_some() { Fate::Sent } else { Fate::Stored };
+        let written = written.stored_again_at(again_at);
         self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
     }

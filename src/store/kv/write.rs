@@ -1,5 +1,7 @@
 //! One write of a session's record among others: which is newer, and which was made from which.
 
+use std::rc::Rc;
+
 use crate::Record;
 
 /// One write of a session's record.
@@ -26,6 +28,16 @@ pub(super) struct Written {
     pub(super) write: Write,
     /// Without the note of its write.
     pub(super) record: Record,
+}
+
+impl Written {
+    /// The same with the time for once more, which was found out since.
+    pub(super) fn stored_again_at(self: Rc<Self>, again_at: Option<u64>) -> Rc<Self> {
+        if again_at <= self.write.again_at {
+            return self;
+        }
+        Rc::new(Self { write: Write { again_at, ..self.write.clone() }, record: self.record.clone() })
+    }
 }
 
 /// How many a record names: more than a browser brings, or than are under way at once.
@@ -127,9 +139,9 @@ impl Write {
         self.built_on.contains(&nonce)
     }
 
-    /// Whether it is built on an older write, as far as can be told: where it names as many as it can, that may be one before them.
+    /// Whether it is built on an older write, as far as can be told: one that is further back than a record names may be.
     pub(super) fn may_have(&self, older: &Self) -> bool {
-        self.has(older) || self.built_on.len() >= MOST_BUILT_ON && self.rank() > older.rank()
+        self.has(older) || self.version.saturating_sub(older.version) >= MOST_BUILT_ON as u64
     }
 
     /// The newer one has the higher rank: it is built on the other, or was made later without it. (By the version where a

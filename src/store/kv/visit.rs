@@ -237,9 +237,9 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
                 return Err(error);
             }
         }
-        let settles_at = written.write.settles_at(false, now);
         let fate = if leaves_before || again_at.is_some() { Fate::Sent } else { Fate::Stored };
         let written = written.stored_again_at(again_at);
+        let settles_at = written.write.settles_at(false, now);
         self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
         Ok(Updated::Done)
     }

@@ -227,6 +227,7 @@ export const rules = [
   ["after a write that was given up replies wait", "src/store/kv/known.rs", "self.trust = Trust::Lost;", "self.trust = Trust::InKv;", "simulation", "after_a_write_that_was_given_up"],
   ["work behind a reply ends before it is broken off", "src/store/kv/visit.rs", "const BEHIND_FOR: u64 = 25_000;", "const BEHIND_FOR: u64 = 60_000;", "simulation", "for_longer_than_work_behind"],
   ["what waits behind a put that hangs is stored once more", "src/store/kv/puts.rs", "            waiting.again_at = waiting.again_at.max(Some(put.arrives()));\n", "", "simulation", "what_follows_a_put_that_hangs"],
+  ["but not when that can arrive no more", "src/store/kv/puts.rs", "waiting.number != put.number && now < put.arrives());", "waiting.number != put.number);", "simulation", "a_minute_late"],
   ["what follows a put that hangs is stored once more", "src/store/kv/known.rs", "entry.settles_at.max(entry.puts.settles_at())", "entry.settles_at", "simulation", "what_follows_a_put_that_hangs"],
   ["a write that was refused is not what another one falls back to", "src/store/kv/known.rs", "entry.given_up.push((write.nonce, before));", "", "simulation", "saves_that_were_refused"],
   ["in whatever order", "src/store/kv/known.rs", "Some(Head::Unsure(newer, Some(shown))) if shown.write.is(write) => Some(Head::Unsure(newer.clone(), known)),", "", "simulation", "saves_that_were_refused"],

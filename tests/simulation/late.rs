@@ -52,6 +52,24 @@ fn what_nobody_stores_is_stored_by_the_next_look() {
     assert_eq!(stage.kv.written(), 2);
 }
 
+/// Its put was broken off long ago, and can arrive no more.
+#[test]
+fn what_is_stored_a_minute_late_is_not_given_up() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.kv.order("put session:", Ordered::Takes(300));
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(10);
+    assert!(stage.clock.kill(0), "in its put");
+    assert_eq!(stage.count(&here), Ok(3), "which relies on the work that is no more");
+    stage.wait(56_000);
+    assert_eq!(stage.look(&here), Ok(3));
+    stage.wait(5_000);
+    assert_eq!(stage.clock.log.take(), Vec::<String>::new());
+    assert_eq!(stage.at_rest(), Ok(3));
+}
+
 /// It has it as its own, and the browser brings that it is stored just now by another.
 #[test]
 fn what_another_isolate_stores_late_is_known_to_who_made_it() {

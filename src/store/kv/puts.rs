@@ -389,7 +389,8 @@ impl Puts {
         // A clock may have been put back meanwhile.
         let Some(put) = self.under_way.take().filter(|put| now > put.since) else { return };
         self.settles_at = self.settles_at.max(put.arrives());
-        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number != put.number) {
+        let behind = self.waiting.as_mut().filter(|waiting| waiting.number != put.number && now < put.arrives());
+        if let Some(waiting) = behind {
             waiting.again_at = waiting.again_at.max(Some(put.arrives()));
         }
     }

@@ -253,12 +253,12 @@ impl<P: Platform> SimulatedKv<P> {
         self.draw().checked_rem(longest).unwrap_or_default()
     }
 
-    /// `sent`: what is to arrive although its caller has gone meanwhile, for a write.
+    /// `sent`: for a write, which arrives by `effect`, and although its caller has gone meanwhile.
     async fn call<R>(
         &self,
         call: &str,
         sent: Option<Sent>,
-        effect: impl FnOnce() -> Result<R, KvFailure>,
+        effect: impl FnOnce(Option<Sent>) -> Result<R, KvFailure>,
     ) -> Result<R, KvFailure> {
         let order = self.ordered(call);
         let (read, write) = self.shared.usual.get();
@@ -276,11 +276,11 @@ impl<P: Platform> SimulatedKv<P> {
         let sent = sent.filter(|_| !matches!(order, Some(Ordered::Fails(_)))).map(|sent| Sent { arrives, ..sent });
         let mut under_way = UnderWay { kv: self, sent };
         self.pause(milliseconds / 2).await;
-        under_way.sent = None;
+        let sent = under_way.sent.take();
         let done = match order {
             Some(Ordered::Fails(failure)) => Err(failure),
-            Some(Ordered::Loses(failure)) => effect().and(Err(failure)),
-            Some(Ordered::Takes(_) | Ordered::Hangs) | None => effect(),
+            Some(Ordered::Loses(failure)) => effect(sent).and(Err(failure)),
+            Some(Ordered::Takes(_) | Ordered::Hangs) | None => effect(sent),
         };
         self.pause(milliseconds / 2).await;
         done
@@ -371,7 +371,7 @@ impl<P: Platform> KvNamespace for Place<P> {
             return Err(KvFailure::Other("GET_BULK failed: 400 You can request a maximum of 100 keys".to_owned()));
         }
         let call = format!("get {}", names.join(" "));
-        self.kv.call(&call, None, || Ok(names.iter().map(|name| self.kv.read(self.place, name)).collect())).await
+        self.kv.call(&call, None, |_| Ok(names.iter().map(|name| self.kv.read(self.place, name)).collect())).await
     }
 
     async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
@@ -388,18 +388,15 @@ impl<P: Platform> KvNamespace for Place<P> {
 
 impl<P: Platform> Place<P> {
     async fn send(&self, call: &str, name: &str, text: Option<&str>, expiration: u64) -> Result<(), KvFailure> {
-        let sent = |arrives| Sent {
-            arrives,
-            place: self.place,
-            name: name.to_owned(),
-            text: text.map(str::to_owned),
-            expiration,
-        };
-        let arrive = || {
+        let (name, text) = (name.to_owned(), text.map(str::to_owned));
+        let call = format!("{call} {name}");
+        let sent = Sent { arrives: 0, place: self.place, name, text, expiration };
+        let arrive = |sent: Option<Sent>| {
             self.kv.receive();
-            self.kv.write(sent(self.kv.shared.platform.milliseconds()))
+            let arrives = self.kv.shared.platform.milliseconds();
+            sent.map_or(Ok(()), |sent| self.kv.write(Sent { arrives, ..sent }))
         };
-        self.kv.call(&format!("{call} {name}"), Some(sent(0)), arrive).await
+        self.kv.call(&call, Some(sent), arrive).await
     }
 }
 

@@ -183,7 +183,7 @@ export const rules = [
   ["not where the news of it would come too late", "src/store/kv/write.rs", "self.age(now) < STORED_UNTIL", "self.age(now) < CARRIED_FOR", "simulation", "not_carried_for_long"],
   ["what nobody looks after is stored by the next look", "src/store/kv/visit.rs", "Care::Forgotten => found.may_be_stored_late(now),", "Care::Forgotten => false,", "simulation", "what_nobody_stores"],
   ["but not if it is not the newest", "src/store/kv/puts.rs", ".filter(|waiting| waiting.nonce == nonce)", "", "simulation", "what_nobody_stores"],
-  ["and once more, when that is due", "src/store/kv/visit.rs", "write.again_at = write.again_at.max(Some(now));", "write.again_at = Some(now);", "simulation", "is_still_stored_once_more"],
+  ["and once more, when that is due", "src/store/kv/write.rs", "if again_at <= self.write.again_at {", "if false {", "simulation", "is_still_stored_once_more"],
   ["it is tried for as long as another", "src/store/kv/puts.rs", " && before.has_somebody(now)", "", "simulation", "is_tried_for_as_long"],
   ["what was abandoned is told of", "src/store/kv/visit.rs", "found.is_slow(now)", "false", "simulation", "what_was_abandoned"],
   ["a look tells of what is under way", "src/store/kv/visit.rs", "None if !is_under_way => return", "None => return", "simulation", "a_second_look_tells"],

@@ -54,10 +54,9 @@ struct Live {
 impl Live {
     /// The same, stored from now on, or once more; and until when something of it may arrive.
     fn again(&self, now: u64) -> (Rc<Written>, u64) {
-        let mut write = self.written.write.clone();
-        write.again_at = write.again_at.max(Some(now));
-        let settles_at = write.settles_at(false, now).max(self.settles_at);
-        (Rc::new(Written { write, record: self.written.record.clone() }), settles_at)
+        let written = Rc::clone(&self.written).stored_again_at(Some(now));
+        let settles_at = written.write.settles_at(false, now).max(self.settles_at);
+        (written, settles_at)
     }
 }
 

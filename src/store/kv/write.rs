@@ -31,7 +31,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// The same with the time for once more, which was found out since.
+    /// The same, to be stored once more at this time, if it is not to be later already.
     pub(super) fn stored_again_at(self: Rc<Self>, again_at: Option<u64>) -> Rc<Self> {
         if again_at <= self.write.again_at {
             return self;

@@ -60,7 +60,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
 }
 
 async fn answer(request: &Request, env: &Env, session: &mut Session<Visitor>) -> Result<Response> {
-    if form::is_too_long(request) {
+    if form::is_too_long(request).await {
         return pages::too_long();
     }
     let (sessions, users) = (Sessions::from_env(env)?, Users::from_env(env)?);

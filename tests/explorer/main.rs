@@ -73,6 +73,11 @@ fn explore(scenario: &Scenario) -> Result<(), String> {
     Ok(())
 }
 
+/// With a 401 for who comes with a session that has ended.
+const STRICT: &str = r#"{"timeout": 100, "touch_after": 10, "ignore_expiry": false}"#;
+/// Bound to the address of who began it.
+const BOUND: &str = r#"{"timeout": 100, "touch_after": 10, "ignore_change_ip": false}"#;
+
 fn scenarios() -> Vec<Scenario> {
     let of = Scenario::of;
     let halves = |scenario: Scenario| Scenario { by: By::Halves, ..scenario };
@@ -120,13 +125,33 @@ fn scenarios() -> Vec<Scenario> {
         of("a login and a slow page", &[(V, LogIn), (V, Count), (V, Look)]),
         of("a login that is sent twice", &[(V, LogIn), (V, LogIn), (V, Count)]),
         Scenario {
-            parameters: r#"{"timeout": 100, "touch_after": 10, "ignore_expiry": false}"#,
+            parameters: STRICT,
             jumps: vec![20, 12],
             ..of("a strict login and a slow page", &[(V, LogIn), (V, Look), (V, Count)])
         },
         Scenario {
             jumps: vec![31],
             ..of("a login and a very slow page", &[(V, LogIn), (V, Count), (V, CountByUpdate)])
+        },
+        // A sign-in keeps what its visitor had, for one that is sent twice, and nothing of it outlives a logout.
+        of("a sign-in and a logout", &[(V, SignIn), (V, Reset), (V, Count)]),
+        of("a sign-in that is sent twice, and a logout", &[(V, SignIn), (V, SignIn), (V, Reset)]),
+        of("a sign-in and an adversary's", &[(V, SignIn), (A, SignIn), (A, Count)]),
+        lossy(of("a sign-in and a logout, all lost", &[(V, SignIn), (V, Reset), (A, Look)])),
+        // Whoever comes with what has ended is told so.
+        Scenario { parameters: STRICT, ..of("a strict logout and a login", &[(V, Reset), (V, LogIn), (V, Look)]) },
+        Scenario {
+            parameters: STRICT,
+            jumps: vec![31, 70],
+            ..lossy(of("a strict logout and a login, all lost", &[(V, LogIn), (V, Reset), (V, Count)]))
+        },
+        // An address that it is bound to.
+        Scenario { parameters: BOUND, ..of("another address", &[(V, Count), (A, Count), (A, Look), (V, LogIn)]) },
+        Scenario {
+            parameters: BOUND,
+            age: 20,
+            jumps: vec![6, 11],
+            ..lossy(of("another address, all lost", &[(V, Look), (A, LogIn), (V, Count), (A, Reset)]))
         },
         // Notes of use.
         Scenario { age: 20, ..of("looks with a touch due", &[(V, Look), (V, Look), (V, Count)]) },

@@ -16,6 +16,7 @@ pub fn broken(run: &Run) -> Option<String> {
         told_is_true,
         logout_is_final,
         the_old_id_is_worth_nothing,
+        another_address_gets_nothing,
         nobody_is_logged_out,
         looking_writes_nothing,
         no_cookie_for_nothing,
@@ -120,14 +121,20 @@ fn had_the_session(got: &Got) -> bool {
 
 /// No request in flight and no cookie revives a killed session.
 fn logout_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
-    // On KV two logins at once are two sessions, and a logout of one leaves the other.
+    // On KV two logins at once are two sessions, as is anywhere a sign-in that is sent twice; a logout of one leaves the other.
     let is_login = |got: &&Got| got.act.logs_in() && has_moved(got);
-    let is_forked = run.kind == Kind::Kv
-        && got.iter().filter(is_login).filter(|got| got.cookie.as_ref() == Some(&run.cookie)).count() > 1;
+    let from_first = |got: &&Got| got.cookie.as_ref() == Some(&run.cookie);
+    let is_second = |got: &Got| got.act.signs_in() && got.replied() == Some(Effect::Created);
+    let is_forked =
+        run.kind == Kind::Kv && got.iter().filter(is_login).filter(from_first).count() > 1 || got.iter().any(is_second);
     let ends_all = |got: &Got| !is_forked || got.cookie.as_ref() == Some(&run.cookie);
-    let logged_out =
-        got.iter().any(|got| got.act.logs_out() && got.replied().is_some() && had_the_session(got) && ends_all(got));
-    if logged_out && known_sessions(run, got).iter().any(|seen| seen.writes.contains(&0)) {
+    let is_end = |got: &&Got| got.act.logs_out() && got.replied().is_some() && had_the_session(got) && ends_all(got);
+    let Some(ended) = got.iter().filter(is_end).filter_map(|got| got.ended).min() else { return Ok(()) };
+    // A sign-in that is sent twice is a session of its own with what was there before, if it began before that ended.
+    let is_copy = |got: &&Got| is_second(got) && got.began < ended;
+    let copies: Vec<&str> = got.iter().filter(is_copy).flat_map(given).collect();
+    let originals = known(run, got).into_iter().filter(|cookie| !copies.contains(&cookie.as_str()));
+    if originals.into_iter().any(|cookie| run.seen_by(Some(&cookie)).writes.contains(&0)) {
         return Err("alive after a logout".to_owned());
     }
     Ok(())
@@ -149,6 +156,28 @@ fn the_old_id_is_worth_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
         if known_sessions(run, got).iter().any(|seen| is_visitors(seen) && seen.writes.contains(&late.number)) {
             return Err("the old id writes into the login".to_owned());
         }
+    }
+    Ok(())
+}
+
+/// Who comes with the cookie from another address neither sees the session nor changes or ends it.
+fn another_address_gets_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
+    if !run.scenario.binds_to_address() {
+        return Ok(());
+    }
+    let known = known_sessions(run, got);
+    for other in got.iter().filter(|got| got.browser == ADVERSARY) {
+        if other.notes.borrow().saw.iter().any(|seen| seen.writes.contains(&0)) {
+            return Err(format!("request {} sees the session from another address", other.number - 1));
+        }
+        if known.iter().any(|seen| seen.writes.contains(&0) && seen.writes.contains(&other.number)) {
+            return Err(format!("request {} writes into the session from another address", other.number - 1));
+        }
+    }
+    let nobody_moved = got.iter().all(|got| got.browser == ADVERSARY || !got.act.logs_in() && !got.act.logs_out());
+    let is_young = run.now() - crate::world::NOW < 100;
+    if nobody_moved && is_young && known.iter().all(|seen| !seen.writes.contains(&0)) {
+        return Err("the session was ended from another address".to_owned());
     }
     Ok(())
 }

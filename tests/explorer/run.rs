@@ -22,6 +22,8 @@ const NEXT_KEY: &str = "next-key-0123456789abcdef0123456";
 pub const VISITOR: usize = 0;
 /// Who knows the id from before, and has a browser of their own.
 pub const ADVERSARY: usize = 1;
+/// Where each of them is.
+const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
 /// What is explored.
 #[derive(Clone)]
@@ -79,6 +81,11 @@ impl Scenario {
     /// Whether the cookie of a session that goes on is given again.
     pub fn renews_cookies(&self) -> bool {
         self.rotates || self.parameters.contains("persistent")
+    }
+
+    /// Whether a session is its visitor's at their address alone.
+    pub fn binds_to_address(&self) -> bool {
+        self.parameters.contains("ignore_change_ip")
     }
 
     fn signer(&self) -> Signer {
@@ -153,12 +160,15 @@ impl Run {
         let keys = Keys::default();
         let first = Signer::from_secret(KEY).unwrap();
         let still = undisturbed(&world, &inside, scenario.parameters, first.clone());
-        let begun = block_on(still.run(&Incoming::default(), async |session: &mut edge_session::Session<First>| {
-            use crate::requests::Data;
-            session.writes().push(0);
-            *session.vouchers() = 1;
-            Ok::<_, edge_session::Error>(())
-        }));
+        let begun = block_on(still.run(
+            &Incoming::new().ip(ADDRESSES[VISITOR]),
+            async |session: &mut edge_session::Session<First>| {
+                use crate::requests::Data;
+                session.writes().push(0);
+                *session.vouchers() = 1;
+                Ok::<_, edge_session::Error>(())
+            },
+        ));
         let Ok(edge_session::Outcome::Replied { set_cookie, .. }) = begun else { panic!() };
         let cookie = pair_of(&set_cookie[0]);
         let signed = edge_session::cookie::read(&cookie, "webpy_session_id", &first);
@@ -203,7 +213,7 @@ impl Run {
             notes: Rc::clone(&notes),
         });
         let by = self.scenario.by;
-        let incoming = Incoming::new().cookie(cookie.as_deref());
+        let incoming = Incoming::new().cookie(cookie.as_deref()).ip(ADDRESSES[browser]);
         let incoming = if self.scenario.replies { incoming.with_reply() } else { incoming };
         let (answer, set_cookie) = if self.scenario.releases && place % 2 == 1 {
             ask::<Second>(by, &self.sessions, &incoming, act, number, &notes, &self.world).await
@@ -331,7 +341,7 @@ impl Run {
     pub fn seen_by(&self, cookie: Option<&str>) -> Seen {
         let notes = RefCell::new(Notes::default());
         let still = undisturbed(&self.world, &self.inside, self.scenario.parameters, self.scenario.signer());
-        let incoming = Incoming::new().cookie(cookie);
+        let incoming = Incoming::new().cookie(cookie).ip(ADDRESSES[VISITOR]);
         block_on(ask::<First>(By::Run, &still, &incoming, Act::Look, 999, &notes, &self.world));
         notes.into_inner().saw.pop().unwrap_or_default()
     }

@@ -19,6 +19,7 @@ export const rules = [
   ["a login whose answer is lost is logged", "src/session.rs", "if changed.is_err() {", "if false {", "explorer", "a slow logout"],
   ["also after a first sign-in", "src/session.rs", "if signed_in.is_err() {", "if false {", "sign_in", "a_first_sign_in_whose_answer_is_lost"],
   ["after a logout nothing is kept under the old id", "src/backing.rs", "if !self.is_there(&successor, now).await? => {", "if !self.is_there(&successor, now).await? && false => {", "sign_in", "after_a_logout_an_old_id"],
+  ["in any order", "src/backing.rs", "(Loaded::Retired { .. }, Some(successor)) if !self.is_there(&successor, now).await?", "(Loaded::Retired { .. }, Some(successor)) if !self.is_there(&successor, now).await? && false", "explorer", "a sign-in that is sent twice, and a logout"],
   ["what a platform says is one line of the log", "src/log.rs", "one_line(&sentence))", "sentence)", "lib", "is_one_line"],
   // Cookies.
   ["a save of a known session sets no cookie", "src/session.rs", "if *cookie == Cookie::Ageing && next.touched_at > record.touched_at {\n                *cookie = Cookie::Noted;", "if *cookie == Cookie::Known {\n                *cookie = Cookie::Due;", "explorer", "counts"],
@@ -38,6 +39,7 @@ export const rules = [
   ["a cookie that ends before its session goes again", "src/sessions.rs", " || sign_in::outlives_a_cookie(&record) =>", " =>", "sign_in", "longer_than_a_browser_keeps"],
   ["a session that is bound to no address is bound at its next use", "src/session.rs", "let binds = ip.is_some() && record.ip.is_none();", "let binds = false;", "cookies", "bound_at_their_next_use"],
   ["and not refused", "src/sessions.rs", "record.ip.is_none() || record.ip == arrival.ip", "record.ip == arrival.ip", "cookies", "bound_at_their_next_use"],
+  ["nobody at another address gets anything of it", "src/sessions.rs", "self.parameters().ignore_change_ip || record.ip.is_none()", "true || record.ip.is_none()", "explorer", "another address"],
   ["a name that begins with 127. is no address", "src/connection.rs", "v4.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())", 'v4.starts_with("127.")', "cookies", "a_cookie_that_clients_drop_is_said_once"],
   ["a visitor on this machine is, whatever the URL's host", "src/connection.rs", "|| ip.is_some_and(is_loopback_address)", "", "cookies", "on_this_machine_the_cookie"],
   ["a cookie that clients drop is said", "src/sessions.rs", "if let Some(objection) = cookie::objection(parameters, &connection) {", "if let Some(objection) = cookie::objection(parameters, &connection).filter(|_| false) {", "cookies", "a_cookie_that_clients_drop_is_said_once"],

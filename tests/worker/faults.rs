@@ -55,6 +55,21 @@ on_d1_and_object! {
         assert_eq!(old.get(&worker, "whoami").body, "0");
     }
 
+    /// The store has changed the id, and says so to nobody; a logout with the old id follows, and then the change is sent again.
+    fn a_login_that_is_sent_again_revives_nothing(store: Store) {
+        let worker = Worker::over_faulty_stores_with_routes(store);
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        let mut old = visitor.clone();
+        let before: &[&str] = if matches!(store, Store::D1) { &["none"] } else { &["none", "none"] };
+        let (reply, _) = with_faults(&worker, &mut visitor, "login", &[before, &["lost-then-logged-out"]].concat());
+        assert_eq!(reply.brief(), (200, "101"));
+        assert_ne!(visitor.cookie, old.cookie);
+        for visitor in [&mut visitor, &mut old] {
+            assert_eq!(visitor.get(&worker, "whoami").body, "0");
+        }
+    }
+
     fn what_passes_by_itself_is_tried_again_twice(store: Store) {
         let (worker, mut visitor) = counted_to_one(store);
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["passing", "passing"]);
@@ -99,6 +114,19 @@ on_d1_and_object! {
         assert_eq!((reply.brief(), calls), ((200, ""), 3));
         assert_eq!(old.count(&worker), 1, "it is dead");
     }
+}
+
+/// The end of all of a user's sessions comes between a sign-in and its repetition, which then does not know that it was done.
+#[test]
+fn a_sign_in_on_d1_that_is_sent_again_after_the_end_of_all_is_a_503() {
+    let worker = Worker::over_faulty_stores_with_routes(Store::D1);
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    let (reply, _) = with_faults(&worker, &mut visitor, "user?act=sign-in&user=ada", &["none", "lost-then-all-ended"]);
+    reply.is_unavailable();
+    worker.has_logged("id_untold: ");
+    assert_eq!(visitor.get(&worker, "user?act=list&user=ada").body, "");
+    assert_eq!(visitor.get(&worker, "whoami").body, "0");
 }
 
 on_d1_and_object! {

@@ -101,31 +101,46 @@ class Statement extends RpcTarget {
 }
 
 export class D1 extends WorkerEntrypoint {
-  prepare(sql) {
-    const rivals = {
-      "lost-then-updated": "UPDATE sessions SET version = version + 1, nonce = 0",
-      "lost-then-deleted": "DELETE FROM sessions",
+  async #rival(fault) {
+    const statements = {
+      "lost-then-updated": ["UPDATE sessions SET version = version + 1, nonce = 0"],
+      "lost-then-deleted": ["DELETE FROM sessions"],
+      "lost-then-logged-out": ["DELETE FROM sessions WHERE successor IS NULL"],
+      "lost-then-all-ended": [
+        `INSERT INTO sessions_revocations SELECT DISTINCT owner, ${Date.now() + 1}, NULL FROM sessions WHERE owner IS NOT NULL`,
+        "DELETE FROM sessions WHERE owner IS NOT NULL",
+      ],
     };
-    const rival = (fault) => this.env.DB.prepare(rivals[fault]).run();
+    for (const statement of statements[fault]) await this.env.DB.prepare(statement).run();
+  }
+  prepare(sql) {
+    const rival = (fault) => this.#rival(fault);
     return new Statement(this.env.DB.prepare(sql), sql.split(" ")[0].toLowerCase(), { sql }, rival);
   }
   async batch(statements) {
     const inside = await Promise.all(statements.map((statement) => statement.inside()));
     const prepared = inside.map(({ sql, values }) => this.env.DB.prepare(sql).bind(...values));
-    return made("d1", "batch", () => this.env.DB.batch(prepared));
+    return made("d1", "batch", () => this.env.DB.batch(prepared), (fault) => this.#rival(fault));
   }
 }
 
 class Stub extends RpcTarget {
   #stub;
-  constructor(stub) {
+  #objects;
+  constructor(stub, objects) {
     super();
     this.#stub = stub;
+    this.#objects = objects;
   }
   fetch(url, init) {
     const ask = (body) => this.#stub.fetch(url, { ...init, body });
     const rival = async (fault) => {
       if (fault === "lost-then-deleted") return ask("edge-session/1 delete\n");
+      if (fault === "lost-then-logged-out") {
+        // As a logout does, which follows the session to its new id.
+        const [successor] = (await (await ask("edge-session/1 delete\n")).text()).match(/\b[0-9a-f]{64}\b/);
+        return this.#objects.getByName(successor).fetch(url, { ...init, body: "edge-session/1 delete\n" });
+      }
       const record = (await (await ask("edge-session/1 load\n")).text()).replace("record\n", "");
       const next = record.replace(/^(\S+) (\d+) (\d+)/, (_, format, version) => `${format} ${Number(version) + 1} 0`);
       return ask(`edge-session/1 update\n${next}`);
@@ -137,7 +152,7 @@ class Stub extends RpcTarget {
 export class Objects extends WorkerEntrypoint {
   getByName(name) {
     calls.push("stub");
-    return new Stub(this.env.SESSION_OBJECTS.getByName(name));
+    return new Stub(this.env.SESSION_OBJECTS.getByName(name), this.env.SESSION_OBJECTS);
   }
 }
 

@@ -184,7 +184,7 @@ new: | need-npm
 
 # Test.
 
-.PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-new test-page
+.PHONY: test lint test-core test-mutants test-docs test-package test-size test-worker test-worker-mutants test-new test-page
 # What compilers do, two at a time, for most of it leaves one core idle now and then. Then what runs in workerd, which has both cores to
 # itself; each of the last two keeps one busy. What a command prints comes in one piece when it has ended, where make can do that.
 TWO := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) --no-print-directory
@@ -273,6 +273,11 @@ test-worker: build $(WORKERS) .dev.vars
 	@echo '==> the Worker, in workerd'
 	@# Many of them wait: for a second to pass, or for a fault.
 	cargo test --no-default-features --test worker -- --test-threads=7
+
+# Likewise each rule that only workerd can show.
+test-worker-mutants: build $(WORKERS)
+	@echo '==> the mutants in workerd'
+	$(QUICK) node tests/mutants.mjs --in-workerd
 
 # `make new` for each store, and the test of each Worker that it makes.
 test-new: $(MADE)

@@ -2,25 +2,45 @@
 // be taken out unnoticed is no rule. `node tests/mutants.mjs "a logout"` does so with some.
 //
 // Built and run natively, below target/mutants. All that can be are in one build (mutants/weave.mjs). In it the tests must pass as long
-// as nothing is taken out, which is seen first.
+// as nothing is taken out, which is seen first. Rules that only workerd can show, those of `src/worker`, are in a build of the Workers,
+// and so is each by itself: `make test-worker-mutants`, or with `--in-workerd` before the others.
 import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { dirname, relative } from "node:path";
 import { rules } from "./mutants/rules.mjs";
+import { workerRules } from "./mutants/worker-rules.mjs";
 import { MARK, WHICH, weave } from "./mutants/weave.mjs";
 
-// What is built in one go, and what is built by itself: a change of one has nothing of the other built again.
-const [TOGETHER, ALONE] = ["target/mutants/together", "target/mutants/alone"];
-const ORIGINALS = ["src", "Cargo.toml", "Cargo.lock"];
-const LINKED = ["tests", "examples", "counter", "template", "benches", "docs", "migrations", "README.md"];
-
-const only = process.argv[2];
-const mutants = rules
+const inWorkerd = process.argv[2] === "--in-workerd";
+const only = process.argv[inWorkerd ? 3 : 2];
+const mutants = (inWorkerd ? workerRules : rules)
   .map(([rule, file, from, to, files, tests], number) => ({ number, rule, file, from, to, files: files.split("|"), tests }))
   .filter(({ rule }) => !only || rule.includes(only));
 
+const filesBelow = (name) =>
+  statSync(name).isFile() ? [name] : readdirSync(name, { recursive: true }).map((path) => `${name}/${path}`).filter((path) => statSync(path).isFile());
+// What is copied, to be changed or to be built in its own place, and what is found where it is; where it is built, and what of it
+// has mostly been built by the tests that ran before.
+const CRATE = {
+  copied: ["src", "Cargo.toml", "Cargo.lock"],
+  linked: ["tests", "examples", "counter", "template", "benches", "docs", "migrations", "README.md"],
+  built: "built",
+  seeds: ["debug"],
+};
+const ROUTES = "tests/worker/routes";
+const WORKERS = {
+  copied: [...CRATE.copied, "wrangler.toml", "counter/src", "counter/Cargo.toml", ...["src", "Cargo.toml", "wrangler.toml"].map((name) => `${ROUTES}/${name}`)],
+  linked: [...CRATE.linked.filter((name) => !["tests", "counter"].includes(name)), "www", ...filesBelow("tests").filter((path) => !path.startsWith(ROUTES))],
+  built: "target",
+  seeds: ["release", "wasm32-unknown-unknown/release"],
+};
+const LAYOUT = inWorkerd ? WORKERS : CRATE;
+// What is built in one go, and what is built by itself: a change of one has nothing of the other built again.
+const [TOGETHER, ALONE] = ["together", "alone"].map((name) => `target/mutants/${inWorkerd ? `in-workerd-${name}` : name}`);
+
 // Quick to fail.
-const env = { ...process.env, CARGO_TARGET_DIR: "built", RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000", TAKEN_OUT: "" };
+const env = { ...process.env, ...(inWorkerd ? {} : { CARGO_TARGET_DIR: CRATE.built }), RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000", TAKEN_OUT: "" };
 // What is taken out may be the end of a loop.
 const TEST_SECONDS = 400;
 const BUILD_SECONDS = 1800;
@@ -47,29 +67,30 @@ function write(path, text) {
   if (!existsSync(path) || readFileSync(path, "utf8") !== text) writeFileSync(path, text);
 }
 
-// The crate with these of its files changed. What it is built of has mostly been built by the tests that ran before.
+// The crate with these of its files changed.
 function prepare(folder, changed) {
-  if (!existsSync(`${folder}/built`)) {
+  const { copied, linked, built, seeds } = LAYOUT;
+  if (!existsSync(`${folder}/${built}`)) {
     // What was broken off is begun anew.
-    const begun = `${folder}/built.begun`;
+    const begun = `${folder}/${built}.begun`;
     rmSync(begun, { recursive: true, force: true });
     mkdirSync(begun, { recursive: true });
-    for (const name of [".fingerprint", "build", "deps"].filter((name) => existsSync(`target/debug/${name}`))) {
-      cpSync(`target/debug/${name}`, `${begun}/debug/${name}`, { recursive: true, preserveTimestamps: true });
+    for (const name of seeds.flatMap((seed) => [".fingerprint", "build", "deps"].map((name) => `${seed}/${name}`))) {
+      if (existsSync(`target/${name}`)) cpSync(`target/${name}`, `${begun}/${name}`, { recursive: true, preserveTimestamps: true });
     }
-    renameSync(begun, `${folder}/built`);
+    renameSync(begun, `${folder}/${built}`);
   }
-  for (const name of LINKED) {
-    rmSync(`${folder}/${name}`, { force: true });
-    symlinkSync(`../../../${name}`, `${folder}/${name}`);
+  for (const name of linked) {
+    const link = `${folder}/${name}`;
+    rmSync(link, { force: true });
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync(relative(dirname(link), name), link);
   }
-  const files = ORIGINALS.flatMap((name) =>
-    statSync(name).isFile() ? [name] : readdirSync(name, { recursive: true }).map((path) => `${name}/${path}`).filter((path) => statSync(path).isFile()));
   for (const path of existsSync(`${folder}/src`) ? readdirSync(`${folder}/src`, { recursive: true }) : []) {
     if (!existsSync(`src/${path}`)) rmSync(`${folder}/src/${path}`, { recursive: true, force: true });
   }
-  for (const path of files) {
-    mkdirSync(`${folder}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
+  for (const path of copied.flatMap(filesBelow)) {
+    mkdirSync(dirname(`${folder}/${path}`), { recursive: true });
     write(`${folder}/${path}`, changed.get(path) ?? readFileSync(path, "utf8"));
   }
 }
@@ -84,9 +105,25 @@ const WAYS = [
 
 // Builds these files' tests, and says where the programs are, or what is wrong.
 async function build(folder, files) {
+  return inWorkerd ? buildWorkers(folder) : buildTests(folder, files, WAYS);
+}
+
+// The Workers that are changed, and the tests as they are.
+async function buildWorkers(folder) {
+  for (const worker of [".", ROUTES]) {
+    const command = [`${process.cwd()}/node_modules/.bin/wrangler`, "deploy", "--dry-run", "--cwd", worker, "--outdir", "dist"];
+    if ((await run(folder, BUILD_SECONDS, command)).code === 0) continue;
+    // Wrangler says it among much else.
+    const { output, said } = await run(`${folder}/${worker === "." ? "counter" : worker}`, BUILD_SECONDS, ["worker-build", "--release"]);
+    return { error: `${rulesAt(folder, said)} does not compile:\n${(output + said).slice(-6000)}` };
+  }
+  return buildTests(".", ["worker"], [{ has: () => true, features: ["--no-default-features"], more: {} }]);
+}
+
+async function buildTests(folder, files, ways) {
   const programs = new Map();
-  for (const way of WAYS) {
-    const some = [...new Set(files)].filter((file) => WAYS.find(({ has }) => has(file)) === way);
+  for (const way of ways) {
+    const some = [...new Set(files)].filter((file) => ways.find(({ has }) => has(file)) === way);
     if (some.length === 0) continue;
     const which = some.flatMap((file) => (file === "lib" ? ["--lib"] : ["--test", file]));
     const command = ["cargo", "test", "--no-run", "--message-format=json-render-diagnostics", ...way.features, ...which];
@@ -186,10 +223,13 @@ async function runTogether() {
   if (error) return failures.push(error);
   // `make test` has played the simulation for longer before it comes to all of these: it is seen only that this build is the crate.
   const seeds = only ? {} : { SIMULATION_SEEDS: "50" };
-  await eachOf([...new Map(standing.map((mutant) => [testsOf(mutant), mutant])).values()], async (mutant) => {
+  const each = [...new Map(standing.map((mutant) => [testsOf(mutant), mutant])).values()];
+  // Workers that are started once for all of them.
+  const controls = inWorkerd ? [{ files: ["worker"], tests: each.map(({ tests }) => tests).join("|") }] : each;
+  await eachOf(controls, async (mutant) => {
     const { found, wrong } = await runTests(TOGETHER, programs, mutant, seeds);
-    if (found) wrongs.set(testsOf(mutant), `fails with nothing taken out: ${mutant.tests}`);
-    else if (wrong !== null) wrongs.set(testsOf(mutant), `does not run: ${mutant.tests}\n${wrong}`);
+    const what = found ? `fails with nothing taken out: ${mutant.tests}` : wrong && `does not run: ${mutant.tests}\n${wrong}`;
+    for (const one of inWorkerd ? each : [mutant]) if (what) wrongs.set(testsOf(one), what);
   });
   await eachOf(together, async (mutant) => {
     const wrong = wrongs.get(testsOf(mutant));
@@ -197,13 +237,13 @@ async function runTogether() {
   });
 }
 
-// As many at a time as there are cores.
+// As many at a time as there are cores; what is done in workerd mostly waits.
 async function eachOf(items, act) {
   const queue = [...items];
   const work = async () => {
     for (let next = queue.shift(); next; next = queue.shift()) await act(next);
   };
-  await Promise.all(Array.from({ length: availableParallelism() }, work));
+  await Promise.all(Array.from({ length: availableParallelism() * (inWorkerd ? 3 : 1) }, work));
 }
 
 async function runAlone(mutant) {

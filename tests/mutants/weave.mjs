@@ -20,7 +20,7 @@ function bodyAround(text, start, end) {
     if (end > to) continue;
     if (start < from) return null;
     // A constant function cannot ask, and an `impl Trait` is of one type for all bodies.
-    if (isConst || / impl /.test(lines.slice(number, opens + 1).join("\n").split("->")[1] ?? "")) return null;
+    if (isConst || /\) -> [^,]*\bimpl /.test(lines.slice(number, opens + 1).join("\n"))) return null;
     return { from, to };
   }
   return null;
@@ -58,11 +58,27 @@ export function weave(text, mutants) {
   return { text: output + text.slice(done), numbers };
 }
 
-// The function that they ask: the environment has the number of the mutant that is to run.
+// The function that they ask: the environment has the number of the mutant that is to run. A Worker's is its variables.
 export const WHICH = `
 #[allow(missing_docs, clippy::all)]
 pub(crate) fn taken_out() -> usize {
-    static NUMBER: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *NUMBER.get_or_init(|| std::env::var("TAKEN_OUT").ok().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX))
+    thread_local! {
+        static NUMBER: usize = variable().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    fn variable() -> Option<String> {
+        std::env::var("TAKEN_OUT").ok()
+    }
+    #[cfg(target_arch = "wasm32")]
+    fn variable() -> Option<String> {
+        use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+        #[wasm_bindgen(module = "cloudflare:workers")]
+        extern "C" {
+            #[wasm_bindgen(thread_local_v2, js_name = env)]
+            static ENV: JsValue;
+        }
+        ENV.with(|env| ::worker::js_sys::Reflect::get(env, &"TAKEN_OUT".into())).ok()?.as_string()
+    }
+    NUMBER.with(|number| *number)
 }
 `;

@@ -8,7 +8,9 @@ const harnesses = new Map();
 const commands = {
   // Starts a Worker of its own, with storage of its own, which may lie behind stores that fail on order.
   async start({ config, dist, vars, secrets, migrate, faulty }) {
-    const worker = { configPath: config, prebuiltWorkerDir: dist, vars, secrets };
+    // Which rule is taken out of it, where that is asked for (tests/mutants.mjs).
+    const { TAKEN_OUT } = process.env;
+    const worker = { configPath: config, prebuiltWorkerDir: dist, vars: { ...vars, ...(TAKEN_OUT && { TAKEN_OUT }) }, secrets };
     const stores = faulty ? [{ configPath: "tests/worker/faulty.toml" }] : [];
     const harness = createTestHarness({ workers: [worker, ...stores] });
     const { url } = await harness.listen();

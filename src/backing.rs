@@ -76,6 +76,20 @@ pub(crate) struct Backing {
     place: RefCell<Option<Rc<Place>>>,
     /// The record that its last race was lost to, if the store said so, and when, in milliseconds since 1970 UTC.
     lost_to: RefCell<Option<(Box<Record>, u64)>>,
+    /// The record under a new id that the store has, or may have, and that no reply has told its visitor.
+    pub(crate) untold: RefCell<Option<RecordKey>>,
+}
+
+/// A request that ends with a new id untold is in the log, however it ends: also by a time limit around it.
+impl Drop for Backing {
+    fn drop(&mut self) {
+        if let Some(key) = self.untold.take() {
+            let sentence = format_args!(
+                "{key:?} was stored under a new id, or may have been, and its visitor has not been told the id"
+            );
+            self.log(Event::IdUntold, sentence);
+        }
+    }
 }
 
 impl Deref for Backing {
@@ -90,8 +104,9 @@ impl Deref for Backing {
 pub(crate) enum Loaded {
     /// A live record.
     Live(Record),
-    /// The id was changed a moment ago: a request of the same page is late. With what is kept for it.
-    Retired { kept: String },
+    /// The id was changed a moment ago: a request of the same page is late. With what is kept for it, and the address that the
+    /// session was bound to.
+    Retired { ip: Option<String>, kept: String },
     /// The id was changed long ago: who comes with it may be a thief, whose logout ends nothing.
     Former,
     /// No record, or one whose time is over.
@@ -121,6 +136,7 @@ impl Backing {
             next_handle: RefCell::default(),
             place: RefCell::default(),
             lost_to: RefCell::default(),
+            untold: RefCell::default(),
         })
     }
 
@@ -146,8 +162,8 @@ impl Backing {
     async fn loaded(&self, record: Record, now: u64) -> Result<Loaded, Error> {
         let successor = record.successor.as_ref().filter(|_| record.data != NOTHING).map(|next| next.key.clone());
         match (self.what_is(record, now), successor) {
-            (Loaded::Retired { .. }, Some(successor)) if !self.is_there(&successor, now).await? => {
-                Ok(Loaded::Retired { kept: NOTHING.to_owned() })
+            (Loaded::Retired { ip, .. }, Some(successor)) if !self.is_there(&successor, now).await? => {
+                Ok(Loaded::Retired { ip, kept: NOTHING.to_owned() })
             }
             (loaded, _) => Ok(loaded),
         }
@@ -171,7 +187,7 @@ impl Backing {
 
     fn what_is(&self, record: Record, now: u64) -> Loaded {
         match &record.successor {
-            Some(successor) if now < successor.until => Loaded::Retired { kept: record.data },
+            Some(successor) if now < successor.until => Loaded::Retired { ip: record.ip, kept: record.data },
             Some(_) => Loaded::Former,
             None if self.parameters.has_expired(&record, now) => Loaded::Absent,
             None => Loaded::Live(record),

@@ -45,13 +45,15 @@ pub struct SessionParameters {
     pub secure: bool,
     /// `Max-Age`: whether the cookie outlives the browser's window. Default false, as in web.py.
     pub persistent: bool,
-    /// A session unused for this long has ended. Default 86400, a day.
+    /// A session unused for this long has ended, unless it was [signed in for](crate::Session::sign_in_for) a time of its own.
+    /// Default 86400, a day.
     pub timeout: u64,
-    /// A session has ended this long after it began, however much it is used. Default none.
+    /// A session has ended this long after it began, or was signed in, however much it is used; again unless it was
+    /// [signed in for](crate::Session::sign_in_for) a time of its own. Default none.
     pub absolute_timeout: Option<u64>,
     /// The least time between two notes that a session was used, since each note is a write. Default a tenth
-    /// of `timeout`. A session may therefore end up to `touch_after` early; with `persistent`, one that is only used without replies
-    /// up to twice that.
+    /// of `timeout`. A session may therefore end up to `touch_after` early; one that is only used without replies up to twice
+    /// that, with `persistent` or while a key is being retired.
     pub touch_after: Option<u64>,
     /// True, the default: an expired or unknown session is silently a new one. False: its visitor gets
     /// a 401 with [`expired_message`](Self::expired_message), once.
@@ -246,7 +248,8 @@ impl SessionParameters {
     ///
     /// `Misconfigured`; the message names the parameter and the repair.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |text: fmt::Arguments<'_>| Err(Error::misconfigured(format_args!("session_parameters: {text}")));
+        // Of whatever table they come.
+        let refuse = |text: fmt::Arguments<'_>| Err(Error::misconfigured(format_args!("session parameters: {text}")));
 
         if self.cookie_name.is_empty()
             || self.cookie_name.len() > LONGEST_ATTRIBUTE
@@ -265,7 +268,8 @@ impl SessionParameters {
             && !is_domain(domain)
         {
             return refuse(format_args!(
-                "`cookie_domain` must be a domain name, as in \"example.com\"; leave it out for this host only"
+                "`cookie_domain` must be a domain name, as in \"example.com\", and none below which everybody has hosts, as \
+                 \"com\" and \"workers.dev\": browsers refuse those; leave it out for this host only"
             ));
         }
         if let Some(origin) = self.trusted_origins.iter().find(|origin| !is_origin(origin)) {
@@ -500,9 +504,13 @@ fn is_origin(text: &str) -> bool {
         && port.is_none_or(is_port)
 }
 
+/// Of the public suffixes, which browsers take no cookie for (RFC 6265, section 5.3), it knows those of a single label and
+/// Cloudflare's own.
 fn is_domain(text: &str) -> bool {
     let name = text.strip_prefix('.').unwrap_or(text);
     name.len() <= 253
+        && name.contains('.')
+        && !["workers.dev", "pages.dev"].iter().any(|suffix| name.eq_ignore_ascii_case(suffix))
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -609,6 +617,9 @@ mod tests {
             (json!({"cookie_domain": ""}), "`cookie_domain` must be a domain name"),
             (json!({"cookie_domain": "a..b"}), "`cookie_domain` must be a domain name"),
             (json!({"cookie_domain": "a;b"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "com"}), "none below which everybody has hosts"),
+            (json!({"cookie_domain": ".Workers.dev"}), "none below which everybody has hosts"),
+            (json!({"cookie_domain": "pages.dev"}), "none below which everybody has hosts"),
             (json!({"cookie_name": "__Host-sid", "cookie_path": "/app"}), "prefix __Host- needs"),
             (json!({"cookie_name": "__Host-sid", "cookie_domain": "example.com"}), "prefix __Host- needs"),
             (json!({"cookie_name": "__host-sid", "secure": false}), "prefix __Host- needs"),
@@ -638,7 +649,10 @@ mod tests {
         ] {
             let message = refusal(&table);
             assert!(message.contains(expected), "{table}: {message}");
-            assert!(message.starts_with("session_parameters: "), "{message}");
+            assert!(
+                ["session_parameters: ", "session parameters: "].iter().any(|start| message.starts_with(start)),
+                "{message}"
+            );
         }
         for text in ["", "[]", "null", "\"x\"", "{"] {
             let message = SessionParameters::from_json(text).unwrap_err().to_string();
@@ -724,7 +738,7 @@ mod tests {
         fn any_json_is_parameters_or_a_message(name in "[a-z_]{1,12}", text in "\\PC*", number: f64) {
             for value in [json!(text), json!(number), json!([text]), json!(null)] {
                 if let Err(error) = read(&json!({ name.as_str(): value })) {
-                    prop_assert!(error.to_string().starts_with("session_parameters: "));
+                    prop_assert!(error.to_string().starts_with("session"));
                 }
             }
         }

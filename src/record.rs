@@ -24,7 +24,8 @@ pub struct Record {
     pub expires_at: u64,
     /// The creator's address, if sessions are bound to it (`ignore_change_ip = false`).
     pub ip: Option<String>,
-    /// Where the session went, if its id was changed: this record is retired, and holds no data any more.
+    /// Where the session went, if its id was changed: this record is retired. It holds no data any more, but for a first sign-in,
+    /// whose visitor may send it twice: what was there before it, for a day at the most.
     pub successor: Option<Successor>,
     /// Notes of other releases, or of the store.
     pub extensions: Extensions,
@@ -35,7 +36,8 @@ pub struct Record {
 /// What is left under the old id of a session whose [id was changed](crate::Session::cycle_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Successor {
-    /// The record under the new id. Only a logout follows to it.
+    /// The record under the new id. Nobody is given it who comes with the old one: a logout follows to it, and a look whether
+    /// it is still there.
     pub key: RecordKey,
     /// Until when the old id is a straggler's rather than a thief's.
     pub until: u64,

@@ -102,10 +102,11 @@ enum Progress {
     Open,
     /// Something: to run the handler again would do that twice.
     Saved,
-    /// A write failed that may have been stored all the same. There is no other, for it could apply the change twice.
+    /// A write failed that may have been stored all the same, and the handler was told. There is no other, for it could apply the
+    /// change twice.
     Unsure,
-    /// Likewise at the end, so that who commits again is told so.
-    UnsureAtTheEnd,
+    /// Likewise, and nobody was told: the handler did not wait for its answer, or is done. Who commits next is told so.
+    Untold,
 }
 
 /// Who asks for a commit.
@@ -287,6 +288,11 @@ impl<T: Default + Serialize + DeserializeOwned> Session<T> {
         self.noted(begun)
     }
 
+    /// Whether it belongs to a user, also to one whom only another release can name.
+    fn is_somebodys(&self) -> bool {
+        self.record().is_some_and(SignIn::is_noted_in)
+    }
+
     fn begin_sign_in(&mut self, user: &str, lifetime: Option<u64>) -> Result<(), Error> {
         SignIn::check(user)?;
         if self.intent == Intent::End {
@@ -299,11 +305,12 @@ impl<T: Default + Serialize + DeserializeOwned> Session<T> {
         {
             self.data = data;
         }
-        if self.sign_in_by_now().is_some_and(|before| before.user != user) {
-            **self = T::default();
-        }
         // It stays the same session of the same user.
         let handle = self.handle_for(user)?;
+        let is_anothers = self.sign_in_by_now().map_or(self.is_somebodys(), |before| before.user != user);
+        if is_anothers {
+            **self = T::default();
+        }
         let at = self.backing.platform.now();
         self.signing_in = Some(SignIn { user: user.to_owned(), at, lifetime, handle });
         self.intent = Intent::NewId;
@@ -315,7 +322,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Commits at once, for handlers with effects outside the session: what follows a successful `save`
     /// runs once. (On KV within one isolate: of requests that met in two, each may run it.)
     ///
-    /// What was saved stays, also if the handler fails after it; but an `Err` carries no cookie. After
+    /// Wait for its answer: whoever drops the future before, for a time limit of their own, does not know whether it is stored, nor
+    /// do we, so that the reply is a 503. What was saved stays, also if the handler fails after it; but an `Err` carries no cookie. After
     /// the `save` of a new session, or of a new id, answer with a reply that says what went wrong. Otherwise
     /// the visitor never learns of the id.
     ///
@@ -385,8 +393,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 Err(error) if pending => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Contended => {}
                 Err(error) => {
-                    // It can never be stored, and is not to fail the commit at the end as well.
-                    if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Unserializable) {
+                    // Of what can never be stored, or was not tried, the commit at the end is to know nothing.
+                    if !matches!(self.progress, Progress::Unsure | Progress::Untold) {
                         self.undo();
                     }
                     return Err(error);
@@ -416,7 +424,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// A commit that the handler asked for: that nothing was stored, since the session has ended, is its error.
     async fn commit_as(&mut self, asked: Asked) -> Result<(), Error> {
         match self.commit(asked).await? {
-            Effect::Dropped => Err(Error::ended()),
+            // Nothing is dropped of what is to end.
+            Effect::Dropped if self.intent != Intent::End => Err(Error::ended()),
             _ => Ok(()),
         }
     }
@@ -486,7 +495,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,
-            _ if self.progress == Progress::UnsureAtTheEnd => Err(unsure()),
+            _ if self.progress == Progress::Untold => Err(unsure()),
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
             // Where nothing was changed, nothing is dropped.
@@ -587,9 +596,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         Ok(Some(words).filter(|words| words != before))
     }
 
-    /// Whether it ended while the handler ran: at its absolute timeout, which no use can put off.
+    /// Whether it ended while the handler ran. The request is a use of it, as it began.
     fn is_over(&self, record: &Record, now: u64) -> bool {
-        self.backing.parameters.absolute_end(record).is_some_and(|end| now >= end)
+        let used_at = record.touched_at.max(self.backing.arrival.began_at / 1000);
+        now >= self.backing.parameters.expires_at(record, used_at)
     }
 
     /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably has changed only
@@ -617,7 +627,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let most = self.backing.parameters.max_data;
         if data.len() as u64 > most {
             let message = format_args!(
-                "the session's data has {} bytes as JSON, more than `max_data` = {most} in session_parameters allows; \
+                "the session's data has {} bytes as JSON, more than `max_data` = {most} allows; \
                  it was not saved",
                 data.len()
             );
@@ -646,11 +656,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         match self.signing_in.clone() {
             None => self.written(backing.create(&key, &record)).await?,
             Some(sign_in) => {
-                let signed_in = self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await;
-                if signed_in.is_err() {
-                    self.log_untold(format_args!("{key:?} may have begun"));
-                }
-                if signed_in? != Updated::Done {
+                let untold = backing.untold.replace(Some(key.clone()));
+                if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
+                    backing.untold.replace(untold);
                     self.state = State::Ended { key: None };
                     return Ok(self.drop_changes());
                 }
@@ -752,9 +760,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let mut moved = Record { version: 1, ..next.clone() };
         let until = self.backing.platform.now().saturating_add(GRACE);
         let before = match &self.state {
-            // Not of one that is bound to an address: who comes with the old id may come from another.
+            // Not of one that is bound to an address: an earlier release asks nobody for theirs who comes with the old id.
             State::Stored { record, .. }
-                if self.signing_in.is_some() && self.signed_in.is_none() && next.ip.is_none() =>
+                if self.signing_in.is_some() && !SignIn::is_noted_in(record) && next.ip.is_none() =>
             {
                 self.loaded.as_deref().unwrap_or(&record.data)
             }
@@ -764,7 +772,6 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let kept_until = self.backing.platform.now().saturating_add(KEPT_FOR);
         let retired = Record {
             expires_at: if before == NOTHING { next.expires_at } else { next.expires_at.min(kept_until) },
-            ip: None,
             successor: Some(Successor { key: key.clone(), until }),
             extensions: Extensions::default(),
             data: before.to_owned(),
@@ -778,18 +785,14 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 None => backing.change_id(&old, &retired, &key, &mut moved).await,
             }
         };
-        let changed = self.written(change).await;
-        if changed.is_err() {
-            self.log_untold(format_args!("{old:?} may have become {key:?}"));
-        }
-        match changed? {
-            Updated::Done => {
-                self.intent = Intent::Keep;
-                Ok(self.stored_as(id, key, moved, Effect::Moved))
-            }
+        let untold = backing.untold.replace(Some(key.clone()));
+        let refused = match self.written(change).await? {
+            Updated::Done => return Ok(self.stored_as(id, key, moved, Effect::Moved)),
             Updated::Stale(newer) => Err(backing.lost(newer)),
             Updated::Gone => Ok(self.end()),
-        }
+        };
+        backing.untold.replace(untold);
+        refused
     }
 
     fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
@@ -797,6 +800,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         (self.signing_in, self.label, self.loaded) = (None, None, None);
         let is_used = |next: &SessionHandle| self.signed_in.as_ref().is_some_and(|sign_in| sign_in.handle == *next);
         self.backing.next_handle.borrow_mut().take_if(|next| is_used(next));
+        self.backing.untold.replace(Some(key.clone()));
         self.state = State::Stored { id, key, record, cookie: Cookie::Due };
         // A session that has just begun has a new id.
         self.intent = Intent::Keep;
@@ -809,14 +813,13 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// way, by a handler that waits for something else as well.
     async fn written<R>(&mut self, write: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
         let before = self.progress;
-        self.progress = match self.asked {
-            Asked::AtTheEnd => Progress::UnsureAtTheEnd,
-            Asked::ByUpdate | Asked::BySave => Progress::Unsure,
-        };
+        self.progress = Progress::Untold;
         let result = write.await;
-        if result.is_ok() {
-            self.progress = before;
-        }
+        self.progress = match (&result, self.asked) {
+            (Ok(_), _) => before,
+            (Err(_), Asked::ByUpdate | Asked::BySave) => Progress::Unsure,
+            (Err(_), Asked::AtTheEnd) => Progress::Untold,
+        };
         result
     }
 
@@ -853,6 +856,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         if let Some(key) = key {
             self.backing.delete(key).await?;
+            self.backing.untold.take();
             self.effect = Effect::Killed;
         }
         self.state = State::Ended { key: None };
@@ -876,8 +880,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                     Ok(data) => self.data = data,
                     // Perhaps a later release's, and not to be overwritten.
                     Err(error) => {
-                        self.end();
-                        return Err(Error::data_unreadable(&error));
+                        let error = Error::unreadable(format_args!("{key:?}: {}", Error::data_unreadable(&error)));
+                        self.effect = Effect::Dropped;
+                        self.state = State::Ended { key: Some(key.clone()) };
+                        return Err(error);
                     }
                 }
                 (self.unchanged, self.loaded) = (None, None);
@@ -991,7 +997,7 @@ impl<T> Session<T> {
 
     /// What it is opened again by: the id that it has now, or had when it was opened.
     pub(crate) fn into_origin(self) -> Origin {
-        let is_unsure = matches!(self.progress, Progress::Unsure | Progress::UnsureAtTheEnd);
+        let is_unsure = matches!(self.progress, Progress::Unsure | Progress::Untold);
         let (signed, cookie) = match self.state {
             State::Stored { id, key, cookie: Cookie::Due, .. } => {
                 (Some(SignedId { id, key, is_current: true }), Cookie::Due)
@@ -1019,6 +1025,10 @@ impl<T> Session<T> {
 
     pub(crate) fn arrival(&self) -> &Arrival {
         &self.backing.arrival
+    }
+
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
     }
 
     /// What was done in the store.
@@ -1065,11 +1075,6 @@ impl<T> Session<T> {
     fn log_ignored(&mut self) {
         let elsewhere = self.backing.arrival.refused.take();
         log::log_ignored(&*self.backing.platform, self.refused.drain(..).chain(elsewhere));
-    }
-
-    fn log_untold(&self, what: fmt::Arguments<'_>) {
-        let sentence = format_args!("{what}: the store's answer is missing, and the visitor is not told the id");
-        self.backing.log(Event::IdUntold, sentence);
     }
 
     fn log_touch(&self, key: &RecordKey, error: &Error) {

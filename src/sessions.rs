@@ -92,20 +92,20 @@ impl Sessions {
         let most = store.max_data();
         if parameters.max_data > most {
             return Err(Error::misconfigured(format_args!(
-                "session_parameters: `max_data` is {}, and must be at most {most} bytes, which the store can hold",
+                "session parameters: `max_data` is {}, and must be at most {most} bytes, which the store can hold",
                 parameters.max_data
             )));
         }
         if let Some(given) = parameters.max_sessions {
             let Some(users) = store.users() else {
                 return Err(Error::misconfigured(
-                    "session_parameters: `max_sessions` needs a store that finds a user's sessions: D1 or Durable Objects, with \
+                    "session parameters: `max_sessions` needs a store that finds a user's sessions: D1 or Durable Objects, with \
                      edge-session's feature `users`; leave it out otherwise",
                 ));
             };
             if let Some(most) = users.0.max_sessions().filter(|most| given > *most) {
                 return Err(Error::misconfigured(format_args!(
-                    "session_parameters: `max_sessions` is {given}, and must be at most {most}, which the store can end in one request"
+                    "session parameters: `max_sessions` is {given}, and must be at most {most}, which the store can end in one request"
                 )));
             }
         }
@@ -204,7 +204,7 @@ impl Sessions {
                         Err(refusal) => refusal,
                     }
                 }
-                Err(error) => match self.abandon(&mut session) {
+                Err(error) => match session.returned_refusal() {
                     Some(refusal) => refusal,
                     None => return Ok(Outcome::Failed(error)),
                 },
@@ -272,13 +272,8 @@ impl Sessions {
     where
         T: Serialize + DeserializeOwned,
     {
-        match session.commit_at_the_end().await {
-            Ok(()) => Ok(self.set_cookie(session)),
-            Err(refusal) => {
-                self.give_up(session, &refusal);
-                Err(refusal)
-            }
-        }
+        session.commit_at_the_end().await?;
+        Ok(Self::set_cookie(session))
     }
 
     /// Opens a session that lost a race again, as it is by then, without the changes that were not saved. First it waits for its
@@ -309,12 +304,16 @@ impl Sessions {
         let key = || Some(signed.key.clone());
         let session: Session<T> = match backing.load_again(&signed.key).await? {
             // Bound to another address meanwhile, which alone may end it.
-            Loaded::Live(record) if !self.admits(&backing.arrival, &record) => Session::ended(&backing, None),
+            Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }
+                if !self.admits(&backing.arrival, ip.as_ref()) =>
+            {
+                Session::ended(&backing, None)
+            }
             Loaded::Live(record) => {
                 self.stored(&backing, &signed, record).unwrap_or_else(|| Session::new(&backing, key()))
             }
             Loaded::Unreadable => Session::new(&backing, key()),
-            Loaded::Retired { kept } => Session::retired(&backing, signed.key.clone(), kept),
+            Loaded::Retired { kept, .. } => Session::retired(&backing, signed.key.clone(), kept),
             Loaded::Former => Session::retired(&backing, signed.key.clone(), NOTHING.to_owned()),
             Loaded::Absent => Session::ended(&backing, key()),
         };
@@ -372,12 +371,14 @@ impl Sessions {
                 continue;
             }
             match backing.load(&signed.key).await? {
-                Loaded::Live(record) if !self.admits(arrival, &record) => is_refused = true,
+                Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. } if !self.admits(arrival, ip.as_ref()) => {
+                    is_refused = true;
+                }
                 Loaded::Live(record) => match self.stored(backing, signed, record) {
                     Some(session) => live = Some(session),
                     None => dead = dead.or(Some(signed)),
                 },
-                Loaded::Retired { kept } => retired = Some((signed, kept)),
+                Loaded::Retired { kept, .. } => retired = Some((signed, kept)),
                 Loaded::Former => {
                     self.log_former(&signed.key);
                     is_refused |= !self.parameters().ignore_expiry;
@@ -457,23 +458,26 @@ impl Sessions {
         self.shared.log_once(Event::RetiredIdUsed, Some(key), sentence);
     }
 
-    /// Whether the visitor may use the session: one that is bound to no address yet is bound by this use.
-    fn admits(&self, arrival: &Arrival, record: &Record) -> bool {
-        self.parameters().ignore_change_ip || record.ip.is_none() || record.ip == arrival.ip
+    /// Whether the visitor may use a session that is bound to this address: one that is bound to none yet is bound by this use.
+    fn admits(&self, arrival: &Arrival, bound_to: Option<&String>) -> bool {
+        self.parameters().ignore_change_ip || bound_to.is_none() || bound_to == arrival.ip.as_ref()
     }
 
-    fn set_cookie<T>(&self, session: &Session<T>) -> Vec<String> {
-        let (parameters, arrival) = (self.parameters(), session.arrival());
+    /// What its visitor is told, by the parameters that it was opened with.
+    fn set_cookie<T>(session: &Session<T>) -> Vec<String> {
+        let backing = session.backing();
+        let (parameters, arrival) = (&backing.parameters, &backing.arrival);
         let mut lines = match session.cookie_change() {
             CookieChange::Set { id, expires_at, is_kept } => {
                 let connection = arrival.connection();
                 if let Some(objection) = cookie::objection(parameters, &connection) {
                     let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
-                    self.shared.log_once(Event::CookieRefused, None, sentence);
+                    backing.log_once(Event::CookieRefused, None, sentence);
                 }
-                let lifetime = expires_at.saturating_sub(self.shared.platform.now());
+                let lifetime = expires_at.saturating_sub(backing.platform.now());
                 let lifetime = Some(lifetime).filter(|_| is_kept || parameters.persistent);
-                vec![cookie::set(parameters, &self.shared.signer, id, lifetime, &connection)]
+                backing.untold.take();
+                vec![cookie::set(parameters, &backing.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
             CookieChange::Expire if arrival.has_cookie => vec![cookie::expire(parameters, &arrival.connection())],
@@ -488,51 +492,11 @@ impl Sessions {
         lines
     }
 
-    /// Ends a request whose handler failed: by the error of a save or an update, if it returned one, or by its own.
-    pub(crate) fn abandon<T>(&self, session: &mut Session<T>) -> Option<Error> {
-        let refusal = self.returned(session);
-        if refusal.is_none() {
-            self.log_untold(session);
-        }
-        refusal
-    }
-
-    /// The error of a save or an update, if its handler returned it.
-    pub(crate) fn returned<T>(&self, session: &mut Session<T>) -> Option<Error> {
-        let refusal = session.returned_refusal();
-        if let Some(refusal) = &refusal {
-            self.give_up(session, refusal);
-        }
-        refusal
-    }
-
     /// Ends a request that fails by a reply of its handler's own: the `Set-Cookie` lines for what that has saved itself.
     #[cfg(feature = "axum")]
-    pub(crate) fn set_cookie_of_saved<T>(&self, session: &mut Session<T>) -> Vec<String> {
+    pub(crate) fn set_cookie_of_saved<T>(session: &mut Session<T>) -> Vec<String> {
         session.drop_intent();
-        self.set_cookie(session)
-    }
-
-    /// A request that does not run again.
-    fn give_up<T>(&self, session: &Session<T>, refusal: &Error) {
-        if refusal.kind() != ErrorKind::Contended || !session.may_run_again() {
-            self.log_untold(session);
-        }
-    }
-
-    /// A request that fails has no reply of ours, and so no cookie. If it has stored the session under a new
-    /// id before, its visitor does not learn of that id: the operator at least is told.
-    fn log_untold<T>(&self, session: &Session<T>) {
-        let CookieChange::Set { id, .. } = session.cookie_change() else { return };
-        if session.arrival().ids.iter().all(|known| known.id != *id) {
-            self.shared.log(
-                Event::IdUntold,
-                format_args!(
-                    "{:?} was saved under a new id by a request that failed after it: its visitor has not been told the id",
-                    id.record_key()
-                ),
-            );
-        }
+        Self::set_cookie(session)
     }
 
     /// The reply to one who came with a dead session's cookie. It takes the cookie away, and notes that it did.

@@ -44,6 +44,11 @@ impl SignIn {
         })
     }
 
+    /// Whether a record notes any, also one in words that this release does not read.
+    pub(crate) fn is_noted_in(record: &Record) -> bool {
+        record.extensions.get(KEY).is_some()
+    }
+
     /// Notes it, in place of the one before.
     pub(crate) fn note_in(&self, words: &mut Extensions) -> Result<(), Error> {
         let Self { user, at, lifetime, handle } = self;

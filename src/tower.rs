@@ -22,7 +22,10 @@
 //! async fn fetch(request: HttpRequest, env: Env, _context: Context) -> Result<axum::response::Response> {
 //!     let layer = match SessionLayer::<Visit>::new(&env) {
 //!         Ok(layer) => layer,
-//!         Err(error) => return Ok(edge_session::tower::response(&error)),
+//!         Err(error) => {
+//!             worker::console_error!("edge-session: {}: {error}", error.kind().as_str());
+//!             return Ok(edge_session::tower::response(&error));
+//!         }
 //!     };
 //!     let router = Router::new().route("/count", get(count)).layer(layer);
 //!     Ok(router.oneshot(request).await.unwrap_or_else(|never| match never {}))

@@ -6,7 +6,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
-use edge_session::{Incoming, Outcome, Session, Signer};
+use edge_session::{Incoming, Opened, Outcome, Session, Signer};
 use pollster::block_on;
 use support::{KEY, Reply, Rig, Visit, Visitor, known, stored};
 
@@ -259,6 +259,35 @@ fn a_session_that_is_another_addresss_stays_whatever_its_thief_sends() {
     Visitor::with(gone.clone()).reset(&rig);
     thief(format!("{stolen}; {gone}; webpy_session_id.told=1")).reset(&rig);
     assert_eq!(visitor.count(&rig), Reply::Ok(2));
+}
+
+/// A logout with the id from before ends the session where it is now, for those who may use it.
+#[test]
+fn nor_does_it_end_by_its_id_from_before_a_login() {
+    let sign_in = async |session: &mut Session<Visit>| session.sign_in("ada");
+    for signs_in in [false, true] {
+        let rig = Rig::with(r#"{"ignore_change_ip": false}"#);
+        let mut visitor = Visitor::at("192.0.2.1");
+        visitor.count(&rig);
+        let old = visitor.twin();
+        let thief = || Visitor { ip: Some("192.0.2.2"), ..old.twin() };
+        if signs_in {
+            visitor.ask(&rig, sign_in);
+        } else {
+            visitor.log_in(&rig);
+        }
+        let expired = || "Session expired".to_owned();
+        assert_eq!(thief().reset(&rig).0, Reply::Expired(expired()));
+        assert_eq!(thief().read(&rig), Reply::Expired(expired()));
+        // One whose session moves while their request is under way.
+        let mut late =
+            block_on(rig.sessions.open::<Visit>(&Incoming::new().cookie(old.cookie.as_deref()).ip("192.0.2.1")));
+        let Ok(Opened::Session(late)) = late.as_mut() else { panic!() };
+        assert_eq!(late.count, 0, "a straggler");
+        assert_eq!(visitor.read(&rig), Reply::Ok(if signs_in { 1 } else { 101 }));
+        old.twin().reset(&rig);
+        assert_eq!(visitor.read(&rig), Reply::Ok(0), "by their own it ends");
+    }
 }
 
 // Where a client keeps a cookie.

@@ -189,6 +189,52 @@ fn a_save_that_is_dropped_under_way_may_be_stored_and_is_not_done_again() {
     assert_eq!(visitor.read(&rig), Reply::Ok(1), "as the store has it, which never did it here");
 }
 
+/// Others were told that it had expired.
+#[test]
+fn a_session_that_was_held_for_longer_than_its_timeout_has_ended() {
+    // For the one the request is a use at the time when it began; the other one counts from the session's beginning.
+    for (lasts, parameters) in [(100, r#"{"timeout": 100}"#), (90, r#"{"timeout": 1000, "absolute_timeout": 100}"#)] {
+        let rig = Rig::with(parameters);
+        let visitor = known(&rig);
+        rig.platform.advance(10);
+        let mut session = open(&rig, &visitor);
+        rig.platform.advance(lasts - 1);
+        session.count += 1;
+        block_on(session.save()).unwrap();
+        rig.platform.advance(100);
+        session.count += 1;
+        assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Ended);
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+        assert_eq!(visitor.twin().read(&rig), Reply::Ok(0));
+    }
+    // Whoever is remembered is so for a time that no use changes.
+    let rig = Rig::with(r#"{"timeout": 100}"#);
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.sign_in_for("ada", std::time::Duration::from_secs(1000))
+    });
+    let mut session = open(&rig, &visitor);
+    rig.platform.advance(999);
+    session.count += 1;
+    block_on(session.save()).unwrap();
+    rig.platform.advance(1);
+    session.count += 1;
+    assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Ended);
+}
+
+/// Two kinds of session in one Worker may share their store.
+#[test]
+fn the_cookie_is_set_by_the_parameters_that_the_session_was_opened_with() {
+    let rig = Rig::new();
+    let admins =
+        rig.redeployed("other-key-0123456789abcdef01234567", r#"{"cookie_name": "admin", "persistent": true}"#);
+    let mut session = open(&rig, &Visitor::default());
+    session.count += 1;
+    let set_cookie = block_on(admins.sessions.commit(&mut session)).unwrap();
+    assert!(set_cookie[0].starts_with("webpy_session_id=") && !set_cookie[0].contains("Max-Age"), "{set_cookie:?}");
+    assert_eq!(Visitor::with(set_cookie[0].split(';').next().unwrap()).read(&rig), Reply::Ok(1));
+}
+
 #[test]
 fn a_straggler_that_is_opened_again_is_a_straggler_still() {
     let rig = Rig::new();

@@ -714,12 +714,17 @@ fn the_store_sees_the_hash_of_the_id_and_never_the_id() {
 #[test]
 fn an_id_drawn_twice_is_an_error_and_no_takeover() {
     let rig = Rig::new();
-    let visitor = known(&rig);
-    let record = stored(&rig, &visitor).unwrap();
-    let record = record.with(|record| record.nonce = !record.nonce);
-    let error = block_on(rig.store.create(&key_of(&visitor), &record)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Duplicate);
-    assert_eq!(error.status(), 503);
+    let nonces = Cell::new(0);
+    let drawing = rig.drawing(move |bytes| {
+        nonces.set(nonces.get() + 1);
+        bytes.fill(if bytes.len() == 4 { nonces.get() } else { 7 });
+        Ok(())
+    });
+    let mut visitor = known(&drawing);
+    let before = stored(&rig, &visitor);
+    assert_eq!(Visitor::default().count(&drawing), Reply::Error(ErrorKind::Duplicate));
+    assert_eq!((rig.store.calls().as_str(), stored(&rig, &visitor)), ("create", before));
+    assert_eq!(visitor.count(&rig), Reply::Ok(2));
 }
 
 #[test]

@@ -5,8 +5,9 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::future::pending;
 
-use edge_session::{Error, ErrorKind, Record, Session, Store, Updated};
+use edge_session::{Error, ErrorKind, Incoming, Record, Session, Store, Updated};
 use pollster::block_on;
 use support::{Interference, NOW, Reply, Rig, Visit, Visitor, key_of, known, stored};
 
@@ -376,7 +377,10 @@ fn a_login_whose_answer_is_lost_is_an_error_and_the_log_says_so() {
     rig.store.lose("");
     let log = rig.platform.logged();
     assert_eq!(log.len(), 1, "{log:?}");
-    assert!(log[0].starts_with("id_untold: RecordKey(") && log[0].contains("may have become"), "{log:?}");
+    assert!(
+        log[0].starts_with("id_untold: RecordKey(") && log[0].contains("its visitor has not been told the id"),
+        "{log:?}"
+    );
     assert_eq!(visitor.read(&rig), Reply::Ok(0), "they log in again");
     assert_eq!(visitor.log_in(&rig).0, Reply::Ok(()));
     assert_eq!(visitor.read(&rig), Reply::Ok(100));
@@ -406,9 +410,12 @@ fn a_failure_after_the_save_of_a_new_id_is_logged() {
         Handler,
         Store,
         Race,
+        /// The handler's `Err` undoes the end as well.
+        End,
+        EndOfStore,
     }
     for begin in [known, |_: &Rig| Visitor::default()] {
-        for failure in [Failure::Handler, Failure::Store, Failure::Race] {
+        for failure in [Failure::Handler, Failure::Store, Failure::Race, Failure::End, Failure::EndOfStore] {
             let rig = Rig::new();
             let mut visitor = begin(&rig);
             let spy = rig.store.clone();
@@ -420,6 +427,14 @@ fn a_failure_after_the_save_of_a_new_id_is_logged() {
                     Failure::Handler => return Err(Error::new(ErrorKind::Unavailable, "no")),
                     Failure::Store => spy.fail("update"),
                     Failure::Race => spy.interfere(&[Interference::Update(r#"{"count":10}"#)]),
+                    Failure::End => {
+                        session.kill();
+                        return Err(Error::new(ErrorKind::Unavailable, "no"));
+                    }
+                    Failure::EndOfStore => {
+                        session.kill();
+                        spy.fail("delete");
+                    }
                 }
                 Ok(())
             });
@@ -428,6 +443,51 @@ fn a_failure_after_the_save_of_a_new_id_is_logged() {
             assert!(log.contains("its visitor has not been told the id"), "{log}");
         }
     }
+}
+
+/// By a time limit around it, or within it.
+#[test]
+fn a_request_that_is_given_up_with_a_new_id_is_logged() {
+    for signs_in in [false, true] {
+        for within_the_write in [false, true] {
+            let rig = Rig::new();
+            let visitor = known(&rig);
+            let (store, patient) = (rig.store.clone(), rig.patient());
+            let handler = async |session: &mut Session<Visit>| {
+                if signs_in {
+                    session.sign_in("ada")?;
+                } else {
+                    session.cycle_id();
+                }
+                if within_the_write {
+                    store.hang(if signs_in { "change_id_for" } else { "update" });
+                }
+                session.save().await?;
+                pending::<()>().await;
+                Ok::<_, Error>(())
+            };
+            support::begin_and_leave(patient.run(&Incoming::new().cookie(visitor.cookie.as_deref()), handler));
+            let log = rig.platform.logged();
+            assert!(log.len() == 1 && log[0].starts_with("id_untold: "), "{log:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_id_that_was_told_or_has_ended_is_not_logged() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    for ends in [false, true] {
+        visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            session.cycle_id();
+            session.save().await?;
+            if ends {
+                session.kill();
+            }
+            Ok(())
+        });
+    }
+    assert_eq!(rig.platform.logged(), Vec::<String>::new());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use edge_session::{Effect, Error, ErrorKind, Incoming, Outcome, Session, Store, Updated};
@@ -272,6 +273,49 @@ fn an_update_that_its_handler_waits_for_no_longer_runs_its_handler_once() {
     assert_eq!(visitor.count(&rig), Reply::Ok(11));
 }
 
+/// Nobody has told it what became of the save, so that its visitor is.
+#[test]
+fn a_save_that_its_handler_waits_for_no_longer_is_a_503() {
+    for later in [0, 100] {
+        for known_before in [true, false] {
+            let rig = Rig::new();
+            let visitor = if known_before { known(&rig) } else { Visitor::default() };
+            let (store, patient) = (rig.store.clone(), rig.patient());
+            let handler = async |session: &mut Session<Visit>| {
+                session.count += 1;
+                store.hang(if known_before { "update" } else { "create" });
+                support::begin_and_leave(session.save());
+                store.hang("");
+                session.count += later;
+                Ok::<_, Error>(())
+            };
+            let outcome = block_on(patient.run(&Incoming::new().cookie(visitor.cookie.as_deref()), handler));
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+    }
+}
+
+/// What was never sent is not pending.
+#[test]
+fn an_update_that_fails_before_its_write_is_taken_back() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let is_over = Rc::new(Cell::new(false));
+    let ends = Rc::clone(&is_over);
+    let drawing = rig.drawing(move |bytes| {
+        bytes.fill(7);
+        if ends.get() { Err(Error::new(ErrorKind::Unavailable, "no random bytes")) } else { Ok(()) }
+    });
+    let (reply, _) = visitor.ask(&drawing, async |session: &mut Session<Visit>| {
+        is_over.set(true);
+        let refused = session.update(|visit| visit.count += 1).await.unwrap_err();
+        is_over.set(false);
+        Ok((refused.kind(), session.count))
+    });
+    assert_eq!(reply, Reply::Ok((ErrorKind::Unavailable, 1)));
+    assert_eq!(visitor.read(&rig), Reply::Ok(1));
+}
+
 /// It may be the next release's.
 #[test]
 fn an_update_that_meets_data_that_cannot_be_read_stores_nothing_over_it() {
@@ -281,10 +325,13 @@ fn an_update_that_meets_data_that_cannot_be_read_stores_nothing_over_it() {
     let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
         let refused = session.update(|visit| visit.count += 1).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unreadable);
+        assert!(refused.to_string().starts_with("RecordKey("), "{refused}");
         session.count = 7;
         Ok("mended")
     });
     assert_eq!(reply, Reply::Ok("mended"));
+    let log = rig.platform.logged().join("\n");
+    assert!(!log.contains("ended while a request was in flight"), "it has not: {log}");
     assert_eq!(stored(&rig, &visitor).unwrap().data, r#"{"count":"ten"}"#);
 }
 

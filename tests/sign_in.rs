@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use edge_session::{ErrorKind, Session};
+use edge_session::{ErrorKind, Session, Store, Updated};
 use support::{Interference, NOW, Reply, Rig, Visit, Visitor, known, log_in, stored};
 
 async fn sign_in(session: &mut Session<Visit>) -> Result<u64, edge_session::Error> {
@@ -237,7 +237,7 @@ fn a_first_sign_in_whose_answer_is_lost_is_said_for_nobody_knows_the_id() {
     assert_eq!(Visitor::default().ask(&rig, sign_in).0, Reply::Error(ErrorKind::Unavailable));
     let log = rig.platform.logged();
     assert!(
-        log.len() == 1 && log[0].starts_with("id_untold: RecordKey(") && log[0].contains("may have begun"),
+        log.len() == 1 && log[0].starts_with("id_untold: RecordKey(") && log[0].contains("or may have been"),
         "{log:?}"
     );
 }
@@ -388,11 +388,52 @@ fn what_is_bound_to_an_address_is_kept_for_nobody() {
     visitor.count(&rig);
     let mut elsewhere = Visitor { ip: Some("198.51.100.9"), ..visitor.twin() };
     visitor.ask(&rig, sign_in);
-    let stolen = elsewhere.ask(&rig, async |session: &mut Session<Visit>| {
+    let signs_in = async |session: &mut Session<Visit>| {
         session.sign_in("mallory")?;
         Ok(session.count)
+    };
+    assert_eq!(elsewhere.ask(&rig, signs_in).0, Reply::Expired("Session expired".to_owned()));
+    // Also for who asks nobody for their address, as a release before this one with a retired record.
+    let incautious = rig.redeployed(support::KEY, "{}");
+    let (reply, _) = elsewhere.ask(&incautious, signs_in);
+    assert_eq!(reply, Reply::Ok(0));
+}
+
+/// A later release may note it in other words.
+#[test]
+fn a_sign_in_that_this_release_cannot_read_is_another_users() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, sign_in);
+    let record = stored(&rig, &visitor).unwrap();
+    let later = record.with(|record| {
+        record.version += 1;
+        record.extensions.set("handle", &"0".repeat(32)).unwrap();
     });
-    assert_eq!(stolen.0, Reply::Ok(0));
+    let updated = pollster::block_on(rig.store.inside.update(&support::key_of(&visitor), &later)).unwrap();
+    assert_eq!(updated, Updated::Done);
+    let old = visitor.twin();
+    let as_grace = async |session: &mut Session<Visit>| {
+        session.sign_in("grace")?;
+        Ok(session.count)
+    };
+    assert_eq!(visitor.ask(&rig, as_grace).0, Reply::Ok(0));
+    assert_eq!(stored(&rig, &old).unwrap().data, "null", "and nothing of it is kept");
+}
+
+/// Nothing is there that it could fail to end.
+#[test]
+fn a_sign_out_of_what_a_refused_sign_in_has_left_is_no_error() {
+    let rig = Rig::new();
+    let (reply, _) = Visitor::default().ask(&rig, async |session: &mut Session<Visit>| {
+        rig.platform.advance(1);
+        rig.sessions.of("ada").end_all().await?;
+        session.sign_in("ada")?;
+        assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
+        session.sign_out();
+        session.save().await
+    });
+    assert_eq!(reply, Reply::Ok(()));
 }
 
 #[test]

@@ -102,10 +102,10 @@ fn a_release_with_a_shorter_timeout_takes_no_time_away() {
 
 #[test]
 fn the_note_of_use_of_a_session_that_is_gone_is_silent() {
-    let rig = Rig::with(DUE);
-    let visitor = known(&rig);
-    rig.platform.advance(10);
     for new_id in [true, false] {
+        let rig = Rig::with(DUE);
+        let visitor = known(&rig);
+        rig.platform.advance(10);
         let elsewhere = rig.redeployed(KEY, DUE);
         let reply = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
             if new_id {
@@ -116,6 +116,7 @@ fn the_note_of_use_of_a_session_that_is_gone_is_silent() {
             Ok(session.count)
         });
         assert_eq!(reply.1, None);
+        assert!(rig.store.calls().ends_with(" touch"));
         assert_eq!(rig.platform.logged(), Vec::<String>::new());
     }
 }

@@ -223,11 +223,27 @@ fn what_began_before_an_end_of_all_neither_ends_others_nor_signs_in_after_it() {
             elsewhere.sessions.of("ada").end_others(session).await
         });
         rig.platform.advance(1);
-        rig.sessions.of("ada").end_others(session).await?;
+        assert_eq!(rig.sessions.of("ada").end_others(session).await.unwrap_err().kind(), ErrorKind::Ended);
         session.sign_in("ada")
     });
     assert_eq!(reply, Reply::Expired("Session expired".to_owned()));
     assert_eq!((is_in(&rig, &owner), list(&rig, "ada").len()), (true, 1));
+}
+
+/// Its session is there, and nobody has the id of it.
+#[test]
+fn a_sign_in_that_is_refused_after_a_save_is_in_the_log() {
+    let rig = Rig::new();
+    let (reply, _) = Visitor::default().ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        session.save().await?;
+        rig.platform.advance(1);
+        rig.sessions.of("ada").end_all().await?;
+        session.sign_in("ada")
+    });
+    assert_eq!(reply, Reply::Expired("Session expired".to_owned()));
+    let log = rig.platform.logged().join("\n");
+    assert!(log.contains("id_untold: ") && log.contains("its visitor has not been told"), "{log}");
 }
 
 #[test]
@@ -321,5 +337,5 @@ fn one_that_is_to_end_with_its_request_can_end_the_others() {
         rig.sessions.of("ada").end_others(session).await
     });
     assert_eq!(reply.0, Reply::Ok(1));
-    assert!(!is_in(&rig, &other));
+    assert!(!is_in(&rig, &other) && !is_in(&rig, &mine) && list(&rig, "ada").is_empty());
 }

@@ -70,8 +70,8 @@ impl<T> SessionLayer<T> {
         Self { sessions: SendWrapper(sessions), reply: Arc::new(refused), data: PhantomData }
     }
 
-    /// With replies of your own in place of our 401, 403, 503 and 500. (A body that does not arrive as its length says is a plain
-    /// 400, as from axum's own extractors.)
+    /// With replies of your own in place of our 401, 403, 503 and 500. (A body that breaks off, or is longer than its length says, is a
+    /// plain 400, as from axum's own extractors.)
     #[must_use]
     pub fn with_reply(self, reply: impl Fn(&Refusal) -> Response + Send + Sync + 'static) -> Self {
         Self { reply: Arc::new(reply), ..self }

@@ -8,7 +8,7 @@ use super::headers::{Answered, Refused};
 use super::slot::{Expiry, Place, Slot};
 use super::stack::{Layered, NextRun};
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Sessions};
 
 /// What a handler's answer came to.
 pub(super) enum Settled {
@@ -50,9 +50,9 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
         let mut session = match self.replace(Place::Out) {
             Place::In(session) => session,
             Place::Out => {
-                return Settled::Refused(
-                    self.nested("outlived its handler, so that it was not saved: drop it before the response leaves"),
-                );
+                return Settled::Refused(self.nested(
+                    "outlived its handler, so that nothing more of it was saved: drop it before the response leaves",
+                ));
             }
             Place::Told(expiry) => {
                 self.replace(Place::Told(expiry.clone()));
@@ -74,10 +74,10 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             || response.extensions().get::<Refused>().is_some()
             || response.status().is_server_error();
         let refusal = if has_failed && rejected.is_some() {
-            self.sessions.abandon(&mut session)
+            session.returned_refusal()
         } else if has_failed {
-            let Some(returned) = self.sessions.returned(&mut session) else {
-                let set_cookie = self.sessions.set_cookie_of_saved(&mut session);
+            let Some(returned) = session.returned_refusal() else {
+                let set_cookie = Sessions::set_cookie_of_saved(&mut session);
                 self.put(session);
                 return Settled::Failed(set_cookie);
             };
@@ -122,7 +122,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
     pub(super) fn abandon(&self) {
         match self.replace(Place::Out) {
             Place::In(mut session) => {
-                drop(self.sessions.abandon(&mut session));
+                drop(session.returned_refusal());
                 self.put(session);
             }
             other => drop(self.replace(other)),

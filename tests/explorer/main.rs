@@ -146,7 +146,7 @@ fn scenarios() -> Vec<Scenario> {
             ..lossy(of("a strict logout and a login, all lost", &[(V, LogIn), (V, Reset), (V, Count)]))
         },
         // An address that it is bound to.
-        Scenario { parameters: BOUND, ..of("another address", &[(V, Count), (A, Count), (A, Look), (V, LogIn)]) },
+        Scenario { parameters: BOUND, ..of("another address", &[(V, Count), (A, Count), (A, Reset), (V, LogIn)]) },
         Scenario {
             parameters: BOUND,
             age: 20,

@@ -174,9 +174,10 @@ fn another_address_gets_nothing(run: &Run, got: &[Got]) -> Result<(), String> {
             return Err(format!("request {} writes into the session from another address", other.number - 1));
         }
     }
-    let nobody_moved = got.iter().all(|got| got.browser == ADVERSARY || !got.act.logs_in() && !got.act.logs_out());
+    let may_be_lost = |got: &Got| got.act.logs_out() || got.act.logs_in() && !has_moved(got);
+    let is_kept = got.iter().all(|got| got.browser == ADVERSARY || !may_be_lost(got));
     let is_young = run.now() - crate::world::NOW < 100;
-    if nobody_moved && is_young && known.iter().all(|seen| !seen.writes.contains(&0)) {
+    if is_kept && is_young && known.iter().all(|seen| !seen.writes.contains(&0)) {
         return Err("the session was ended from another address".to_owned());
     }
     Ok(())

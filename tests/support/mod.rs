@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use edge_session::{
     Claim, Error, ErrorKind, Incoming, MemoryStore, Outcome, Platform, Record, RecordKey, Session, SessionHandle,
@@ -196,6 +196,12 @@ pub async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::O
     .await
 }
 
+/// Begins it, and does not wait for it to end.
+pub fn begin_and_leave<R>(future: impl Future<Output = R>) {
+    let mut future = pin!(future);
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
 /// Lets another go first.
 pub async fn step_aside() {
     let mut aside = false;
@@ -324,7 +330,14 @@ impl Rig {
     /// The same store, for which these sessions wait as long as it takes.
     pub fn patient(&self) -> Sessions {
         let signer = Signer::from_secret(KEY).unwrap();
-        Sessions::new(self.store.clone(), Patient, signer, SessionParameters::default()).unwrap()
+        Sessions::new(self.store.clone(), Patient(self.platform.clone()), signer, SessionParameters::default()).unwrap()
+    }
+
+    /// The same store and clock, with random bytes of the test's own.
+    pub fn drawing(&self, random: impl Fn(&mut [u8]) -> Result<(), Error> + 'static) -> Self {
+        let (platform, signer) = (Drawing(self.platform.clone(), random), Signer::from_secret(KEY).unwrap());
+        let sessions = Sessions::new(self.store.clone(), platform, signer, SessionParameters::default()).unwrap();
+        Self { sessions, ..self.clone() }
     }
 
     fn over(store: &SpyStore, platform: &TestPlatform, secret: &str, parameters: &str) -> Self {
@@ -339,18 +352,41 @@ impl Rig {
 }
 
 /// A platform on which no deadline is ever over.
-struct Patient;
+struct Patient(TestPlatform);
 
 impl Platform for Patient {
     fn now(&self) -> u64 {
-        NOW
+        self.0.now()
     }
 
     fn sleep(&self, _milliseconds: u32) -> Sleep {
         Box::pin(std::future::pending())
     }
 
-    fn log(&self, _line: std::fmt::Arguments<'_>) {}
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        self.0.log(line);
+    }
+}
+
+/// A platform with random bytes of the test's own.
+pub struct Drawing<F>(pub TestPlatform, pub F);
+
+impl<F: Fn(&mut [u8]) -> Result<(), Error>> Platform for Drawing<F> {
+    fn now(&self) -> u64 {
+        self.0.now()
+    }
+
+    fn sleep(&self, milliseconds: u32) -> Sleep {
+        self.0.sleep(milliseconds)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        self.1(bytes)
+    }
+
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        self.0.log(line);
+    }
 }
 
 /// A browser: it keeps the cookie that it is given, and drops it when told.

@@ -89,6 +89,24 @@ on_kv_and_d1! {
     }
 }
 
+/// Its bookkeeping, and not its data: of a row that was retired as well.
+#[test]
+fn a_row_that_is_not_of_the_tables_form_is_a_new_session_and_a_logout_removes_it() {
+    let worker = Worker::with(Store::D1, json!({}));
+    for spoilt in ["extensions = 'no word'", "successor = 'no key', successor_until = 1", "version = -1"] {
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&worker), 1);
+        worker.sql(&format!("UPDATE sessions SET {spoilt}"));
+        let mut leaving = visitor.clone();
+        assert_eq!(visitor.count(&worker), 1, "{spoilt}");
+        visitor.get(&worker, "reset");
+        assert_eq!(worker.keys().len(), 1, "it may be a later release's: {spoilt}");
+        assert_eq!(leaving.get(&worker, "reset").brief(), (200, ""), "{spoilt}");
+        assert_eq!(worker.keys(), Vec::<String>::new(), "{spoilt}");
+    }
+    worker.has_logged("the row is not of this table's form");
+}
+
 #[test]
 fn a_d1_without_its_table_is_a_503_and_the_log_names_the_command() {
     let parameters = json!({"session_parameters": {"store": "d1"}});
@@ -139,6 +157,9 @@ on_each_store! {
         assert_eq!(visitor.count(&worker), 1);
         let reply = visitor.get(&worker, "nan");
         assert_eq!((reply.status, reply.set_cookie()), (500, None));
+        // No page, whatever its Worker adds.
+        assert_eq!(reply.header("content-security-policy"), Some("default-src 'none'; frame-ancestors 'none'"));
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
         worker.has_logged("unserializable: the session's data was not saved");
         assert_eq!(visitor.count(&worker), 2);
     }
@@ -156,7 +177,7 @@ on_each_store! {
         let mut visitor = Visitor::default();
         assert_eq!(visitor.ask(&worker, "POST", "notes", b"short").status, 200);
         assert_eq!(visitor.ask(&worker, "POST", "notes", &[b'x'; 100]).status, 500);
-        worker.has_logged("more than `max_data` = 20 in session_parameters allows");
+        worker.has_logged("more than `max_data` = 20 allows");
         assert_eq!(visitor.get(&worker, "notes").brief(), (200, "short"));
     }
 }
@@ -177,4 +198,11 @@ fn a_reply_that_depends_on_the_session_is_kept_by_no_shared_cache() {
         assert_eq!(reply.header("vary"), Some("Accept-Encoding, cookie"), "{path}: said once");
         assert_eq!(reply.header("cdn-cache-control"), None, "{path}");
     }
+    // One that sets the cookie is for nobody to keep.
+    let mut visitor = Visitor::default();
+    let reply = visitor.get(&worker, "public-count");
+    assert!(reply.set_cookie().is_some());
+    assert_eq!(reply.header("cache-control"), Some("private, no-store"));
+    assert_eq!(reply.header("vary"), Some("Accept-Encoding, Cookie"));
+    assert_eq!((reply.header("cloudflare-cdn-cache-control"), reply.header("surrogate-control")), (None, None));
 }

@@ -64,6 +64,7 @@ enum Flaw {
     TouchesTheRetired,
     RemembersItsWritesAlone,
     MovesWhatWasReplaced,
+    KeepsTheRetiredForLonger,
 }
 
 struct Flawed {
@@ -112,6 +113,9 @@ impl Store for Flawed {
         }
         let mut record = record.clone();
         match (self.flaw, &stored) {
+            (Flaw::KeepsTheRetiredForLonger, Some(stored)) => {
+                record.expires_at = record.expires_at.max(stored.expires_at);
+            }
             (Flaw::UpdateTakesTouchesBack, Some(stored)) if stored.version + 1 == record.version => {
                 self.inside.delete(key).await?;
                 self.inside.create(key, &record).await?;
@@ -164,6 +168,10 @@ impl Store for Flawed {
             self.inside.create(to, moved).await?;
             return Ok(Updated::Done);
         }
+        if self.flaw == Flaw::KeepsTheRetiredForLonger {
+            self.create(to, moved).await?;
+            return self.update(from, retired).await;
+        }
         self.inside.change_id(from, retired, to, moved).await
     }
 
@@ -215,6 +223,7 @@ fn the_suite_finds_what_a_store_does_wrong() {
         (Flaw::AbsentIsAnError, "no call fails; found the error: absent"),
         (Flaw::CutsLongData, "data comes back as it was stored"),
         (Flaw::DropsTheSuccessor, "what is left under the old id is the retired record"),
+        (Flaw::KeepsTheRetiredForLonger, "what is left under the old id is the retired record"),
         (Flaw::DropsWhatItDoesNotKnow, "what is created comes back whole"),
         (Flaw::UpdateTakesTouchesBack, "an update takes no later touch back"),
         (Flaw::TouchIsANewVersion, "a touch changes the times alone"),

@@ -49,7 +49,7 @@ async fn answer(request: &Request, env: &Env) -> Result<Response> {
     let sessions = match sessions {
         Ok(Some(sessions)) => sessions,
         Ok(None) => return Response::error("not found\n", 404),
-        Err(error) => return Ok(error.into_response()),
+        Err(error) => return Ok(error.into_reply()),
     };
     // By its own word: to worker's `Method` a method that it does not know is GET.
     match request.inner().method().as_str() {

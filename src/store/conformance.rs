@@ -431,7 +431,15 @@ impl<S: Store, P: Platform> Suite<'_, S, P> {
         let until = self.platform.now().saturating_add(30);
         let next = Record { version: first.version.saturating_add(1), nonce: 7, ..first.clone() };
         let successor = Some(Successor { key: to.clone(), until });
-        let retired = Record { successor, extensions: Extensions::default(), data: "null".to_owned(), ..next.clone() };
+        // It may be kept for less long than the session lives.
+        let expires_at = first.expires_at.saturating_sub(60);
+        let retired = Record {
+            successor,
+            expires_at,
+            extensions: Extensions::default(),
+            data: "null".to_owned(),
+            ..next.clone()
+        };
         (retired, Record { version: 1, ..next })
     }
 
@@ -468,6 +476,9 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
             let changed = self.store.change_id_for(&claim, &from, &retired, &to, &mut moved).await?;
             same("a change of id that makes it a user's, also a repeated one, is Done", &changed, &Updated::Done)?;
         }
+        let again = self.store.create_for(&claim, &to, &Record { nonce: 9, ..moved.clone() }).await;
+        let refused = again.as_ref().is_err_and(|error| error.kind() == ErrorKind::Duplicate);
+        same("a sign-in under a used key is refused as Duplicate", &refused, &true)?;
         let keys = |listed: Vec<(RecordKey, Record)>| listed.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
         let sentence = "it is listed under its new id, and not under its old one";
         same(sentence, &keys(self.store.list(&ada.1).await?), &vec![to.clone()])?;
@@ -563,11 +574,13 @@ impl<S: UserStore, P: Platform> Suite<'_, S, P> {
             same("and stores nothing", &self.store.load(key).await?, &None)?;
         }
         same("and changes nothing", &self.store.load(&from).await?, &Some(first))?;
-        let refused = self.store.end_all(&ada.1, now.saturating_add(5), &Spared::SigningIn(early)).await;
+        let refused = self.store.end_all(&ada.1, now.saturating_add(5), &Spared::SigningIn(early.clone())).await;
         let is_ended = refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::Ended);
         same("an end of the others is Ended that itself began before", &is_ended, &true)?;
         let earlier = self.store.end_all(&ada.1, 5, &Spared::SigningIn(spared.clone())).await?;
         same("an earlier end takes no later one back", &earlier, &0)?;
+        let still = self.store.create_for(&early, &key, &record).await?;
+        same("an earlier end takes no later one back", &still, &Updated::Gone)?;
         let late = Claim { began_at: now.saturating_add(1), ..self.claim(&ada)? };
         for claim in [spared, late] {
             let (to, mut record) = (self.key()?, self.record(1, "{}"));

@@ -3,7 +3,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Promise};
 
-use super::js;
+use super::js::{self, Declared};
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use crate::store::repeat::{Answered, repeated};
@@ -23,7 +23,9 @@ use crate::{SessionHandle, Spared, UserKey, UserStore, Users};
 pub struct D1Store {
     database: Database,
     binding: String,
+    /// The table's name as a statement has it, and that of the table beside it.
     table: String,
+    revocations: String,
 }
 
 #[wasm_bindgen]
@@ -78,8 +80,13 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let database = js::binding(env, binding, "[[d1_databases]]", "prepare")?;
-        Ok(Self { database, binding: binding.to_owned(), table: TABLE.to_owned() })
+        let database = js::binding(
+            env,
+            binding,
+            &Declared { table: "[[d1_databases]]", named_by: "binding", with: "", method: "prepare" },
+        )?;
+        let (table, revocations) = tables(TABLE);
+        Ok(Self { database, binding: binding.to_owned(), table, revocations })
     }
 
     /// The same store in another table, which has the columns that `migrations/` gives `sessions`. For users' sessions there is also
@@ -97,7 +104,7 @@ impl D1Store {
                 "the name of D1's table must be 1 to 60 letters, digits and _, beginning with a letter",
             ));
         }
-        table.clone_into(&mut self.table);
+        (self.table, self.revocations) = tables(table);
         Ok(self)
     }
 
@@ -136,7 +143,7 @@ impl D1Store {
     }
 
     fn failed(&self, message: &str) -> Error {
-        failed(message, &self.binding, &self.table)
+        failed(message, &self.binding, self.table.trim_matches('"'))
     }
 }
 
@@ -285,7 +292,7 @@ impl Store for D1Store {
 
     async fn delete_expired(&self, now: u64) -> Result<Swept, Error> {
         let swept = self.swept(now).await?;
-        let sql = format!("DELETE FROM {}_revocations WHERE revoked_at < ?1 RETURNING 1", self.table);
+        let sql = format!("DELETE FROM {} WHERE revoked_at < ?1 RETURNING 1", self.revocations);
         let oldest = now.saturating_sub(REVOCATIONS_FOR).saturating_mul(1000);
         match self.rows(&sql, &[js::number(oldest)]).await {
             // Nobody was ever signed in, or ended: a table of one's own may do without.
@@ -377,9 +384,9 @@ impl D1Store {
 
     /// Whether nothing refuses a claim, whose [values](claimed) have numbers from this one on.
     fn is_not_revoked(&self, first: u32) -> String {
-        let (table, second, third) = (&self.table, first.saturating_add(1), first.saturating_add(2));
+        let (revocations, second, third) = (&self.revocations, first.saturating_add(1), first.saturating_add(2));
         format!(
-            "NOT EXISTS (SELECT 1 FROM {table}_revocations \
+            "NOT EXISTS (SELECT 1 FROM {revocations} \
              WHERE owner = ?{first} AND revoked_at >= ?{second} AND spared IS NOT ?{third})"
         )
     }
@@ -445,7 +452,7 @@ impl UserStore for D1Store {
 
     /// First the sessions, and then the note of it, each only if what is spared is not refused itself.
     async fn end_all(&self, user: &UserKey, now: u64, spared: &Spared) -> Result<u64, Error> {
-        let table = &self.table;
+        let (table, revocations) = (&self.table, &self.revocations);
         let (is_not_refused, but) = match spared {
             Spared::None => ("?1 = ?1 AND ?2 = 0 AND ?3 IS NULL".to_owned(), ""),
             Spared::SigningIn(_) => (self.is_not_revoked(1), "AND handle IS NOT ?3"),
@@ -456,7 +463,7 @@ impl UserStore for D1Store {
         };
         let end = format!("DELETE FROM {table} WHERE owner = ?1 {but} AND {is_not_refused} RETURNING 1");
         let revoke = format!(
-            "INSERT INTO {table}_revocations (owner, revoked_at, spared) SELECT ?1, ?4, ?3 WHERE {is_not_refused} \
+            "INSERT INTO {revocations} (owner, revoked_at, spared) SELECT ?1, ?4, ?3 WHERE {is_not_refused} \
              ON CONFLICT (owner) DO UPDATE SET revoked_at = max(revoked_at, excluded.revoked_at), spared = excluded.spared \
              RETURNING 1"
         );
@@ -482,6 +489,11 @@ impl UserStore for D1Store {
         let values = [user, js::number(most), handle, js::number(now / 1000)];
         Ok(self.rows(&sql, &values).await?.answer.length().into())
     }
+}
+
+/// A table, and the one beside it, in quotation marks: their names may be words of SQL's own.
+fn tables(name: &str) -> (String, String) {
+    (format!("\"{name}\""), format!("\"{name}_revocations\""))
 }
 
 /// D1 tells its errors apart by their text alone.
@@ -535,6 +547,8 @@ mod tests {
             "D1_ERROR: no such table: sessions: SQLITE_ERROR",
             "D1_ERROR: no such column: extensions at offset 80: SQLITE_ERROR",
             "D1_ERROR: table sessions has no column named extensions: SQLITE_ERROR",
+            "D1_ERROR: no such column: owner at offset 47: SQLITE_ERROR",
+            "D1_ERROR: no such table: sessions_revocations: SQLITE_ERROR",
         ] {
             let error = failed(message, "DB", "sessions");
             assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -10,12 +10,24 @@ pub(super) fn variable(env: &Env, name: &str) -> Option<JsValue> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
 }
 
-/// The binding that a store is made of, which `wrangler.toml` declares in `table`, and which has this method.
+/// How `wrangler.toml` declares a binding.
+pub(super) struct Declared {
+    pub(super) table: &'static str,
+    /// The key of the table that has the binding's name.
+    pub(super) named_by: &'static str,
+    /// What has to stand there beside.
+    pub(super) with: &'static str,
+    /// A method that a binding of this kind has, and no other kind.
+    pub(super) method: &'static str,
+}
+
+/// The binding that a store is made of.
 ///
 /// # Errors
 ///
 /// `Misconfigured` when the environment has no such object.
-pub(super) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &str) -> Result<T, Error> {
+pub(super) fn binding<T: JsCast>(env: &Env, name: &str, declared: &Declared) -> Result<T, Error> {
+    let Declared { table, named_by, with, method } = declared;
     let has_method = |binding: &JsValue| {
         js_sys::Reflect::get(binding, &JsValue::from_str(method)).is_ok_and(|method| method.is_function())
     };
@@ -27,7 +39,7 @@ pub(super) fn binding<T: JsCast>(env: &Env, name: &str, table: &str, method: &st
     }
     binding.map(JsCast::unchecked_into).ok_or_else(|| {
         Error::misconfigured(format_args!(
-            "the sessions' store needs the binding {name}; add {table} with `binding = \"{name}\"` to wrangler.toml"
+            "the sessions' store needs the binding {name}; add {table} with `{named_by} = \"{name}\"`{with} to wrangler.toml"
         ))
     })
 }

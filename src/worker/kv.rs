@@ -3,7 +3,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 use worker::js_sys::{Array, Map, Object, Promise, Reflect};
 
-use super::js;
+use super::js::{self, Declared};
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use crate::{Error, KvFailure, KvNamespace, KvStore};
@@ -25,6 +25,10 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn delete(this: &Namespace, name: &str) -> Result<Promise, JsValue>;
 }
+
+/// An R2 bucket has `get`, `put` and `delete` as well.
+const DECLARED: Declared =
+    Declared { table: "[[kv_namespaces]]", named_by: "binding", with: "", method: "getWithMetadata" };
 
 /// For how many seconds a location may keep what it read: the least that KV takes. It is half of KV's own default, and so
 /// half the time for which a location may go on showing an old session.
@@ -51,7 +55,7 @@ impl KvStore<KvBinding, WorkerPlatform> {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self::new(KvBinding(js::binding(env, binding, "[[kv_namespaces]]", "put")?), WorkerPlatform))
+        Ok(Self::new(KvBinding(js::binding(env, binding, &DECLARED)?), WorkerPlatform))
     }
 }
 

@@ -6,7 +6,7 @@ use worker::js_sys::{Promise, Reflect};
 use worker::wasm_bindgen_futures::future_to_promise;
 use worker::{Env, web_sys};
 
-use super::js;
+use super::js::{self, Declared};
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
 use super::response::text;
@@ -27,6 +27,14 @@ use crate::{Error, ErrorKind, Record, RecordKey, Store, Successor, Updated};
 pub struct ObjectStore {
     namespace: Namespace,
 }
+
+const DECLARED: Declared = Declared {
+    table: "[[durable_objects.bindings]]",
+    named_by: "name",
+    with: " and `class_name = \"SessionObject\"`, and [exports.SessionObject] with `type = \"durable-object\"` and \
+           `storage = \"sqlite\"`,",
+    method: "getByName",
+};
 
 /// The first word of each message. A Worker and an object may be of different releases for a while
 /// during a deployment: an object that does not know a message says so, and the request is a 503.
@@ -64,7 +72,7 @@ impl ObjectStore {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        Ok(Self { namespace: js::binding(env, binding, "[[durable_objects.bindings]]", "getByName")? })
+        Ok(Self { namespace: js::binding(env, binding, &DECLARED)? })
     }
 
     /// What the object of `key` answers.

@@ -43,7 +43,7 @@ use crate::{Error, Incoming, Outcome, Platform, Refusal, Session, Sessions};
 /// ```
 ///
 /// It is [`Sessions::from_env`] and [`Sessions::serve`]. If either fails, it logs the error and replies by
-/// [`Error::into_response`]; [`serve_with`] makes replies of your own.
+/// [`Error::into_reply`]; [`serve_with`] makes replies of your own.
 ///
 /// # Errors
 ///
@@ -272,7 +272,7 @@ impl Error {
     /// Logs the error, and gives the reply that a visitor may see: its status, `Retry-After` with a
     /// 503, and not a word of the message.
     #[must_use]
-    pub fn into_response<R: HttpResponse>(self) -> R {
+    pub fn into_reply<R: HttpResponse>(self) -> R {
         answered(&self, refused)
     }
 }

@@ -1,5 +1,7 @@
 //! Cookies as visitors, neighbours and attackers send them.
 
+use serde_json::json;
+
 use crate::launcher::{Store, Worker};
 use crate::visitor::{Visitor, raw_count, raw_upgrade};
 
@@ -134,5 +136,17 @@ on_each_store! {
         assert_eq!(visitor.ask_with(worker, "POST", "count", &from("same-origin", "null")).brief(), (200, "4"));
         let own = worker.url.trim_end_matches('/').to_owned();
         assert_eq!(visitor.ask_with(worker, "POST", "count", &[("Origin", &*own)]).brief(), (200, "5"));
+    }
+}
+
+#[test]
+fn what_a_page_of_a_trusted_site_sends_is_none_of_another_sites() {
+    let trusted = "https://app.example.com";
+    let worker = Worker::with_routes_and(Store::D1, json!({"trusted_origins": [trusted, "https://other.example.com"]}));
+    let mut visitor = Visitor::default();
+    visitor.count(&worker);
+    for (origin, status) in [(trusted, 200), ("https://app.example.org", 403)] {
+        let headers = [("Sec-Fetch-Site", "cross-site"), ("Origin", origin)];
+        assert_eq!(visitor.ask_with(&worker, "POST", "count", &headers).status, status, "{origin}");
     }
 }

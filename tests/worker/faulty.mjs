@@ -20,7 +20,7 @@ const thrown = (message, flags = {}) => Object.assign(new Error(message), flags)
 const errors = {
   kv: {
     passing: () => thrown("KV GET failed: 503"),
-    overloaded: () => thrown("KV PUT failed: 429 Too Many Requests"),
+    overloaded: (name) => thrown(`KV ${name.toUpperCase()} failed: 429 Too Many Requests`),
     broken: () => thrown("KV PUT failed: 500 Internal Server Error"),
   },
   d1: {
@@ -49,7 +49,7 @@ async function made(store, name, call, rival) {
   }
   // Anything else that the object of another release might say.
   if (!(fault in errors[store])) return new Response(fault);
-  throw errors[store][fault]();
+  throw errors[store][fault](name);
 }
 
 export class Kv extends WorkerEntrypoint {
@@ -61,18 +61,18 @@ export class Kv extends WorkerEntrypoint {
       return new Map(keys.map((key) => [key, read.get(key)]));
     });
   }
-  async #write(key, write) {
-    if (kv.limited && Date.now() - (written.get(key) ?? 0) < 1000) throw errors.kv.overloaded();
+  async #write(name, key, write) {
+    if (kv.limited && Date.now() - (written.get(key) ?? 0) < 1000) throw errors.kv.overloaded(name);
     if (kv.limited) written.set(key, Date.now());
     if (kv.putTakes) await pause(kv.putTakes);
     while (kv.held) await pause(20);
     return write();
   }
   put(key, value, options) {
-    return made("kv", "put", () => this.#write(key, () => this.env.SESSIONS.put(key, value, options)));
+    return made("kv", "put", () => this.#write("put", key, () => this.env.SESSIONS.put(key, value, options)));
   }
   delete(key) {
-    return made("kv", "delete", () => this.#write(key, () => this.env.SESSIONS.delete(key)));
+    return made("kv", "delete", () => this.#write("delete", key, () => this.env.SESSIONS.delete(key)));
   }
 }
 

@@ -85,6 +85,12 @@ impl Worker {
         Self::of("tests/worker/without-bindings.toml", "dist", Store::Kv, &vars, secret, false)
     }
 
+    /// A Worker with an R2 bucket where KV's namespace should be.
+    pub fn with_a_bucket() -> Self {
+        let vars = json!({ "session_parameters": { "store": "kv" } });
+        Self::of("tests/worker/with-a-bucket.toml", "dist", Store::Kv, &vars, Some(KEY), false)
+    }
+
     /// A Worker with the routes that only tests have.
     pub fn with_routes(store: Store) -> Self {
         Self::with_routes_and(store, json!({}))

@@ -148,9 +148,11 @@ on_kv_and_d1! {
 
 #[test]
 fn the_store_is_kv_unless_said_otherwise() {
-    let worker = Worker::start(Store::Kv, &json!({"session_parameters": {}}), Some(KEY), false);
-    Visitor::default().count(&worker);
-    assert_eq!(worker.keys().len(), 1);
+    for vars in [json!({"session_parameters": {}}), json!({})] {
+        let worker = Worker::start(Store::Kv, &vars, Some(KEY), false);
+        Visitor::default().count(&worker);
+        assert_eq!(worker.keys().len(), 1);
+    }
 }
 
 /// Everything that the operator can get wrong ends the same way for the visitor, and in the log with its repair.
@@ -171,7 +173,7 @@ fn is_out_of_order(worker: &Worker, expected: &str) {
 fn a_wrong_parameter_is_refused_and_the_log_names_the_repair() {
     for (parameters, expected) in [
         (json!({"timout": 1}), "session_parameters: unknown name `timout`; the names are absolute_timeout,"),
-        (json!({"timeout": 0}), "session_parameters: `timeout` must be 1 to"),
+        (json!({"timeout": 0}), "session parameters: `timeout` must be 1 to"),
         (json!({"timeout": [86400]}), "`timeout` must be a whole number of seconds, without quotes, and is [86400]"),
         (json!({"timeout": 1.5}), "without quotes, and is 1.5"),
         (json!({"samesite": "None", "secure": false}), "needs `secure = true`"),
@@ -181,7 +183,10 @@ fn a_wrong_parameter_is_refused_and_the_log_names_the_repair() {
         (json!([1]), "session_parameters must be a table"),
         (json!("kv"), "session_parameters must be a table"),
         (json!({"store": "kv"}), "needs the binding SESSIONS; add [[kv_namespaces]] with `binding = \"SESSIONS\"`"),
-        (json!({"store": "object"}), "needs the binding SESSION_OBJECTS; add [[durable_objects.bindings]]"),
+        (
+            json!({"store": "object"}),
+            "needs the binding SESSION_OBJECTS; add [[durable_objects.bindings]] with `name = \"SESSION_OBJECTS\"` and `class_name = \"SessionObject\"`, and [exports.SessionObject] with `type = \"durable-object\"` and `storage = \"sqlite\"`, to wrangler.toml",
+        ),
         (json!({"store": "d1"}), "needs the binding DB; add [[d1_databases]] with `binding = \"DB\"`"),
     ] {
         is_out_of_order(&Worker::without_bindings(&parameters, Some(KEY)), expected);
@@ -208,16 +213,28 @@ fn bindings_a_table_a_key_and_parameters_may_have_other_names() {
         include_str!("../../migrations/0001_sessions.sql").split_once("CREATE TABLE sessions (").unwrap();
     let (columns, _) = columns.split_once("\n) STRICT").unwrap();
     worker.sql(&format!(
-        "CREATE TABLE shop_sessions ({}, extensions TEXT) STRICT, WITHOUT ROWID",
+        "CREATE TABLE \"order\" ({}, extensions TEXT) STRICT, WITHOUT ROWID",
         columns.replace('\n', " ")
     ));
     let mut visitor = Visitor::default();
+    // Also a word of SQL's own.
     for expected in ["1", "2"] {
         assert_eq!(visitor.get(&worker, "shop").brief(), (200, expected));
     }
     assert!(visitor.cookie.unwrap().starts_with("shop="));
-    assert_eq!(worker.sql("SELECT expires_at - atime AS life FROM shop_sessions"), json!([{"life": 60}]));
+    assert_eq!(worker.sql("SELECT expires_at - atime AS life FROM \"order\""), json!([{"life": 60}]));
     assert_eq!(worker.keys(), Vec::<String>::new(), "nothing is in the table of the other name");
+    for (name, said) in [
+        ("order", "accepted"),
+        ("a_1", "accepted"),
+        ("", "misconfigured"),
+        ("1a", "misconfigured"),
+        ("a-b", "misconfigured"),
+        ("a%22;--", "misconfigured"),
+        (&"a".repeat(61), "misconfigured"),
+    ] {
+        assert_eq!(Visitor::default().get(&worker, &format!("table?{name}")).body, said, "{name}");
+    }
 }
 
 #[test]
@@ -230,6 +247,10 @@ fn what_is_wrong_under_another_name_is_repaired_under_that() {
         (json!({"shop": {}, "SHOP_KEY": "short"}), "SHOP_KEY: key 1 has 5 bytes"),
         (json!({"shop": {"timout": 1}, "SHOP_KEY": KEY}), "shop: unknown name `timout`"),
         (json!({"shop": 1, "SHOP_KEY": KEY}), "shop must be a table, as in `[vars.shop]`"),
+        (
+            json!({"shop": {"max_data": 2_000_000}, "SHOP_KEY": KEY}),
+            "misconfigured: session parameters: `max_data` is 2000000",
+        ),
     ] {
         let worker = Worker::with_routes_and_vars(Store::D1, &vars);
         assert_eq!(Visitor::default().get(&worker, "shop").status, 500, "{vars}");
@@ -249,9 +270,33 @@ fn what_is_bound_as_something_else_is_named_as_such() {
             json!({"session_parameters": parameters, "SECRET_KEY": KEY, "SESSIONS": {"a": "table"}}),
             "the binding SESSIONS is of another kind than the sessions' store needs: bind it in [[kv_namespaces]]",
         ),
+        (
+            json!({"session_parameters": {"store": "d1"}, "SECRET_KEY": KEY, "DB": {"a": "table"}}),
+            "the binding DB is of another kind than the sessions' store needs: bind it in [[d1_databases]]",
+        ),
+        (
+            json!({"session_parameters": {"store": "object"}, "SECRET_KEY": KEY, "SESSION_OBJECTS": {"a": "table"}}),
+            "the binding SESSION_OBJECTS is of another kind than the sessions' store needs: bind it in [[durable_objects",
+        ),
+        (
+            json!({"session_parameters": parameters, "SECRET_KEY": KEY, "SESSIONS": "a text"}),
+            "needs the binding SESSIONS; add [[kv_namespaces]]",
+        ),
+        (
+            json!({"session_parameters": parameters, "SECRET_KEY": KEY, "SESSIONS": null}),
+            "needs the binding SESSIONS; add [[kv_namespaces]]",
+        ),
     ] {
         is_out_of_order(&Worker::without_bindings_but(&vars), expected);
     }
+}
+
+/// It has methods of the same names, and none of what a session needs.
+#[test]
+fn a_bucket_that_is_bound_in_place_of_kv_is_named_as_such() {
+    let expected =
+        "the binding SESSIONS is of another kind than the sessions' store needs: bind it in [[kv_namespaces]]";
+    is_out_of_order(&Worker::with_a_bucket(), expected);
 }
 
 #[test]

@@ -165,6 +165,36 @@ fn the_sweep_frees_expired_rows_by_chunks_and_no_live_one() {
     assert_eq!(visitor.count(&worker), 2);
 }
 
+/// A Worker on the free plan may run 50 statements for a request.
+#[test]
+fn a_sweep_says_what_it_leaves_to_the_next_one() {
+    let worker = Worker::with(Store::D1, json!({}));
+    worker.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40123) \
+         INSERT INTO sessions (session_id, version, nonce, created_at, atime, expires_at, data) \
+         SELECT 'expired-' || i, 1, 0, 0, 0, 1, '{}' FROM n",
+    );
+    worker.sweep();
+    worker.has_logged("swept: deleted 40000 expired sessions, 123 are left for the next time");
+    worker.sweep();
+    worker.has_logged("swept: deleted 123 expired sessions, 0 are left for the next time");
+}
+
+/// What notes the end of all of a user's sessions is needed for as long as a request takes. A table of one's own may do without.
+#[test]
+fn a_sweep_takes_old_notes_of_ended_users_along() {
+    let worker = Worker::with(Store::D1, json!({}));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    worker.sql(&format!("INSERT INTO sessions_revocations VALUES ('old', 1, NULL), ('new', {now}, NULL)"));
+    worker.sweep();
+    assert_eq!(worker.sql("SELECT owner FROM sessions_revocations"), json!([{"owner": "new"}]));
+    worker.sql("DROP TABLE sessions_revocations");
+    Visitor::default().count(&worker);
+    worker.sql("UPDATE sessions SET expires_at = 1");
+    worker.sweep();
+    worker.has_logged("swept: deleted 1 expired sessions, 0 are left");
+}
+
 /// Rows of the first release, before the column `extensions` was there.
 #[test]
 fn rows_of_the_first_release_are_read() {

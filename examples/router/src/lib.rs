@@ -17,7 +17,7 @@ struct Visit {
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     let sessions = match Sessions::from_env(&env) {
         Ok(sessions) => sessions,
-        Err(error) => return Ok(error.into_response()),
+        Err(error) => return Ok(error.into_reply()),
     };
     Router::with_data(sessions)
         .get("/", |_, _| Response::ok("/count, /reset, /add/5"))

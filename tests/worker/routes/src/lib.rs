@@ -88,6 +88,8 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/nested" => nested(request, env).await,
         "/public" => public(request, env).await,
         "/shop" => shop(request, env).await,
+        "/table" => table(request, env),
+        "/public-count" => public_count(request, env).await,
         "/fetched" => fetched(request, env, |response| response).await.map(Response::from),
         "/fetched-by-worker" => fetched(request, env, Response::from).await,
         "/socket" => opens_socket(request, env).await,
@@ -319,7 +321,7 @@ async fn nested(request: &Request, env: &Env) -> Result<Response> {
 
 /// Counts in a table, by a key and by parameters of other names.
 async fn shop(request: &Request, env: &Env) -> Result<Response> {
-    let store = D1Store::from_env(env, "DB")?.with_table("shop_sessions")?;
+    let store = D1Store::from_env(env, "DB")?.with_table("order")?;
     let (signer, parameters) = (Signer::from_env(env, "SHOP_KEY")?, SessionParameters::from_env(env, "shop")?);
     let sessions = Sessions::new(store, WorkerPlatform, signer, parameters)?;
     sessions
@@ -328,6 +330,32 @@ async fn shop(request: &Request, env: &Env) -> Result<Response> {
             Response::ok(session.count.to_string())
         })
         .await
+}
+
+/// What is said of a table of this name.
+fn table(request: &Request, env: &Env) -> Result<Response> {
+    let url = request.url()?;
+    match D1Store::from_env(env, "DB")?.with_table(url.query().unwrap_or_default()) {
+        Ok(_) => Response::ok("accepted"),
+        Err(error) => Response::ok(error.kind().as_str()),
+    }
+}
+
+/// Counts, and says of its reply what a browser alone may keep.
+async fn public_count(request: &Request, env: &Env) -> Result<Response> {
+    counts_and(request, env, async || {
+        let response = Response::ok("")?;
+        for (name, value) in [
+            ("Cache-Control", "private, max-age=60"),
+            ("Vary", "Accept-Encoding"),
+            ("Cloudflare-CDN-Cache-Control", "max-age=60"),
+            ("Surrogate-Control", "max-age=60"),
+        ] {
+            response.headers().set(name, value)?;
+        }
+        Ok(response)
+    })
+    .await
 }
 
 /// A handler that says itself who may keep its reply.

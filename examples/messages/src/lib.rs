@@ -1,12 +1,12 @@
 //! Sessions where there is no request: in the messages of a WebSocket, and in those of a queue. Both `open` the session by
 //! the `Cookie` header that the visitor came with, and `commit` it for each message.
 
-use edge_session::{Error, ErrorKind, Incoming, Opened, Sessions};
+use edge_session::{Error, ErrorKind, Incoming, Opened, Session, Sessions};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use worker::{
-    Context, Env, MessageBatch, MessageExt, Request, Response, Result, WebSocket, WebSocketPair, WebsocketEvent, event,
-    wasm_bindgen_futures::spawn_local,
+    Context, Env, MessageBatch, MessageExt, Method, Request, Response, Result, WebSocket, WebSocketPair,
+    WebsocketEvent, event, wasm_bindgen_futures::spawn_local,
 };
 
 /// The Durable Object, where `store = "object"`.
@@ -21,28 +21,37 @@ struct Visitor {
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     let sessions = match Sessions::from_env(&env) {
         Ok(sessions) => sessions,
-        Err(error) => return Ok(error.into_response()),
+        Err(error) => return Ok(error.into_reply()),
     };
     let cookie = request.headers().get("Cookie")?;
     match request.path().as_str() {
         // Stores the session, so that the visitor has its cookie: neither a socket nor a queue can give one.
         "/" => {
             sessions
-                .serve(&request, async |session: &mut edge_session::Session<Visitor>| {
+                .serve(&request, async |session: &mut Session<Visitor>| {
                     session.save().await?;
                     Response::ok(session.messages.to_string())
                 })
                 .await
         }
+        // By `serve`, as what follows: it refuses what a page of another site sends. A message's `open` judges nothing.
         "/socket" => {
-            let WebSocketPair { client, server } = WebSocketPair::new()?;
-            server.accept()?;
-            spawn_local(answer(server, sessions, cookie));
-            Response::from_websocket(client)
+            sessions
+                .serve(&request, async |_: &mut Session<Visitor>| {
+                    let WebSocketPair { client, server } = WebSocketPair::new()?;
+                    server.accept()?;
+                    spawn_local(answer(server, sessions.clone(), cookie.clone()));
+                    Response::from_websocket(client)
+                })
+                .await
         }
-        "/later" => {
-            env.queue("LATER")?.send(Job { cookie }).await?;
-            Response::ok("later")
+        "/later" if request.method() == Method::Post => {
+            sessions
+                .serve(&request, async |_: &mut Session<Visitor>| {
+                    env.queue("LATER")?.send(Job { cookie: cookie.clone() }).await?;
+                    Response::ok("later")
+                })
+                .await
         }
         _ => Response::error("not found", 404),
     }

@@ -55,6 +55,20 @@ function deployment(folder) {
   return [...stdout.matchAll(/wrangler\.js (d1 migrations apply DB --remote|deploy .*)/g)].map(([, command]) => command);
 }
 
+/** What `make deploy` runs where the first migration fails by this message. */
+function deploymentAfter(folder, message) {
+  const [stub, calls] = ["stub.mjs", "calls.log"].map((name) => join(root, all, name));
+  writeFileSync(calls, "");
+  writeFileSync(stub, `import { appendFileSync, readFileSync } from "node:fs";
+    const call = process.argv.slice(2).join(" ");
+    const isFirst = readFileSync(${JSON.stringify(calls)}, "utf8") === "";
+    appendFileSync(${JSON.stringify(calls)}, call + "\\n");
+    if (isFirst) console.error(${JSON.stringify(message)});
+    process.exit(isFirst ? 1 : 0);`);
+  const { status } = make(folder, "deploy", `WRANGLER=node '${stub}'`, `TOOLS=${join(root, ".tools")}`, "-o", "node_modules/.package-lock.json");
+  return { status, calls: readFileSync(calls, "utf8").trim().split("\n") };
+}
+
 before(() => {
   env.CARGO_TARGET_DIR = join(root, "target");
   rmSync(join(root, all), { recursive: true, force: true });
@@ -89,6 +103,12 @@ test("on D1 it has the table, and sweeps it", async (t) => {
   assert.doesNotMatch(printed, /KV Namespace/);
   const migrate = "d1 migrations apply DB --remote";
   assert.deepEqual(deployment(folder), [migrate, "deploy --secrets-file 'my secrets.env'", migrate]);
+  // The two ways in which wrangler says that the database is still to be made; and a failure that is another.
+  for (const message of ["Couldn't find a D1 DB named 'a' (bound as 'DB') in the API.", "Couldn't find an auto-provisioned D1 DB named 'a' for binding 'DB'."]) {
+    assert.deepEqual(deploymentAfter(folder, message), { status: 0, calls: [migrate, "deploy", migrate] });
+  }
+  const misnamed = "Couldn't find a D1 DB with the name or binding 'DB' in your wrangler.toml file.";
+  assert.deepEqual(deploymentAfter(folder, misnamed), { status: 2, calls: [migrate] }, "nothing is deployed over the old tables");
 
   const configPath = join(root, folder, "wrangler.toml");
   const prebuiltWorkerDir = join(root, folder, "dist");

@@ -101,7 +101,8 @@ pub trait Store {
     /// from 128 random bits); `Unavailable`.
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error>;
 
-    /// Replaces the version before `record.version`, or reports that another version, or none, is there.
+    /// Replaces the version before `record.version`, or reports that another version, or none, is there. A later touch stays, but
+    /// not in a record that is [retired](Record::successor): that ends when it says.
     ///
     /// # Errors
     ///

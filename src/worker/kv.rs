@@ -79,7 +79,6 @@ impl KvNamespace for KvBinding {
 async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, KvFailure> {
     Settled::of_call(call).await.map_err(|thrown| {
         let message = js::thrown(&thrown);
-        let is_too_many = ["PUT failed: 429", "DELETE failed: 429"].iter().any(|text| message.contains(text));
-        if is_too_many { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
+        if message.contains(" failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
     })
 }

@@ -18,7 +18,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{
     Context, Delay, DurableObject, Env, Method, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
-    WebSocketPair, durable_object, event, js_sys, web_sys,
+    WebSocketPair, durable_object, event, js_sys, wasm_bindgen_futures::JsFuture, web_sys,
 };
 
 /// The Durable Object that `routes.toml` declares.
@@ -402,10 +402,25 @@ async fn fetched<R: HttpResponse>(
     convert: impl Fn(web_sys::Response) -> R,
 ) -> worker::Result<R> {
     counts_and(request, env, async || {
-        let object = env.durable_object("SESSION_OBJECTS")?.get_by_name("nobody")?;
-        Ok(convert(object.fetch_with_str("https://session/").await?.into()))
+        // worker's own makes another response of it.
+        let objects: Objects = js_sys::Reflect::get(env, &"SESSION_OBJECTS".into())?.unchecked_into();
+        let promise = objects.get_by_name("nobody").fetch("https://session/");
+        let fetched: web_sys::Response = JsFuture::from(promise).await?.unchecked_into();
+        assert!(fetched.headers().set("x", "y").is_err(), "its headers cannot be changed");
+        Ok(convert(fetched))
     })
     .await
+}
+
+#[wasm_bindgen]
+extern "C" {
+    type Objects;
+    #[wasm_bindgen(method, js_name = getByName)]
+    fn get_by_name(this: &Objects, name: &str) -> Object;
+
+    type Object;
+    #[wasm_bindgen(method)]
+    fn fetch(this: &Object, url: &str) -> js_sys::Promise;
 }
 
 /// Greets by a WebSocket.

@@ -58,6 +58,7 @@ export const workerRules = [
   ["nor is what depends on its visitor", "src/worker/response.rs", "if !keeps_out || !self.set_cookie.is_empty() {", "if !self.set_cookie.is_empty() {", "worker", "is_kept_by_no_shared_cache"],
   ["what is told is no page", "src/worker/response.rs", "drop(response.headers().set(name, value));", "let _ = (name, value);", "worker", "data_that_could_not_be_read_again_is_a_500_and_the_session_stays::on_d1"],
   ["a reply is another for each cookie", "src/worker/response.rs", "headers.append(\"Vary\", \"Cookie\")?;", "", "worker", "is_kept_by_no_shared_cache"],
+  ["Server-Timing is sent where it is asked for", "src/worker/serve.rs", "let timing = parameters.server_timing.then(|| timing.to_string());", "let timing = Some(timing.to_string());", "worker", "server_timing_tells_what_was_done_where_it_is_asked_for::on_d1"],
   // The environment.
   ["sites are trusted by a list", "src/worker/environment.rs", "} else if let Some(texts) = texts(value) {", "} else if let Some(texts) = texts(value).filter(|_| false) {", "worker", "of_a_trusted_site"],
   ["no parameters are the defaults", "src/worker/environment.rs", "None => Ok(Self::default()),", "None => Err(Self::no_table()),", "worker", "the_store_is_kv_unless_said_otherwise"],

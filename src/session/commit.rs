@@ -1,0 +1,489 @@
+//! What of a session is to be stored, when its handler asks for it and when it is done, and what became of that.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Asked, Cookie, Intent, NOTHING, Progress, Session, State};
+use crate::backing::Loaded;
+use crate::log::Event;
+use crate::sign_in::{self, LONGEST_COOKIE, SignIn};
+use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
+
+/// For how many seconds an old id is a straggler's after [`Session::cycle_id`], and not a thief's: as long as the
+/// requests of one page may be late.
+const GRACE: u64 = 30;
+
+/// For how many seconds a retired record stays at the most that keeps data from before a sign-in: a day.
+const KEPT_FOR: u64 = 24 * 60 * 60;
+
+impl<T: Serialize + DeserializeOwned> Session<T> {
+    /// Stores what is due when the handler is done, and says what was done altogether.
+    pub(crate) async fn commit_at_the_end(&mut self) -> Result<(), Error> {
+        self.log_ignored();
+        self.commit(Asked::AtTheEnd).await?;
+        // The reply says that they are signed in.
+        if self.signing_in.is_some() && self.intent != Intent::End {
+            return Err(if self.progress == Progress::Unsure { unsure() } else { Error::ended() });
+        }
+        self.renew_cookie().await;
+        Ok(())
+    }
+
+    /// Looks whether the session is still there, where its cookie is to be sent again for that.
+    async fn renew_cookie(&mut self) {
+        let State::Stored { key, cookie, .. } = &mut self.state else { return };
+        if *cookie == Cookie::Noted && matches!(self.backing.load(key).await, Ok(Loaded::Live(_))) {
+            *cookie = Cookie::Due;
+        }
+    }
+
+    /// Stores what is due. `Dropped` where that was nothing, since the session has ended; `Contended` when another
+    /// request stored its version first.
+    pub(super) async fn commit(&mut self, asked: Asked) -> Result<Effect, Error> {
+        let committed = self.store_what_is_due(asked).await;
+        match &committed {
+            Ok(_) => self.backing.at_rest(),
+            Err(error) if error.kind() == ErrorKind::Contended => {}
+            // A handler that ignores it may lose other races.
+            Err(_) => self.backing.stop_waiting(),
+        }
+        committed
+    }
+
+    async fn store_what_is_due(&mut self, asked: Asked) -> Result<Effect, Error> {
+        self.asked = asked;
+        let now = self.backing.platform.now();
+        let changed = self.changed(asked == Asked::BySave);
+        let is_over = matches!(&self.state, State::Stored { record, .. } if self.is_over(record, now));
+        match &self.state {
+            // A session can be ended twice, and after whatever went wrong.
+            _ if self.intent == Intent::End => self.delete().await,
+            _ if self.progress == Progress::Untold => Err(unsure()),
+            _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
+            _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
+            // Where nothing was changed, nothing is dropped.
+            _ if (is_over || self.has_ended()) && asked == Asked::AtTheEnd && matches!(changed, Ok(None)) => {
+                Ok(Effect::Nothing)
+            }
+            _ if is_over => Ok(self.end()),
+            _ if self.has_ended() => Ok(self.drop_changes()),
+            State::Stored { key, record, cookie, .. } => {
+                let touch = self.backing.parameters.touch_is_due(record, now, self.notes_use_after(*cookie));
+                let ip = record.ip.as_ref().or(self.ip());
+                let binds = ip.is_some() && record.ip.is_none();
+                let changed = changed?;
+                let moves = self.intent == Intent::NewId;
+                let words = self.words(&record.extensions)?;
+                let is_changed = changed.is_some() || words.is_some();
+                if !is_changed && !moves && !binds && !touch {
+                    return Ok(Effect::Nothing);
+                }
+                let mut next = record.clone();
+                if touch {
+                    next.touched_at = now;
+                    // Never shortened: a release with a longer timeout may answer beside this one, which goes by its own
+                    // timeout in any case.
+                    next.expires_at = self.backing.parameters.expires_at(record, now).max(record.expires_at);
+                }
+                let key = key.clone();
+                if !is_changed && !moves && !binds {
+                    return Ok(self.touch(&key, next, asked).await);
+                }
+                let mut next = Record {
+                    version: record.version.saturating_add(1),
+                    nonce: self.backing.nonce()?,
+                    ip: ip.cloned(),
+                    extensions: words.unwrap_or(next.extensions),
+                    data: match changed {
+                        Some(data) => self.storable(data)?,
+                        None => next.data,
+                    },
+                    ..next
+                };
+                if self.signing_in.is_some() {
+                    next.touched_at = now;
+                    next.expires_at = self.backing.parameters.expires_at(&next, now);
+                }
+                match (moves, is_changed) {
+                    (true, _) => self.move_to_new_id(key, next).await,
+                    (false, true) => self.replace(&key, next, asked).await,
+                    (false, false) => Ok(self.bind(&key, next, asked).await),
+                }
+            }
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => match changed? {
+                Some(data) => self.create(data, now).await,
+                None if asked == Asked::BySave || self.signing_in.is_some() => {
+                    self.create(to_json(&self.data)?, now).await
+                }
+                None => Ok(Effect::Nothing),
+            },
+        }
+    }
+
+    /// So many seconds after a use was noted another one is. A note of use renews a cookie that ends: browsers keep none for long,
+    /// and a request without a reply leaves it for a while to one that has a reply.
+    fn notes_use_after(&self, cookie: Cookie) -> u64 {
+        let parameters = &self.backing.parameters;
+        let usual = parameters.notes_use_after();
+        match cookie {
+            Cookie::Known => usual,
+            _ if self.arrival().has_reply => usual.min(LONGEST_COOKIE / 10),
+            _ => usual.saturating_mul(2).min(parameters.timeout / 2).max(usual),
+        }
+    }
+
+    /// Whether nothing of it can be stored any more. One who came late with a retired id can begin a session of their own.
+    pub(super) fn has_ended(&self) -> bool {
+        match self.state {
+            State::Ended { .. } => true,
+            State::Retired { .. } => self.intent != Intent::NewId,
+            State::New { .. } | State::Stored { .. } => false,
+        }
+    }
+
+    /// What its record is to note beside its data, whose it is and what it is called, if that is something else than before.
+    fn words(&self, before: &Extensions) -> Result<Option<Extensions>, Error> {
+        if self.signing_in.is_none() && self.label.is_none() {
+            return Ok(None);
+        }
+        let mut words = before.clone();
+        if let Some(sign_in) = &self.signing_in {
+            if self.signed_in.as_ref().is_some_and(|before| before.user != sign_in.user) {
+                sign_in::set_label(&mut words, "")?;
+            }
+            sign_in.note_in(&mut words)?;
+        }
+        if let Some(label) = self.label.as_ref().filter(|_| self.sign_in_by_now().is_some()) {
+            sign_in::set_label(&mut words, label)?;
+        }
+        Ok(Some(words).filter(|words| words != before))
+    }
+
+    /// Whether it ended while the handler ran. The request is a use of it, as it began.
+    fn is_over(&self, record: &Record, now: u64) -> bool {
+        let used_at = record.touched_at.max(self.backing.arrival.began_at / 1000);
+        now >= self.backing.parameters.expires_at(record, used_at)
+    }
+
+    /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably has changed only
+    /// inside a `Cell`, for which it is looked if that is `thorough`.
+    pub(super) fn changed(&self, thorough: bool) -> Result<Option<String>, Error> {
+        let is_same = |data: &String| match (&self.unchanged, &self.state) {
+            (Some(unchanged), _) if data != unchanged => false,
+            (_, State::Stored { record, .. }) if thorough => *data == record.data || Self::reads_as(&record.data, data),
+            (unchanged, _) => unchanged.is_some(),
+        };
+        if self.unchanged.is_none() && !thorough {
+            return Ok(None);
+        }
+        let data = to_json(&self.data)?;
+        Ok((!is_same(&data)).then_some(data))
+    }
+
+    /// Whether what is stored is this data, in the words of another release.
+    fn reads_as(stored: &str, data: &str) -> bool {
+        serde_json::from_str::<T>(stored).is_ok_and(|stored| to_json(&stored).is_ok_and(|stored| stored == data))
+    }
+
+    /// The data's JSON, if it may be stored: not too large, and known to be readable again.
+    fn storable(&self, data: String) -> Result<String, Error> {
+        let most = self.backing.parameters.max_data;
+        if data.len() as u64 > most {
+            let message = format_args!(
+                "the session's data has {} bytes as JSON, more than `max_data` = {most} allows; \
+                 it was not saved",
+                data.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        serde_json::from_str::<T>(&data).map_err(|error| Error::data_would_be_lost(&error))?;
+        Ok(data)
+    }
+
+    async fn create(&mut self, data: String, now: u64) -> Result<Effect, Error> {
+        let mut record = Record {
+            version: 1,
+            nonce: self.backing.nonce()?,
+            created_at: now,
+            touched_at: now,
+            expires_at: now,
+            ip: self.ip().cloned(),
+            successor: None,
+            extensions: self.words(&Extensions::default())?.unwrap_or_default(),
+            data: self.storable(data)?,
+        };
+        record.expires_at = self.backing.parameters.expires_at(&record, now);
+        let id = SessionId::random(&*self.backing.platform)?;
+        let key = id.record_key();
+        let backing = Rc::clone(&self.backing);
+        match self.signing_in.clone() {
+            None => self.written(backing.create(&key, &record)).await?,
+            Some(sign_in) => {
+                let untold = backing.untold.replace(Some(key.clone()));
+                if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
+                    backing.untold.replace(untold);
+                    self.state = State::Ended { key: None };
+                    return Ok(self.drop_changes());
+                }
+            }
+        }
+        Ok(self.stored_as(id, key, record, Effect::Created))
+    }
+
+    async fn replace(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Result<Effect, Error> {
+        let backing = Rc::clone(&self.backing);
+        if self.may_run_again() && backing.gives_way(key) {
+            return Err(backing.lost(None));
+        }
+        let write = async {
+            match asked {
+                Asked::AtTheEnd => backing.update_behind(key, &next).await,
+                Asked::ByUpdate | Asked::BySave => backing.update(key, &next).await,
+            }
+        };
+        match self.written(write).await? {
+            Updated::Done => {
+                backing.queues.stored(key, &next, backing.platform.milliseconds());
+                self.replaced_by(next);
+                self.unchanged = None;
+                self.label = None;
+                self.effect = Effect::Saved;
+                Ok(self.effect)
+            }
+            Updated::Stale(newer) => Err(backing.lost(newer)),
+            Updated::Gone => Ok(self.end()),
+        }
+    }
+
+    /// Binds a session that nothing else was done to to the visitor's address: a note that may fail, as a touch.
+    async fn bind(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Effect {
+        // On KV an update does not look, and would take back what another request has stored meanwhile.
+        let State::Stored { record, .. } = &self.state else { return self.effect };
+        match self.backing.load(key).await {
+            Ok(Loaded::Live(there)) if there.is_same_write(record) => {}
+            _ => return self.effect,
+        }
+        match self.backing.update(key, &next).await {
+            Ok(Updated::Done) => {
+                self.replaced_by(next);
+                self.note_touch();
+            }
+            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
+            // The next use binds it.
+            Ok(Updated::Stale(_) | Updated::Gone) => {}
+            Err(error) => self.log_touch(key, &error),
+        }
+        self.effect
+    }
+
+    /// Notes the use. It fails no request.
+    async fn touch(&mut self, key: &RecordKey, touched: Record, asked: Asked) -> Effect {
+        match self.backing.touch(key, &touched).await {
+            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
+            Ok(Updated::Gone) => {}
+            // A newer version that it gave way to is a session that is there.
+            Ok(Updated::Stale(_)) => self.note_found(asked),
+            Ok(Updated::Done) => {
+                self.replaced_by(touched);
+                self.note_found(asked);
+                self.note_touch();
+            }
+            Err(error) => self.log_touch(key, &error),
+        }
+        self.effect
+    }
+
+    /// The store has this version now.
+    fn replaced_by(&mut self, next: Record) {
+        if let State::Stored { record, cookie, .. } = &mut self.state {
+            if *cookie == Cookie::Ageing && next.touched_at > record.touched_at {
+                *cookie = Cookie::Noted;
+            }
+            let before = std::mem::replace(record, next);
+            self.loaded.get_or_insert(before.data);
+        }
+    }
+
+    /// A touch found the session there: after the handler, that decides about its cookie.
+    fn note_found(&mut self, asked: Asked) {
+        if let State::Stored { cookie: cookie @ (Cookie::Ageing | Cookie::Noted), .. } = &mut self.state {
+            *cookie = if asked == Asked::AtTheEnd { Cookie::Due } else { Cookie::Noted };
+        }
+    }
+
+    fn note_touch(&mut self) {
+        if self.effect == Effect::Nothing {
+            self.effect = Effect::Touched;
+        }
+    }
+
+    async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Effect, Error> {
+        let id = SessionId::random(&*self.backing.platform)?;
+        let key = id.record_key();
+        let mut moved = Record { version: 1, ..next.clone() };
+        let until = self.backing.platform.now().saturating_add(GRACE);
+        let before = match &self.state {
+            // Not of one that is bound to an address: an earlier release asks nobody for theirs who comes with the old id.
+            State::Stored { record, .. }
+                if self.signing_in.is_some() && !SignIn::is_noted_in(record) && next.ip.is_none() =>
+            {
+                self.loaded.as_deref().unwrap_or(&record.data)
+            }
+            // The data has moved; a copy of it would outlive a logout.
+            _ => NOTHING,
+        };
+        let kept_until = self.backing.platform.now().saturating_add(KEPT_FOR);
+        let retired = Record {
+            expires_at: if before == NOTHING { next.expires_at } else { next.expires_at.min(kept_until) },
+            successor: Some(Successor { key: key.clone(), until }),
+            extensions: Extensions::default(),
+            data: before.to_owned(),
+            ..next
+        };
+        let backing = Rc::clone(&self.backing);
+        let sign_in = self.signing_in.clone();
+        let change = async {
+            match &sign_in {
+                Some(sign_in) => backing.sign_in(sign_in, Some((&old, &retired)), &key, &mut moved).await,
+                None => backing.change_id(&old, &retired, &key, &mut moved).await,
+            }
+        };
+        let untold = backing.untold.replace(Some(key.clone()));
+        let refused = match self.written(change).await? {
+            Updated::Done => return Ok(self.stored_as(id, key, moved, Effect::Moved)),
+            Updated::Stale(newer) => Err(backing.lost(newer)),
+            Updated::Gone => Ok(self.end()),
+        };
+        backing.untold.replace(untold);
+        refused
+    }
+
+    fn stored_as(&mut self, id: SessionId, key: RecordKey, record: Record, effect: Effect) -> Effect {
+        self.signed_in = SignIn::of(&record);
+        (self.signing_in, self.label, self.loaded) = (None, None, None);
+        let is_used = |next: &SessionHandle| self.signed_in.as_ref().is_some_and(|sign_in| sign_in.handle == *next);
+        self.backing.next_handle.borrow_mut().take_if(|next| is_used(next));
+        self.backing.untold.replace(Some(key.clone()));
+        self.state = State::Stored { id, key, record, cookie: Cookie::Due };
+        // A session that has just begun has a new id.
+        self.intent = Intent::Keep;
+        self.unchanged = None;
+        self.effect = effect;
+        effect
+    }
+
+    /// Awaits a write. One that failed may have been stored all the same, and so may one that is dropped while it is under
+    /// way, by a handler that waits for something else as well.
+    async fn written<R>(&mut self, write: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
+        let before = self.progress;
+        self.progress = Progress::Untold;
+        let result = write.await;
+        self.progress = match (&result, self.asked) {
+            (Ok(_), _) => before,
+            (Err(_), Asked::ByUpdate | Asked::BySave) => Progress::Unsure,
+            (Err(_), Asked::AtTheEnd) => Progress::Untold,
+        };
+        result
+    }
+
+    /// Another request killed the session, or changed its id.
+    fn end(&mut self) -> Effect {
+        let effect = self.drop_changes();
+        if let State::Stored { key, .. } | State::Retired { key, .. } = &self.state {
+            self.state = State::Ended { key: Some(key.clone()) };
+        }
+        self.signed_in = None;
+        effect
+    }
+
+    /// Says that nothing is stored of what this request changed.
+    pub(super) fn drop_changes(&mut self) -> Effect {
+        if let State::Stored { key, .. } | State::Retired { key, .. } | State::Ended { key: Some(key) } = &self.state
+            && self.effect != Effect::Dropped
+        {
+            self.backing.log(
+                Event::ChangesDropped,
+                format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"),
+            );
+        }
+        self.effect = Effect::Dropped;
+        self.effect
+    }
+
+    /// Deletes what the visitor's cookie leads to, also when it could not be read.
+    async fn delete(&mut self) -> Result<Effect, Error> {
+        let key = match &self.state {
+            State::New { presented } => presented.as_ref(),
+            State::Stored { key, .. } | State::Retired { key, .. } => Some(key),
+            State::Ended { key } => key.as_ref(),
+        };
+        if let Some(key) = key {
+            self.backing.delete(key).await?;
+            self.backing.untold.take();
+            self.effect = Effect::Killed;
+        }
+        self.state = State::Ended { key: None };
+        Ok(self.effect)
+    }
+
+    /// Takes the data that another request stored.
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
+        let is_bound = !self.backing.parameters.ignore_change_ip;
+        let State::Stored { key, record, .. } = &mut self.state else {
+            return Ok(());
+        };
+        match self.backing.load_again(key).await? {
+            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
+                // To another address, since this request loaded it.
+                self.drop_changes();
+                self.state = State::Ended { key: None };
+            }
+            Loaded::Live(newer) => {
+                match serde_json::from_str(&newer.data) {
+                    Ok(data) => self.data = data,
+                    // Perhaps a later release's, and not to be overwritten.
+                    Err(error) => {
+                        let error = Error::unreadable(format_args!("{key:?}: {}", Error::data_unreadable(&error)));
+                        self.effect = Effect::Dropped;
+                        self.state = State::Ended { key: Some(key.clone()) };
+                        return Err(error);
+                    }
+                }
+                (self.unchanged, self.loaded) = (None, None);
+                self.signed_in = SignIn::of(&newer);
+                self.backing.saw(newer.version);
+                *record = newer;
+            }
+            Loaded::Retired { .. } | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {
+                self.end();
+            }
+        }
+        Ok(())
+    }
+
+    fn log_touch(&self, key: &RecordKey, error: &Error) {
+        self.backing.log(Event::TouchFailed, format_args!("the use of {key:?} was not noted: {error}"));
+    }
+}
+
+pub(super) fn to_json(data: &impl Serialize) -> Result<String, Error> {
+    // serde's own message may quote the data.
+    serde_json::to_string(data).map_err(|_| {
+        Error::new(
+            ErrorKind::Unserializable,
+            "the session's data has no JSON form: a map has keys that are no texts or numbers, or a value's own \
+             `Serialize` failed",
+        )
+    })
+}
+
+/// For a commit after one that may have been stored although it failed.
+pub(crate) fn unsure() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "an earlier write of this request failed and may have been stored; this one was not tried, so that nothing is done twice",
+    )
+}

@@ -366,8 +366,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// # Errors
     ///
     /// Those of [`save`](Self::save), `Contended` only after many lost races, and `Ended` after a
-    /// [`kill`](Self::kill). After `TooLarge` or `Unserializable` the change is undone, if nothing was changed before
-    /// it: the data is then what its JSON says, without what serde skips.
+    /// [`kill`](Self::kill). `Unreadable` where another release has stored data meanwhile that this one cannot read: that stays as it
+    /// is. After an error by which nothing can be stored the change is undone, if nothing was changed before it: the data is
+    /// then what its JSON says, without what serde skips.
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let updated = self.apply(change).await;
         self.conclude(updated)

@@ -160,6 +160,7 @@ impl Sessions {
     ///   stays as it is. The record is untouched, unless the store did what it was asked and only its answer was lost:
     ///   a change of id may then have ended the visitor's id without telling the new one, which is logged.
     /// - `Unserializable` and `TooLarge` when the data cannot be stored; the record is untouched.
+    /// - `Unreadable` when the handler returned that of an [`update`](Session::update).
     /// - `CrossOrigin` when another site made the visitor's browser send the request, if the
     ///   [method](Incoming::method) is known.
     /// - `Nested` when a handler makes this call for the request that it is answering.

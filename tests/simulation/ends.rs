@@ -88,6 +88,22 @@ fn a_late_load_does_not_undo_a_change_of_id() {
     assert!(is_in_its_place, "the save said {saved:?}, and the session under its new id has {seen:?}");
 }
 
+/// The second tab of who has just logged in. KV shows nothing of that yet, and the isolate knows.
+#[test]
+fn a_logout_with_the_id_from_before_follows_where_only_the_isolate_knows_that_it_moved() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    let sent = stage.header();
+    assert_eq!(stage.look(&here), Ok(1));
+    stage.kv.freeze(0);
+    assert!(stage.visit(&here, log_in).is_ok());
+    assert!(stage.send(&here, &sent, log_out).count.is_ok());
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&stage.isolate(1, 1)), Ok(0), "the session under its new id has ended");
+}
+
 /// A logout at a place that does not see the record yet, while its last put is on its way.
 #[test]
 fn the_mark_of_a_record_that_is_not_seen_lives_long_enough() {

@@ -140,6 +140,11 @@ impl Backing {
         })
     }
 
+    /// What is under this key needs not be told its visitor any more: it is, or it has ended.
+    pub(crate) fn is_told(&self, key: &RecordKey) {
+        self.untold.borrow_mut().take_if(|untold| untold == key);
+    }
+
     fn store(&self) -> &dyn AnyStore {
         self.for_request.as_ref().map_or(&*self.shared.store, RequestStore::inside)
     }

@@ -509,7 +509,7 @@ fn is_origin(text: &str) -> bool {
 fn is_domain(text: &str) -> bool {
     let name = text.strip_prefix('.').unwrap_or(text);
     name.len() <= 253
-        && name.contains('.')
+        && (name.contains('.') || name.eq_ignore_ascii_case("localhost"))
         && !["workers.dev", "pages.dev"].iter().any(|suffix| name.eq_ignore_ascii_case(suffix))
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())

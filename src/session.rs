@@ -139,6 +139,7 @@ pub(crate) enum CookieChange<'a> {
     /// `is_kept`: also when the browser is closed, whatever the parameters say.
     Set {
         id: &'a SessionId,
+        key: &'a RecordKey,
         expires_at: u64,
         is_kept: bool,
     },
@@ -189,6 +190,11 @@ impl<T> Session<T> {
     fn sign_in_by_now(&self) -> Option<&SignIn> {
         let has_ended = self.intent == Intent::End || matches!(self.state, State::Ended { .. });
         self.signing_in.as_ref().or(self.signed_in.as_ref()).filter(|_| !has_ended)
+    }
+
+    /// Whether it belongs to a user, also to one whom only another release can name.
+    fn is_somebodys(&self) -> bool {
+        self.record().is_some_and(SignIn::is_noted_in)
     }
 
     /// What its user knows it by where it is listed, as the name of a browser: 128 bytes at most, the rest is cut off. It is
@@ -282,11 +288,6 @@ impl<T: Default + Serialize + DeserializeOwned> Session<T> {
     pub fn sign_in_for(&mut self, user: &str, lifetime: Duration) -> Result<(), Error> {
         let begun = self.begin_sign_in(user, Some(lifetime.as_secs().clamp(1, LONGEST)));
         self.noted(begun)
-    }
-
-    /// Whether it belongs to a user, also to one whom only another release can name.
-    fn is_somebodys(&self) -> bool {
-        self.record().is_some_and(SignIn::is_noted_in)
     }
 
     fn begin_sign_in(&mut self, user: &str, lifetime: Option<u64>) -> Result<(), Error> {
@@ -592,9 +593,9 @@ impl<T> Session<T> {
     pub(crate) fn cookie_change(&self) -> CookieChange<'_> {
         match &self.state {
             _ if self.intent == Intent::End => CookieChange::Expire,
-            State::Stored { id, record, cookie: Cookie::Due, .. } => {
+            State::Stored { id, key, record, cookie: Cookie::Due } => {
                 let is_kept = self.signed_in.as_ref().is_some_and(|sign_in| sign_in.lifetime.is_some());
-                CookieChange::Set { id, expires_at: record.expires_at, is_kept }
+                CookieChange::Set { id, key, expires_at: record.expires_at, is_kept }
             }
             _ => CookieChange::Keep,
         }

@@ -469,7 +469,7 @@ impl Sessions {
         let backing = session.backing();
         let (parameters, arrival) = (&backing.parameters, &backing.arrival);
         let mut lines = match session.cookie_change() {
-            CookieChange::Set { id, expires_at, is_kept } => {
+            CookieChange::Set { id, key, expires_at, is_kept } => {
                 let connection = arrival.connection();
                 if let Some(objection) = cookie::objection(parameters, &connection) {
                     let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
@@ -477,7 +477,7 @@ impl Sessions {
                 }
                 let lifetime = expires_at.saturating_sub(backing.platform.now());
                 let lifetime = Some(lifetime).filter(|_| is_kept || parameters.persistent);
-                backing.untold.take();
+                backing.is_told(key);
                 vec![cookie::set(parameters, &backing.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.

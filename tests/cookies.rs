@@ -261,6 +261,30 @@ fn a_session_that_is_another_addresss_stays_whatever_its_thief_sends() {
     assert_eq!(visitor.count(&rig), Reply::Ok(2));
 }
 
+/// It was bound to none when they opened it, by a release that did not ask, and moved meanwhile.
+#[test]
+fn nor_by_a_request_that_was_under_way_when_it_was_bound_and_moved() {
+    for by_update in [false, true] {
+        let rig = Rig::new();
+        let binds = rig.redeployed(KEY, r#"{"ignore_change_ip": false}"#);
+        let mut visitor = Visitor::at("192.0.2.1");
+        visitor.count(&rig);
+        let incoming = Incoming::new().cookie(visitor.cookie.as_deref()).ip("192.0.2.2");
+        let Opened::Session(mut session) = block_on(binds.sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
+        visitor.log_in(&binds);
+        if by_update {
+            assert!(block_on(session.update(|visit| visit.count += 1)).is_err());
+        } else {
+            session.count += 1;
+            assert!(block_on(session.save()).is_err());
+            session = block_on(binds.sessions.reopen(session)).unwrap();
+        }
+        session.kill();
+        block_on(binds.sessions.commit(&mut session)).unwrap();
+        assert_eq!(visitor.read(&binds), Reply::Ok(101), "{by_update}");
+    }
+}
+
 /// A logout with the id from before ends the session where it is now, for those who may use it.
 #[test]
 fn nor_does_it_end_by_its_id_from_before_a_login() {
@@ -279,7 +303,7 @@ fn nor_does_it_end_by_its_id_from_before_a_login() {
         let expired = || "Session expired".to_owned();
         assert_eq!(thief().reset(&rig).0, Reply::Expired(expired()));
         assert_eq!(thief().read(&rig), Reply::Expired(expired()));
-        // One whose session moves while their request is under way.
+        // The visitor's own is a straggler.
         let mut late =
             block_on(rig.sessions.open::<Visit>(&Incoming::new().cookie(old.cookie.as_deref()).ip("192.0.2.1")));
         let Ok(Opened::Session(late)) = late.as_mut() else { panic!() };

@@ -222,6 +222,25 @@ fn a_session_that_was_held_for_longer_than_its_timeout_has_ended() {
     assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Ended);
 }
 
+/// Somebody else has noted a use, which makes no new version.
+#[test]
+fn a_session_that_is_used_elsewhere_meanwhile_has_not_ended() {
+    for by_save in [false, true] {
+        let rig = Rig::with(r#"{"timeout": 100, "touch_after": 10}"#);
+        let visitor = known(&rig);
+        let mut held = open(&rig, &visitor);
+        rig.platform.advance(60);
+        assert_eq!(visitor.twin().read(&rig), Reply::Ok(1));
+        rig.platform.advance(60);
+        held.count += 1;
+        if by_save {
+            block_on(held.save()).unwrap();
+        }
+        block_on(rig.sessions.commit(&mut held)).unwrap();
+        assert_eq!(visitor.twin().read(&rig), Reply::Ok(2));
+    }
+}
+
 /// Two kinds of session in one Worker may share their store.
 #[test]
 fn the_cookie_is_set_by_the_parameters_that_the_session_was_opened_with() {

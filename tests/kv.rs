@@ -110,6 +110,27 @@ fn what_is_kept_for_a_form_that_is_sent_twice_is_gone_in_minutes() {
 }
 
 /// A sign-in that came to nothing may have left a basket beside the mark of the next one, which could leave none.
+/// It is looked at while the old id is a straggler's. The mark stays for 90 days.
+#[test]
+fn an_address_is_kept_beside_a_mark_and_not_in_it() {
+    let (store, kv, platform) = rig();
+    let (old, new) = (key(), key());
+    let address = Some("192.0.2.1".to_owned());
+    block_on(async {
+        let bound = record(1, 1).with(|record| record.ip = address.clone());
+        store.create(&old, &bound).await.unwrap();
+        let (retired, mut moved) = new_id(&bound, &new, NOW);
+        let retired = retired.with(|record| record.ip = address.clone());
+        assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        let mark = kv.get(&[format!("ended:{}", old.as_str())]).await.unwrap().remove(0).unwrap();
+        assert!(mark.starts_with("edge-session/1 ") && !mark.contains("192.0.2.1"), "{mark}");
+        let elsewhere = KvStore::new(kv.clone(), platform.clone());
+        assert_eq!(elsewhere.load(&old).await.unwrap().unwrap().ip, address);
+        platform.advance(31);
+        assert_eq!(elsewhere.load(&old).await.unwrap().unwrap().ip, None);
+    });
+}
+
 #[test]
 fn what_another_change_of_the_id_has_kept_is_not_shown_under_a_mark() {
     let (store, kv, platform) = rig();

@@ -260,7 +260,7 @@ fn a_session_that_ends_after_a_lost_race_drops_what_is_made_of_it() {
 }
 
 #[test]
-fn a_session_that_moved_or_expired_before_a_lost_race_is_found_so_without_a_load() {
+fn a_session_that_moved_before_a_lost_race_is_found_so_without_a_load_and_one_that_expired_by_one() {
     for moves in [true, false] {
         let rig = Rig::with(r#"{"timeout": 100}"#);
         let mut visitor = known(&rig);
@@ -281,7 +281,9 @@ fn a_session_that_moved_or_expired_before_a_lost_race_is_found_so_without_a_load
             session.save().await.map(|()| session.count)
         });
         assert_eq!((reply, set_cookie), (Reply::Expired("Session expired".to_owned()), None), "{moves}");
-        assert_eq!(rig.store.calls().split(' ').filter(|call| *call == "load").count(), 2, "{moves}: one each");
+        // One each; and whether the other has noted a use.
+        let loads = rig.store.calls().split(' ').filter(|call| *call == "load").count();
+        assert_eq!(loads, if moves { 2 } else { 3 }, "{moves}");
     }
 }
 

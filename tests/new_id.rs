@@ -490,6 +490,48 @@ fn a_new_id_that_was_told_or_has_ended_is_not_logged() {
     assert_eq!(rig.platform.logged(), Vec::<String>::new());
 }
 
+/// What the reply tells is one id, and what the store may have another.
+#[test]
+fn what_is_told_or_ended_of_one_id_says_nothing_of_another() {
+    // The first id is told, and is retired by then.
+    let rig = Rig::new();
+    let spy = rig.store.clone();
+    let (reply, set_cookie) = Visitor::default().ask(&rig, async |session: &mut Session<Visit>| {
+        session.save().await?;
+        session.cycle_id();
+        spy.lose("update");
+        drop(session.save().await);
+        spy.lose("");
+        Ok(())
+    });
+    assert!(reply == Reply::Ok(()) && set_cookie.is_some());
+    assert!(rig.platform.logged().iter().any(|line| line.starts_with("id_untold: ")), "{:?}", rig.platform.logged());
+    // A dead session is ended, and a new one may have begun.
+    let rig = Rig::new();
+    let spy = rig.store.clone();
+    let mut visitor = known(&rig);
+    visitor.twin().reset(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.sign_in("ada")?;
+        spy.lose(if cfg!(feature = "users") { "create_for" } else { "create" });
+        drop(session.save().await);
+        spy.lose("");
+        session.kill();
+        Ok(())
+    });
+    assert!(rig.platform.logged().iter().any(|line| line.starts_with("id_untold: ")), "{:?}", rig.platform.logged());
+    // One that has ended elsewhere is none that its visitor is to be told.
+    let rig = Rig::new();
+    let spy = rig.store.clone();
+    Visitor::default().ask(&rig, async |session: &mut Session<Visit>| {
+        session.save().await?;
+        spy.interfere(&[Interference::Delete]);
+        session.count += 1;
+        Ok(())
+    });
+    assert!(rig.platform.logged().iter().all(|line| !line.starts_with("id_untold: ")), "{:?}", rig.platform.logged());
+}
+
 #[test]
 fn a_failure_after_a_save_under_the_visitors_own_id_is_the_handlers_matter() {
     let rig = Rig::new();

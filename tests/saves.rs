@@ -295,6 +295,23 @@ fn a_save_that_its_handler_waits_for_no_longer_is_a_503() {
     }
 }
 
+/// The second save has told it.
+#[test]
+fn a_handler_that_is_told_by_another_save_answers_as_it_likes() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let (store, patient) = (rig.store.clone(), rig.patient());
+    let handler = async |session: &mut Session<Visit>| {
+        session.count += 1;
+        store.hang("update");
+        support::begin_and_leave(session.save());
+        store.hang("");
+        Ok::<_, Error>(session.save().await.is_err())
+    };
+    let outcome = block_on(patient.run(&Incoming::new().cookie(visitor.cookie.as_deref()), handler));
+    assert!(matches!(outcome, Ok(Outcome::Replied { reply: true, .. })), "{outcome:?}");
+}
+
 /// What was never sent is not pending.
 #[test]
 fn an_update_that_fails_before_its_write_is_taken_back() {

@@ -404,7 +404,10 @@ fn what_is_bound_to_an_address_is_kept_for_nobody() {
 fn a_sign_in_that_this_release_cannot_read_is_another_users() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
-    visitor.ask(&rig, sign_in);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.set_label("ada's phone");
+        sign_in(session).await
+    });
     let record = stored(&rig, &visitor).unwrap();
     let later = record.with(|record| {
         record.version += 1;
@@ -419,6 +422,7 @@ fn a_sign_in_that_this_release_cannot_read_is_another_users() {
     };
     assert_eq!(visitor.ask(&rig, as_grace).0, Reply::Ok(0));
     assert_eq!(stored(&rig, &old).unwrap().data, "null", "and nothing of it is kept");
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), None);
 }
 
 /// Nothing is there that it could fail to end.

@@ -57,15 +57,24 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         self.asked = asked;
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
-        let is_over = matches!(&self.state, State::Stored { record, .. } if self.is_over(record, now));
+        let is_over = self.intent != Intent::End && self.is_over(now).await?;
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,
-            _ if self.progress == Progress::Untold => Err(unsure()),
+            _ if self.progress == Progress::Untold => {
+                if asked != Asked::AtTheEnd {
+                    self.progress = Progress::Unsure;
+                }
+                Err(unsure())
+            }
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
             // Where nothing was changed, nothing is dropped.
-            _ if (is_over || self.has_ended()) && asked == Asked::AtTheEnd && matches!(changed, Ok(None)) => {
+            _ if (is_over || self.has_ended())
+                && asked == Asked::AtTheEnd
+                && self.intent == Intent::Keep
+                && matches!(changed, Ok(None)) =>
+            {
                 Ok(Effect::Nothing)
             }
             _ if is_over => Ok(self.end()),
@@ -151,7 +160,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         }
         let mut words = before.clone();
         if let Some(sign_in) = &self.signing_in {
-            if self.signed_in.as_ref().is_some_and(|before| before.user != sign_in.user) {
+            let is_anothers = self.signed_in.as_ref().map_or(self.is_somebodys(), |before| before.user != sign_in.user);
+            if is_anothers {
                 sign_in::set_label(&mut words, "")?;
             }
             sign_in.note_in(&mut words)?;
@@ -162,10 +172,17 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         Ok(Some(words).filter(|words| words != before))
     }
 
-    /// Whether it ended while the handler ran. The request is a use of it, as it began.
-    fn is_over(&self, record: &Record, now: u64) -> bool {
+    /// Whether it ended while the handler ran. The request is a use of it, as it began. Where its time is over, as far as this request
+    /// knows, the store is asked: another may have noted a use.
+    async fn is_over(&mut self, now: u64) -> Result<bool, Error> {
+        let State::Stored { key, record, .. } = &mut self.state else { return Ok(false) };
         let used_at = record.touched_at.max(self.backing.arrival.began_at / 1000);
-        now >= self.backing.parameters.expires_at(record, used_at)
+        if now < self.backing.parameters.expires_at(record, used_at) {
+            return Ok(false);
+        }
+        let Loaded::Live(there) = self.backing.load(key).await? else { return Ok(true) };
+        (record.touched_at, record.expires_at) = (there.touched_at, there.expires_at);
+        Ok(false)
     }
 
     /// The data's JSON, if it was changed since it was loaded or saved. What was not borrowed mutably has changed only
@@ -393,6 +410,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     fn end(&mut self) -> Effect {
         let effect = self.drop_changes();
         if let State::Stored { key, .. } | State::Retired { key, .. } = &self.state {
+            self.backing.is_told(key);
             self.state = State::Ended { key: Some(key.clone()) };
         }
         self.signed_in = None;
@@ -422,7 +440,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         if let Some(key) = key {
             self.backing.delete(key).await?;
-            self.backing.untold.take();
+            self.backing.is_told(key);
             self.effect = Effect::Killed;
         }
         self.state = State::Ended { key: None };
@@ -436,7 +454,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             return Ok(());
         };
         match self.backing.load_again(key).await? {
-            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
+            Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }
+                if is_bound && ip.is_some() && ip != self.backing.arrival.ip =>
+            {
                 // To another address, since this request loaded it.
                 self.drop_changes();
                 self.state = State::Ended { key: None };

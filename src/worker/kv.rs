@@ -79,6 +79,6 @@ impl KvNamespace for KvBinding {
 async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, KvFailure> {
     Settled::of_call(call).await.map_err(|thrown| {
         let message = js::thrown(&thrown);
-        if message.contains(" failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
+        if message.contains("PUT failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
     })
 }

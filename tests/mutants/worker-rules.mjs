@@ -42,7 +42,7 @@ export const workerRules = [
   ["object: what it does not know it refuses", "src/worker/object.rs", "let (PROTOCOL, act) = head.split_once(' ').unwrap_or((head, \"\")) else {", "let (_, act) = head.split_once(' ').unwrap_or((head, \"\")) else {", "worker", "an_object_refuses_a_message"],
   ["object: what its release does not know is an error", "src/worker/object.rs", "(NONE, _) => Ok(None),\n            (RECORD, text) => Record::from_text(text).map(Some),\n            (other, _) => Err(failed(other)),", "(RECORD, text) => Record::from_text(text).map(Some),\n            _ => Ok(None),", "worker", "an_object_of_another_release"],
   // KV, and what the platform does.
-  ["KV: a 429 is known by its text", "src/worker/kv.rs", "\" failed: 429\"", "\" failed: 999\"", "worker", "a_logout_within_a_second_of_another_write"],
+  ["KV: a 429 is known by its text", "src/worker/kv.rs", "\"PUT failed: 429\"", "\"PUT failed: 999\"", "worker", "a_logout_within_a_second_of_another_write"],
   ["nobody waits for what is done behind a reply", "src/worker/platform.rs", "Ok(()) => Box::pin(ready(())),", "Ok(()) => Box::pin(async move { drop(Settled::of(&promise).await) }),", "worker", "a_count_waits_for_one_read"],
   // Requests and replies.
   ["what the browser may carry is asked of a Worker's request", "src/worker/serve.rs", ".url(&*url).with_reply();", ".url(&*url);", "worker", "a_count_waits_for_one_read"],

@@ -139,3 +139,20 @@ fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
     stage.clock.run(vec![Box::pin(leaves), Box::pin(stays)]);
     assert!(is_told.get());
 }
+
+/// Its puts have no answer, each for as long as a call may take.
+#[test]
+fn a_kv_that_hangs_is_known_to_take_no_writes() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.wait(5_000);
+    for _ in 0..100 {
+        stage.kv.order("put session:", Ordered::Hangs);
+    }
+    assert_eq!(stage.count(&here), Ok(2), "the browser has it");
+    stage.wait(40_000);
+    assert_eq!(stage.count(&here), Err(503));
+    let log = stage.clock.log.take();
+    assert!(log.iter().any(|line| line.starts_with("write_given_up: ")), "{log:?}");
+}

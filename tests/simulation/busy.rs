@@ -234,6 +234,43 @@ fn a_large_state_is_not_older_after_more_writes_than_a_record_names() {
 }
 
 /// A slow request and a save meet, while so many other visitors come to the same isolate, each with so many bytes.
+/// Other visitors, who fill what an isolate may know, come while a request takes its time.
+#[test]
+fn a_request_of_minutes_loses_no_update_in_an_isolate_that_is_full() {
+    for minutes in [1, 4] {
+        let stage = Stage::new();
+        let here = stage.isolate_with(0, 0, r#"{"max_data": 10000000}"#);
+        stage.begins(&here, 0);
+        stage.wait(100_000);
+        let sent = stage.header();
+        let begins = |session: &mut Session<Visit>| {
+            session.count = 1;
+            session.pad = "x".repeat(250_000);
+        };
+        stage.clock.run(vec![
+            Box::pin(async {
+                let counts_slowly = async |session: &mut Session<Visit>| {
+                    count(session);
+                    stage.clock.pause(minutes * 60_000).await;
+                    Ok(())
+                };
+                assert!(stage.ask_to(&here, &sent, counts_slowly).await.count.is_ok());
+            }),
+            Box::pin(async {
+                stage.clock.pause(100).await;
+                assert_eq!(stage.ask_to(&here, &sent, save).await.count, Ok(2));
+            }),
+            Box::pin(async {
+                stage.clock.pause(minutes * 60_000 - 5_000).await;
+                for _ in 0..20 {
+                    assert!(stage.ask(&here, "", &begins).await.count.is_ok());
+                }
+            }),
+        ]);
+        assert_eq!(stage.at_rest(), Ok(3), "{minutes}");
+    }
+}
+
 fn meets_beside(others: usize, bytes: usize) {
     let stage = Stage::new();
     let here = stage.isolate_with(0, 0, r#"{"max_data": 10000000}"#);

@@ -152,3 +152,21 @@ fn a_clock_that_was_an_hour_ahead_for_one_write_does_no_harm() {
     stage.wait(2_000);
     assert_eq!(stage.look(&c), Ok(3), "ten minutes after the wrong clock");
 }
+
+/// It may be the next release's, and is written over by nobody who was brought an older write.
+#[test]
+fn a_record_that_cannot_be_read_stays_under_what_a_browser_carries() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    stage.wait(3_000);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(2_000);
+    let later = "edge-session/2 whatever\n{}";
+    stage.run(stage.kv.at(0).put(&stage.name(), later, NOW + 86_400)).unwrap();
+    stage.kv.come_to_rest();
+    stage.wait(36_000);
+    assert_eq!(stage.look(&elsewhere), Ok(0), "a new session, as for whoever comes without");
+    stage.wait(5_000);
+    assert_eq!(stage.kv.at_last(&stage.name()).as_deref(), Some(later));
+}

@@ -271,10 +271,10 @@ fn what_was_abandoned_is_told_of_as_well() {
     assert_eq!(stage.count(&a), Ok(2));
     stage.wait(10);
     assert!(stage.clock.kill(0), "in its put");
-    stage.wait(5_500);
+    stage.wait(5_900);
     stage.kv.order("put session:", Ordered::Takes(4_500));
     assert_eq!(stage.look(&a), Ok(2), "takes over when the put counts as abandoned, at 6 s");
-    stage.wait(1_700);
+    stage.wait(1_200);
     assert_eq!(stage.count(&b), Ok(3));
     assert_eq!(stage.at_rest(), Ok(3));
 }
@@ -442,4 +442,58 @@ fn who_goes_to_and_fro_within_seconds_finds_the_last_write_at_rest() {
         }
         assert_eq!(stage.at_rest(), Ok(hops), "seed {seed}");
     }
+}
+
+/// It is tried for less than five seconds, however long each of its puts takes: what is built on it is stored once more after that.
+#[test]
+fn a_write_whose_puts_take_long_is_given_up_in_time() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    stage.wait(5_000);
+    stage.kv.come_to_rest();
+    for takes in [4_400, 3_000, 4_000, 4_000, 4_000, 100] {
+        stage.kv.order("put session:", Ordered::Takes(takes));
+    }
+    assert_eq!(stage.count(&here), Ok(2));
+    let saves_and_counts = async |session: &mut Session<Visit>| {
+        save(session).await?;
+        count(session);
+        Ok(())
+    };
+    let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), saves_and_counts));
+    assert_eq!(reply.count, Ok(4));
+    stage.arrives(&reply);
+    assert_eq!(stage.at_rest(), Ok(4));
+}
+
+/// What it is made from was in the browser alone when it was loaded.
+#[test]
+fn a_long_request_whose_base_is_stored_late_meanwhile_is_stored_once_more() {
+    let stage = Stage::new();
+    let (here, slow, other) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+    stage.counts_twice(&here);
+    assert!(stage.clock.kill(0));
+    let sent = stage.header();
+    let counted = std::cell::RefCell::new(None);
+    stage.clock.run(vec![
+        Box::pin(async {
+            let slowly = async |session: &mut Session<Visit>| {
+                count(session);
+                stage.clock.pause(42_000).await;
+                Ok(())
+            };
+            *counted.borrow_mut() = Some(stage.ask_to(&slow, &sent, slowly).await);
+        }),
+        Box::pin(async {
+            stage.clock.pause(41_000).await;
+            stage.kv.order("put session:", Ordered::Takes(4_900));
+            assert_eq!(stage.ask(&other, &sent, &|_| {}).await.count, Ok(2));
+            stage.kv.order("put session:", Ordered::Takes(10));
+        }),
+    ]);
+    let reply = counted.into_inner().unwrap();
+    assert_eq!(reply.count, Ok(3));
+    stage.arrives(&reply);
+    assert_eq!(stage.at_rest(), Ok(3));
 }

@@ -534,3 +534,22 @@ fn hundreds_of_counts_in_a_second_are_stored_and_not_once_more() {
     stage.wait(30_000);
     assert_eq!(stage.kv.written(), written);
 }
+
+/// Their versions are higher than that of the write which counts.
+#[test]
+fn the_newest_of_fifty_carried_writes_is_opened_whatever_its_version() {
+    let stage = Stage::new();
+    let [here, elsewhere, third] = [0, 1, 2].map(|n| stage.isolate(n, n as usize));
+    stage.begins(&here, 0);
+    stage.wait(5_000);
+    stage.kv.come_to_rest();
+    (0..3).for_each(|place| stage.kv.freeze(place));
+    let sent = stage.header();
+    let replies: Vec<_> = (0..49).map(|_| stage.send(&here, &sent, count)).collect();
+    let other = stage.send(&elsewhere, &sent, |session| session.count = 1000);
+    replies.iter().chain([&other]).for_each(|reply| stage.arrives(reply));
+    stage.wait(5_000);
+    assert_eq!(stage.count(&elsewhere), Ok(1001));
+    stage.wait(2_000);
+    assert_eq!(stage.look(&third), Ok(1001));
+}

@@ -377,10 +377,11 @@ impl World {
         self.is_disturbed.set(true);
         let call = ["get", "put session:", "put"][usize::try_from(self.random.below(3)).unwrap()];
         let failure = KvFailure::Other(format!("{call} failed: 500"));
-        let outcome = match self.random.below(3) {
+        let outcome = match self.random.below(4) {
             0 => Ordered::Fails(failure),
             1 => Ordered::Loses(failure),
-            _ => Ordered::Takes(u32::try_from(self.random.below(2_000)).unwrap()),
+            2 => Ordered::Takes(u32::try_from(self.random.below(9_000)).unwrap()),
+            _ => Ordered::Hangs,
         };
         self.kv.order(call, outcome);
     }

@@ -10,7 +10,7 @@ use crate::{Error, Jar, Platform, Record, RecordKey};
 const AHEAD: u64 = 10_000;
 
 /// How many are opened, the newest by their names: each costs a decryption.
-const MOST_OPENED: usize = 16;
+const MOST_OPENED: usize = 64;
 
 /// The longest cookie, name and value together, in bytes. A browser takes 4 096 and sends back all that it has.
 const LARGEST: usize = 3 * 1024;

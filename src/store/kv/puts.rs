@@ -348,6 +348,8 @@ impl Puts {
         self.answered = now;
         let settled = self.settled();
         let Some(waiting) = &mut self.waiting else { return };
+        // Who waited for its answer looks after it now, however long that took.
+        waiting.looked_after = now;
         match answer {
             Ok(()) if waiting.number == number => {
                 if settled >= number {

@@ -30,6 +30,7 @@ struct Base {
     beside: Vec<Write>,
     /// Until when something of this may yet arrive in KV.
     settles_at: u64,
+    is_in_kv: bool,
 }
 
 /// What is known of a session altogether.
@@ -125,10 +126,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             return Ok(Some(Newest::Ended(retired)));
         }
         let stored = stored.map(|text| Record::from_text(&text).map(Write::of)).transpose();
-        let (stored, unreadable) = match stored {
-            Ok(stored) => (stored.map(|(write, record)| Rc::new(Written { write, record })), None),
-            Err(error) => (None, Some(error)),
-        };
+        // What it cannot read it does not write over, whatever the browser brought: it may be the next release's.
+        let stored = stored?.map(|(write, record)| Rc::new(Written { write, record }));
         let is_known = |version, nonce| known.own(key, version, nonce, now).cloned();
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now, &is_known)).unwrap_or_default();
         let head = known.believed(key, now).and_then(Head::whole);
@@ -137,11 +136,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let newest = all.max_by_key(|written| (written.write.rank(), written.record.touched_at)).cloned();
         let due: Vec<_> = brought.iter().map(Carried::write).chain(known.large(key, now)).collect();
         let Some(written) = newest.filter(|newest| has_what_is_due(&newest.write, &due)) else {
-            return match unreadable {
-                Some(error) => Err(error),
-                None if due.is_empty() => Ok(Some(Newest::Nothing)),
-                None => Ok(None),
-            };
+            return Ok(due.is_empty().then_some(Newest::Nothing));
         };
         let is_in_kv = |write: &Write| stored.as_ref().is_some_and(|stored| stored.write.has(write));
         let rivals = brought.iter().map(Carried::write).chain(stored.iter().map(|stored| &stored.write));
@@ -169,8 +164,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
 
     /// Notes what a request is made from, and gives the browser what it is shown.
     fn shows(&self, key: &RecordKey, live: Live, news: News) -> Result<(), Error> {
-        let Live { written, beside, settles_at, fate, .. } = live;
-        let base = Base { written: Rc::clone(&written), beside, settles_at };
+        let Live { written, beside, settles_at, is_in_kv, fate } = live;
+        let base = Base { written: Rc::clone(&written), beside, settles_at, is_in_kv };
         let mut bases = self.bases.borrow_mut();
         match bases.iter_mut().find(|(its, _)| its == key) {
             Some((_, its)) => *its = base,
@@ -196,7 +191,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let entered = {
             let bases = self.bases.borrow();
             let base = bases.iter().find(|(its, _)| its == key).map(|(_, base)| base);
-            let settles_at = base.map_or(0, |base| base.settles_at);
+            // What KV did not show may have been stored late meanwhile.
+            let settles_at = base.map_or(0, |base| match base.is_in_kv {
+                true => base.settles_at,
+                false => base.settles_at.max(base.written.write.settles_at(false, now)),
+            });
             let beside = base.map(|base| &base.beside[..]).unwrap_or_default();
             self.kv.known.borrow_mut().enter(key, base.map(|base| &base.written.write), beside, record, settles_at, now)
         };
@@ -324,9 +323,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         self.kv.platform.wait_until(Box::pin(work)).await;
     }
 
-    /// Has a retired record's data stored beside its mark, while the two writes that follow are made.
+    /// Has a retired record's data, and the address that it was bound to, stored beside its mark, while the two writes that follow are
+    /// made.
     async fn keep_behind(&self, key: &RecordKey, retired: &Record) {
-        let Some(successor) = retired.successor.as_ref().filter(|_| retired.data != NOTHING) else { return };
+        let is_kept = retired.data != NOTHING || retired.ip.is_some();
+        let Some(successor) = retired.successor.as_ref().filter(|_| is_kept) else { return };
         let (kv, name, text, until) = (Rc::clone(&self.kv), kept(key), retired.to_text(), successor.until);
         let work = async move { drop(kv.put(&name, &text, until).await) };
         self.kv.platform.wait_until(Box::pin(work)).await;
@@ -563,7 +564,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         // Before the mark, for who finds that asks for it, and KV remembers where nothing was.
         self.keep_behind(from, retired).await;
         self.create(to, moved).await?;
-        let mark = Record { data: NOTHING.to_owned(), ..retired.clone() };
+        // It stays for long: an address does not.
+        let mark = Record { data: NOTHING.to_owned(), ip: None, ..retired.clone() };
         self.kv.put(&ended(from), &mark.to_text(), until).await?;
         self.remove_behind(from).await;
         Ok(())

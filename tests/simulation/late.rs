@@ -3,7 +3,7 @@
 use edge_session::store::simulated_kv::Ordered;
 use edge_session::{KvFailure, Session};
 
-use crate::stage::{Stage, Visit, count, save};
+use crate::stage::{Stage, Visit, count, save, save_and_count};
 
 /// The news of it would not reach what is built on it meanwhile.
 #[test]
@@ -405,12 +405,7 @@ fn what_is_stored_late_may_be_changed_by_the_same_request() {
         stage.kv.order("put session:", Ordered::Takes(4_000));
         let looked = stage.send(&stage.isolate(4, 1), &stage.header(), |_| {});
         if saves {
-            let saves_and_counts = async |session: &mut Session<Visit>| {
-                save(session).await?;
-                count(session);
-                Ok(())
-            };
-            let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), saves_and_counts));
+            let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), save_and_count));
             assert_eq!(reply.count, Ok(4));
             stage.arrives(&reply);
         } else {
@@ -456,12 +451,7 @@ fn a_write_whose_puts_take_long_is_given_up_in_time() {
         stage.kv.order("put session:", Ordered::Takes(takes));
     }
     assert_eq!(stage.count(&here), Ok(2));
-    let saves_and_counts = async |session: &mut Session<Visit>| {
-        save(session).await?;
-        count(session);
-        Ok(())
-    };
-    let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), saves_and_counts));
+    let reply = stage.run(stage.ask_to(&elsewhere, &stage.header(), save_and_count));
     assert_eq!(reply.count, Ok(4));
     stage.arrives(&reply);
     assert_eq!(stage.at_rest(), Ok(4));

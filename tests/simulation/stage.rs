@@ -210,6 +210,13 @@ pub async fn save(session: &mut Session<Visit>) -> Result<(), Error> {
     session.save().await
 }
 
+/// Counts once more after a save.
+pub async fn save_and_count(session: &mut Session<Visit>) -> Result<(), Error> {
+    save(session).await?;
+    count(session);
+    Ok(())
+}
+
 /// The name in KV of the record that this `Cookie` header leads to.
 pub fn name(cookie: &str) -> String {
     let signed = edge_session::cookie::read(cookie, COOKIE, &Signer::from_secret(SECRET).unwrap());

@@ -241,6 +241,15 @@ fn a_session_that_is_used_elsewhere_meanwhile_has_not_ended() {
     }
 }
 
+#[test]
+fn a_look_that_was_held_for_long_asks_the_store_nothing() {
+    let rig = Rig::with(r#"{"timeout": 100}"#);
+    let mut held = open(&rig, &known(&rig));
+    rig.platform.advance(100);
+    rig.store.fail("load");
+    assert_eq!(block_on(rig.sessions.commit(&mut held)).unwrap(), Vec::<String>::new());
+}
+
 /// Two kinds of session in one Worker may share their store.
 #[test]
 fn the_cookie_is_set_by_the_parameters_that_the_session_was_opened_with() {

@@ -57,7 +57,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         self.asked = asked;
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
-        let is_over = self.intent != Intent::End && self.is_over(now).await?;
+        let changes_nothing = asked == Asked::AtTheEnd && self.intent == Intent::Keep && matches!(changed, Ok(None));
+        let is_over = match self.has_run_out(now) && self.intent != Intent::End {
+            true => changes_nothing || self.has_expired().await?,
+            false => false,
+        };
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,
@@ -70,13 +74,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
             _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
             // Where nothing was changed, nothing is dropped.
-            _ if (is_over || self.has_ended())
-                && asked == Asked::AtTheEnd
-                && self.intent == Intent::Keep
-                && matches!(changed, Ok(None)) =>
-            {
-                Ok(Effect::Nothing)
-            }
+            _ if (is_over || self.has_ended()) && changes_nothing => Ok(Effect::Nothing),
             _ if is_over => Ok(self.end()),
             _ if self.has_ended() => Ok(self.drop_changes()),
             State::Stored { key, record, cookie, .. } => {
@@ -172,16 +170,22 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         Ok(Some(words).filter(|words| words != before))
     }
 
-    /// Whether it ended while the handler ran. The request is a use of it, as it began. Where its time is over, as far as this request
-    /// knows, the store is asked: another may have noted a use.
-    async fn is_over(&mut self, now: u64) -> Result<bool, Error> {
-        let State::Stored { key, record, .. } = &mut self.state else { return Ok(false) };
+    /// Whether its time is over, as far as this request knows, which is a use of it as it began.
+    fn has_run_out(&self, now: u64) -> bool {
+        let State::Stored { record, .. } = &self.state else { return false };
         let used_at = record.touched_at.max(self.backing.arrival.began_at / 1000);
-        if now < self.backing.parameters.expires_at(record, used_at) {
-            return Ok(false);
-        }
+        now >= self.backing.parameters.expires_at(record, used_at)
+    }
+
+    /// Whether it has ended where its time is over: another request may have noted a use. Where that has stored its own as well, the
+    /// race is lost.
+    async fn has_expired(&mut self) -> Result<bool, Error> {
+        let State::Stored { key, record, .. } = &mut self.state else { return Ok(false) };
         let Loaded::Live(there) = self.backing.load(key).await? else { return Ok(true) };
-        (record.touched_at, record.expires_at) = (there.touched_at, there.expires_at);
+        if !there.is_same_write(record) {
+            return Err(self.backing.lost(Some(Box::new(there))));
+        }
+        *record = there;
         Ok(false)
     }
 

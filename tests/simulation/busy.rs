@@ -1,6 +1,6 @@
 //! Many requests on one session: of one page, of several isolates, of a socket, beside other visitors of the same isolate.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -231,6 +231,33 @@ fn a_large_state_is_not_older_after_more_writes_than_a_record_names() {
         let both = format!("{brought}; {}", sent.split_once("; ").unwrap().1);
         assert_eq!(stage.send(&elsewhere, &both, |_| {}).count, Err(503));
     }
+}
+
+/// Its time is over as far as it knows, and it looks again what is there: which is not what it was made from.
+#[test]
+fn a_request_that_outlasts_the_timeout_takes_no_update_back() {
+    let stage = Stage::new();
+    let here = stage.isolate_with(0, 0, r#"{"timeout": 100}"#);
+    stage.begins(&here, 0);
+    let (sent, runs) = (stage.header(), Cell::new(0));
+    stage.clock.run(vec![
+        Box::pin(async {
+            let counts_slowly = async |session: &mut Session<Visit>| {
+                count(session);
+                runs.set(runs.get() + 1);
+                stage.clock.pause(if runs.get() == 1 { 120_000 } else { 0 }).await;
+                Ok(())
+            };
+            assert_eq!(stage.ask_to(&here, &sent, counts_slowly).await.count, Ok(4));
+        }),
+        Box::pin(async {
+            for seconds in [60, 55] {
+                stage.clock.pause(seconds * 1_000).await;
+                assert!(stage.ask_to(&here, &sent, save).await.count.is_ok());
+            }
+        }),
+    ]);
+    assert_eq!((stage.look(&here), runs.get()), (Ok(4), 2));
 }
 
 /// A slow request and a save meet, while so many other visitors come to the same isolate, each with so many bytes.

@@ -331,6 +331,7 @@ impl Backing {
         let mut next = Some(key.clone());
         while let Some(key) = next {
             let successor = self.within_deadline(self.store().delete(&key)).await?;
+            self.is_told(&key);
             next = successor.map(|successor| successor.key);
         }
         Ok(())

@@ -57,8 +57,12 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         self.asked = asked;
         let now = self.backing.platform.now();
         let changed = self.changed(asked == Asked::BySave);
-        let changes_nothing = asked == Asked::AtTheEnd && self.intent == Intent::Keep && matches!(changed, Ok(None));
-        let is_over = match self.has_run_out(now) && self.intent != Intent::End {
+        let changes_nothing = asked == Asked::AtTheEnd
+            && self.intent == Intent::Keep
+            && self.label.is_none()
+            && matches!(changed, Ok(None));
+        let is_sure = matches!(self.progress, Progress::Open | Progress::Saved);
+        let is_over = match self.has_run_out(now) && is_sure && self.intent != Intent::End {
             true => changes_nothing || self.has_expired().await?,
             false => false,
         };
@@ -180,8 +184,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     /// Whether it has ended where its time is over: another request may have noted a use. Where that has stored its own as well, the
     /// race is lost.
     async fn has_expired(&mut self) -> Result<bool, Error> {
-        let State::Stored { key, record, .. } = &mut self.state else { return Ok(false) };
-        let Loaded::Live(there) = self.backing.load(key).await? else { return Ok(true) };
+        let State::Stored { key, .. } = &self.state else { return Ok(false) };
+        let (backing, key) = (Rc::clone(&self.backing), key.clone());
+        // As a write: who is told that it failed is told so of all that follows.
+        let Loaded::Live(there) = self.written(backing.load(&key)).await? else { return Ok(true) };
+        let State::Stored { record, .. } = &mut self.state else { return Ok(false) };
         if !there.is_same_write(record) {
             return Err(self.backing.lost(Some(Box::new(there))));
         }
@@ -415,10 +422,17 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let effect = self.drop_changes();
         if let State::Stored { key, .. } | State::Retired { key, .. } = &self.state {
             self.backing.is_told(key);
-            self.state = State::Ended { key: Some(key.clone()) };
+            // Of one that was bound to an address meanwhile, only that address may end it.
+            let is_known = self.backing.parameters.ignore_change_ip || self.is_bound_already();
+            self.state = State::Ended { key: Some(key.clone()).filter(|_| is_known) };
         }
         self.signed_in = None;
         effect
+    }
+
+    /// Whether it was bound to the visitor's address when they came: a straggler's was looked at.
+    fn is_bound_already(&self) -> bool {
+        self.record().is_none_or(|record| record.ip.is_some())
     }
 
     /// Says that nothing is stored of what this request changed.
@@ -444,7 +458,6 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         };
         if let Some(key) = key {
             self.backing.delete(key).await?;
-            self.backing.is_told(key);
             self.effect = Effect::Killed;
         }
         self.state = State::Ended { key: None };

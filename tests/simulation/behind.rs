@@ -140,6 +140,21 @@ fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
     assert!(is_told.get());
 }
 
+#[test]
+fn one_put_that_hangs_is_tried_once_more_and_nobody_waits_for_it() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.wait(5_000);
+    stage.kv.order("put session:", Ordered::Hangs);
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(12_000);
+    assert!(stage.clock.log.take().is_empty(), "it is not given up");
+    stage.kv.come_to_rest();
+    assert_eq!(stage.id_alone(1), Ok(2));
+    assert_eq!(stage.count(&here), Ok(3));
+}
+
 /// Its puts have no answer, each for as long as a call may take.
 #[test]
 fn a_kv_that_hangs_is_known_to_take_no_writes() {

@@ -29,6 +29,10 @@ const HELD_FOR: u64 = 5 * 60 * 1000;
 /// seconds old.
 const MOST_PAST: usize = 2_048;
 
+/// Where there is no room, what a request has loaded is known for so many milliseconds: most are done by then, and to hold all for
+/// longer would leave no room for what was stored a moment ago.
+const IN_FLIGHT: u64 = 30_000;
+
 /// A write is stored once more when what it is made from has settled, if that is within so many milliseconds; and in any case
 /// within so many, for work behind a reply ends after 25 seconds.
 const ONCE_MORE_WITHIN: u64 = 18_000;
@@ -520,7 +524,7 @@ impl Known {
         while is_full && self.bytes > MOST_BYTES / 2 && age > 0 {
             age /= 2;
             let is_old = |entry: &Entry| !entry.puts.is_needed(now) && now >= entry.met.saturating_add(age);
-            let is_held = |entry: &Entry| now < entry.loaded.saturating_add(HELD_FOR);
+            let is_held = |entry: &Entry| now < entry.loaded.saturating_add(IN_FLIGHT);
             for (_, entry) in &mut self.entries {
                 if is_old(entry)
                     && is_held(entry)
@@ -593,7 +597,7 @@ mod tests {
             known.entries.len()
         );
         assert!((1..20).contains(&sweeps), "{sweeps}");
-        met(&mut known, 1_000_000 + HELD_FOR);
+        met(&mut known, 1_000_000 + IN_FLIGHT);
         assert_eq!(known.entries.len(), 1, "when they are done there is room");
     }
 

@@ -383,6 +383,11 @@ impl Puts {
         if self.under_way.as_ref().is_some_and(|put| put.number == number) {
             self.break_off(now);
         }
+        // One that hangs alone is tried once more: it took the time of more than one.
+        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number == number && waiting.failures == 0)
+        {
+            waiting.since = waiting.with_a_chance(now);
+        }
         self.note(number, Err(KvFailure::Other("no answer to a put".to_owned())), now);
     }
 

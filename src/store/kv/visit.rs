@@ -65,6 +65,9 @@ impl Live {
 /// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
 const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
 
+/// The word of a mark whose session was bound to an address.
+const BOUND: &str = "bound";
+
 /// For how many milliseconds a load looks again whether KV shows what the browser was shown, and how often.
 const LOOKS_FOR: u64 = 4_000;
 const LOOKS_EVERY: u32 = 500;
@@ -564,8 +567,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         // Before the mark, for who finds that asks for it, and KV remembers where nothing was.
         self.keep_behind(from, retired).await;
         self.create(to, moved).await?;
-        // It stays for long: an address does not.
-        let mark = Record { data: NOTHING.to_owned(), ip: None, ..retired.clone() };
+        // It stays for long: an address does not, but that there was one.
+        let mut mark = Record { data: NOTHING.to_owned(), ip: None, ..retired.clone() };
+        if retired.ip.is_some() {
+            mark.extensions.set(BOUND, "1")?;
+        }
         self.kv.put(&ended(from), &mark.to_text(), until).await?;
         self.remove_behind(from).await;
         Ok(())
@@ -580,6 +586,10 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             // One of another sign-in may have come to nothing.
             let found = found.and_then(|text| Record::from_text(&text).ok());
             retired = found.filter(|found| found.is_same_write(&retired)).unwrap_or(retired);
+            // Where that is not found, it is nobody's.
+            if retired.ip.is_none() && retired.extensions.get(BOUND).is_some() {
+                retired.ip = Some(String::new());
+            }
         }
         Ok(Some(retired))
     }

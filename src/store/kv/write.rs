@@ -40,7 +40,7 @@ impl Written {
     }
 }
 
-/// How many a record names: more than a browser brings, or than are under way at once.
+/// How many a record names: more than are under way at once, and than a browser mostly brings.
 const MOST_BUILT_ON: usize = 16;
 
 /// The [extension](crate::Extensions) of a stored record that holds its write, as `<time>:<nonce>,<nonces built on>`, with

@@ -471,9 +471,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             return Ok(());
         };
         match self.backing.load_again(key).await? {
-            Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }
-                if is_bound && ip.is_some() && ip != self.backing.arrival.ip =>
-            {
+            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
                 // To another address, since this request loaded it.
                 self.drop_changes();
                 self.state = State::Ended { key: None };
@@ -521,6 +519,6 @@ pub(super) fn to_json(data: &impl Serialize) -> Result<String, Error> {
 pub(crate) fn unsure() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "an earlier write of this request failed and may have been stored; this one was not tried, so that nothing is done twice",
+        "an earlier write of this request failed, or was not waited for, and may have been stored; this one was not tried, so that nothing is done twice",
     )
 }

@@ -54,8 +54,8 @@ export const rules = [
   ["a cookie that clients drop is said", "src/sessions.rs", "if let Some(objection) = cookie::objection(parameters, &connection) {", "if let Some(objection) = cookie::objection(parameters, &connection).filter(|_| false) {", "cookies", "a_cookie_that_clients_drop_is_said_once"],
   ["what runs again asks for the address too", "src/sessions.rs", "if !self.admits(&backing.arrival, ip.as_ref()) =>", "if !self.admits(&backing.arrival, ip.as_ref()) && false =>", "cookies", "bound_to_another_address_meanwhile"],
   ["also of what has moved", "src/sessions.rs", "Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }\n                if !self.admits(&backing", "Loaded::Live(Record { ip, .. })\n                if !self.admits(&backing", "cookies", "when_it_was_bound_and_moved"],
-  ["and so does an update of it", "src/session/commit.rs", "Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }\n                if is_bound", "Loaded::Live(Record { ip, .. })\n                if is_bound", "cookies", "when_it_was_bound_and_moved"],
-  ["and so does an update", "src/session/commit.rs", "if is_bound && ip.is_some()", "if false && is_bound && ip.is_some()", "cookies", "bound_to_another_address_meanwhile"],
+  ["and so does an update of it", "src/session/commit.rs", "Some(key.clone()).filter(|_| is_known)", "Some(key.clone()).filter(|_| is_known || true)", "cookies", "when_it_was_bound_and_moved"],
+  ["and so does an update", "src/session/commit.rs", "if is_bound && newer.ip.is_some()", "if false && is_bound && newer.ip.is_some()", "cookies", "bound_to_another_address_meanwhile"],
   ["a store that fails is no empty session", "src/backing.rs", "                Ok(Loaded::Unreadable)\n            }\n            Err(error) => Err(error),", "                Ok(Loaded::Unreadable)\n            }\n            Err(_) => Ok(Loaded::Absent),", "explorer", "counts and looks, all lost"],
   // Sign-ins.
   ["who signs in again keeps the handle", "src/session.rs", "self.sign_in_by_now().filter(|sign_in| sign_in.user == user)", "self.sign_in_by_now().filter(|_| false)", "sign_in", "the_same_handle"],

@@ -112,6 +112,13 @@ enum Progress {
     Untold,
 }
 
+impl Progress {
+    /// Whether it is known what is stored.
+    fn is_sure(self) -> bool {
+        matches!(self, Self::Open | Self::Saved)
+    }
+}
+
 /// Who asks for a commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -392,7 +399,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 Err(error) if error.kind() == ErrorKind::Contended => {}
                 Err(error) => {
                     // Of what can never be stored, or was not tried, the commit at the end is to know nothing.
-                    if !matches!(self.progress, Progress::Unsure | Progress::Untold) {
+                    if self.progress.is_sure() {
                         self.undo();
                     }
                     return Err(error);
@@ -551,7 +558,7 @@ impl<T> Session<T> {
 
     /// What it is opened again by: the id that it has now, or had when it was opened.
     pub(crate) fn into_origin(self) -> Origin {
-        let is_unsure = matches!(self.progress, Progress::Unsure | Progress::Untold);
+        let is_unsure = !self.progress.is_sure();
         let (signed, cookie) = match self.state {
             State::Stored { id, key, cookie: Cookie::Due, .. } => {
                 (Some(SignedId { id, key, is_current: true }), Cookie::Due)

@@ -5,7 +5,6 @@
 mod support;
 
 use edge_session::{ErrorKind, Incoming, Opened, Session};
-use std::future::Future;
 
 use pollster::block_on;
 use support::{Interference, Reply, Rig, Visit, Visitor, known, stored};
@@ -179,10 +178,7 @@ fn a_save_that_is_dropped_under_way_may_be_stored_and_is_not_done_again() {
     let Opened::Session(mut session) = block_on(sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
     session.count += 1;
     rig.store.hang("update");
-    let mut save = Box::pin(session.save());
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(save.as_mut().poll(&mut context).is_pending());
-    drop(save);
+    support::begin_and_leave(session.save());
     rig.store.hang("");
     assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(block_on(sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
@@ -284,11 +280,7 @@ fn who_commits_again_after_a_commit_that_was_dropped_is_told_so() {
     let Opened::Session(mut session) = block_on(sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
     session.count += 1;
     rig.store.hang("update");
-    {
-        let mut commit = Box::pin(sessions.commit(&mut session));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(commit.as_mut().poll(&mut context).is_pending());
-    }
+    support::begin_and_leave(sessions.commit(&mut session));
     rig.store.hang("");
     assert_eq!(block_on(sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -61,11 +61,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             && self.intent == Intent::Keep
             && self.label.is_none()
             && matches!(changed, Ok(None));
-        let is_sure = matches!(self.progress, Progress::Open | Progress::Saved);
-        let is_over = match self.has_run_out(now) && is_sure && self.intent != Intent::End {
-            true => changes_nothing || self.has_expired().await?,
-            false => false,
-        };
+        let is_over = self.intent != Intent::End
+            && self.progress.is_sure()
+            && self.has_run_out(now)
+            && (changes_nothing || self.has_expired().await?);
         match &self.state {
             // A session can be ended twice, and after whatever went wrong.
             _ if self.intent == Intent::End => self.delete().await,

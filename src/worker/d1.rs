@@ -55,6 +55,8 @@ extern "C" {
 /// The columns of a record, in the order in which [`record_in`] reads them and [`values`] gives them.
 const COLUMNS: &str = "version, nonce, created_at, atime, expires_at, ip, successor, successor_until, extensions, data";
 
+const DECLARED: Declared = Declared { table: "[[d1_databases]]", named_by: "binding", with: "", method: "prepare" };
+
 /// The table, where it is not said.
 const TABLE: &str = "sessions";
 
@@ -80,11 +82,7 @@ impl D1Store {
     ///
     /// `Misconfigured` when there is no such binding.
     pub fn from_env(env: &Env, binding: &str) -> Result<Self, Error> {
-        let database = js::binding(
-            env,
-            binding,
-            &Declared { table: "[[d1_databases]]", named_by: "binding", with: "", method: "prepare" },
-        )?;
+        let database = js::binding(env, binding, &DECLARED)?;
         let (table, revocations) = tables(TABLE);
         Ok(Self { database, binding: binding.to_owned(), table, revocations })
     }

@@ -58,6 +58,75 @@ fn kv_store_conforms_but_for_what_kv_cannot_do() {
     assert!(left.iter().all(|name| name == "ended" || name == "killed"), "{left:?}");
 }
 
+#[test]
+fn a_used_key_is_overwritten_by_a_create() {
+    let (store, kv, platform) = rig();
+    let key = key();
+    block_on(async {
+        store.create(&key, &record(3, 3)).await.unwrap();
+        platform.advance(2);
+        store.create(&key, &record(1, 70)).await.unwrap();
+        for isolate in [&store, &KvStore::new(kv.clone(), platform.clone())] {
+            assert_eq!(isolate.load(&key).await.unwrap().unwrap().data, record(1, 70).data);
+        }
+    });
+}
+
+/// What an isolate has met of it, it asks for no more: another of KV's machines may show the record still.
+#[test]
+fn who_has_seen_that_a_session_has_ended_does_not_look_again() {
+    let (store, kv, platform) = rig();
+    let key = key();
+    block_on(async {
+        store.create(&key, &record(1, 1)).await.unwrap();
+        store.delete(&key).await.unwrap();
+        let elsewhere = KvStore::new(kv.clone(), platform.clone());
+        assert_eq!(elsewhere.load(&key).await.unwrap(), None);
+        kv.calls();
+        assert_eq!(elsewhere.load(&key).await.unwrap(), None);
+        assert_eq!(kv.calls(), "");
+    });
+}
+
+/// Whatever the mark is: only the retired record of a session that moved is one that is looked at.
+#[test]
+fn a_session_under_a_mark_is_dead() {
+    let (store, kv, platform) = rig();
+    let key = key();
+    block_on(async {
+        for mark in ["", "killed", "of a later release", &record(7, 7).to_text()] {
+            store.create(&key, &record(1, 1)).await.unwrap();
+            platform.advance(2);
+            kv.put(&format!("ended:{}", key.as_str()), mark, NOW + 86_400).await.unwrap();
+            let elsewhere = KvStore::new(kv.clone(), platform.clone());
+            assert_eq!(elsewhere.load(&key).await.unwrap(), None, "{mark}");
+        }
+    });
+}
+
+/// KV reads a hundred names by one call.
+#[test]
+fn more_changes_of_one_id_than_can_be_looked_for_are_refused() {
+    let (store, _, platform) = rig();
+    block_on(async {
+        let mut key = key();
+        let mut live = record(1, 1);
+        store.create(&key, &live).await.unwrap();
+        for change in 1..=101 {
+            let to = self::key();
+            let (retired, mut moved) = new_id(&live, &to, platform.now());
+            let changed = store.change_id(&key, &retired, &to, &mut moved).await;
+            if change == 101 {
+                assert_eq!(changed.unwrap_err().kind(), ErrorKind::Unavailable);
+                assert!(store.load(&key).await.unwrap().is_some(), "it stays where it is");
+            } else {
+                assert_eq!(changed.unwrap(), Updated::Done, "{change}");
+                (key, live) = (to, moved);
+            }
+        }
+    });
+}
+
 /// The change of the id is a mark, and no record that a `put` could overwrite.
 #[test]
 fn a_write_that_comes_after_the_change_of_the_id_does_not_bring_the_old_id_back() {
@@ -78,8 +147,9 @@ fn a_write_that_comes_after_the_change_of_the_id_does_not_bring_the_old_id_back(
         }
         store.delete(&new).await.unwrap();
         platform.advance(80 * 86_400);
-        assert_eq!(store.load(&new).await.unwrap(), None);
-        assert_eq!(store.load(&old).await.unwrap(), Some(retired), "for longer than any record lives");
+        let later = KvStore::new(kv.clone(), platform.clone());
+        assert_eq!(later.load(&new).await.unwrap(), None);
+        assert_eq!(later.load(&old).await.unwrap(), Some(retired), "for longer than any record lives");
     });
 }
 

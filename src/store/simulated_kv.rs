@@ -197,6 +197,11 @@ impl<P: Platform> SimulatedKv<P> {
         self.shared.orders.borrow_mut().push(Order { call: call.to_owned(), outcome });
     }
 
+    /// What was [ordered](Self::order) and is still to come does not happen.
+    pub fn forget_orders(&self) {
+        self.shared.orders.borrow_mut().clear();
+    }
+
     /// From now on this place sees no write that KV accepts, not even its own, until KV [comes to rest](Self::come_to_rest). Those that
     /// were accepted before still come to be seen there, and those that are not seen count for the one write a second all the same.
     pub fn freeze(&self, place: usize) {

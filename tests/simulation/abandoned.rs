@@ -1,8 +1,9 @@
 //! Requests that are dropped half-way or never go on, and puts that hang, fail, or die with their isolate.
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Incoming, Platform, Sessions};
+use edge_session::{Incoming, KvStore, Platform, Record, SessionId, Sessions, Store, Updated};
 
+use crate::clock::NOW;
 use crate::stage::{LARGE, Reply, Stage, Visit, count, log_in, save};
 
 /// A request that counts, and waits until that is stored if it `saves`.
@@ -73,9 +74,9 @@ fn after_that_uses_are_still_noted() {
         } else {
             leaves_a_save_that_waits(&stage, &here);
         }
-        // The visitor reads each five minutes.
-        for minute in (5..180).step_by(5) {
-            stage.wait(300_000);
+        // The visitor reads each four minutes, so that the isolate forgets nothing.
+        for minute in (4..180).step_by(4) {
+            stage.wait(240_000);
             let seen = stage.send(&here, &stage.header(), |_| {}).count;
             assert!(seen.is_ok_and(|count| count > 0), "after {minute} minutes: {seen:?}, is control: {is_control}");
         }
@@ -175,6 +176,19 @@ fn what_waits_behind_a_put_that_hangs_is_tried() {
     }
 }
 
+/// ... and so is what waits behind one that takes its time.
+#[test]
+fn what_waits_behind_a_slow_put_is_tried() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.kv.order("put session:", Ordered::Takes(4_300));
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(100);
+    let reply = counts(&stage, &here, &stage.header(), true);
+    assert_eq!((reply.count, stage.at_rest()), (Ok(3), Ok(3)));
+}
+
 /// A put that was given up arrives after the next one, which KV has accepted meanwhile.
 #[test]
 fn what_follows_a_put_that_hangs_is_stored_once_more() {
@@ -225,4 +239,45 @@ fn renewed(parameters: &str) -> Result<u64, u16> {
 fn a_cookie_that_is_renewed_does_not_say_that_the_write_is_stored() {
     assert_eq!(renewed(r#"{"timeout": 3600}"#), Ok(2), "control");
     assert_eq!(renewed(r#"{"timeout": 3600, "persistent": true}"#), Ok(2));
+}
+
+/// The client of a save goes away in its put, which hangs and arrives at last, after the put of a count.
+#[test]
+fn what_follows_a_put_whose_request_is_gone_is_stored_once_more() {
+    for pause in [100, 6_500] {
+        let stage = Stage::new();
+        let here = stage.isolate(0, 0);
+        stage.begins(&here, 0);
+        let sent = stage.header();
+        stage.kv.order("put session:", Ordered::Takes(18_000));
+        assert!(stage.run(stage.clock.within(60, stage.ask_to(&here, &sent, save))).is_none());
+        stage.wait(pause);
+        assert_eq!(stage.count(&here), Ok(3), "after {pause} ms");
+        assert_eq!(stage.at_rest(), Ok(3), "after {pause} ms");
+    }
+}
+
+/// Of who has no request, and so no time limit. The first put counts as abandoned, and its answer comes during the second.
+#[test]
+fn an_answer_that_comes_late_is_of_its_own_put() {
+    let stage = Stage::new();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    let key = SessionId::random(&stage.clock).unwrap().record_key();
+    let record = |version: u64| {
+        let end = NOW + 86_400;
+        Record::from_text(&format!("edge-session/1 {version} {version} {NOW} {NOW} {end} - 0 -\n{version}")).unwrap()
+    };
+    stage.run(store.create(&key, &record(1))).unwrap();
+    stage.wait(2_000);
+    for takes in [8_000, 8_000, 10] {
+        stage.kv.order("put session:", Ordered::Takes(takes));
+    }
+    let update = async |after: u64, version: u64| {
+        stage.clock.pause(after).await;
+        assert_eq!(store.update(&key, &record(version)).await.unwrap(), Updated::Done);
+    };
+    stage.clock.run(vec![Box::pin(update(0, 2)), Box::pin(update(6_500, 3)), Box::pin(update(8_200, 4))]);
+    stage.wait(5_000);
+    let last = stage.kv.at_last(&format!("session:{}", key.as_str())).unwrap();
+    assert!(last.ends_with("\n4"), "{last}");
 }

@@ -117,7 +117,90 @@ fn after_a_write_that_was_given_up_replies_wait_until_kv_takes_one() {
     assert_eq!(stage.count(&here), Err(503));
     while stage.count(&here).is_err() {}
     assert_eq!(stage.count(&here), Ok(4), "on what its browser carries");
-    assert_eq!(stage.at_rest(), Ok(4));
+    stage.wait(2_000);
+    assert!(leaves_before_its_write(&stage, &here), "KV takes writes again");
+    assert_eq!(stage.at_rest(), Ok(5));
+}
+
+/// Whether the reply to a count, whose put takes a second, has left by then.
+fn leaves_before_its_write(stage: &Stage, here: &Sessions) -> bool {
+    stage.kv.order("put session:", Ordered::Takes(1_000));
+    let began = stage.clock.milliseconds();
+    assert!(stage.count(here).is_ok());
+    stage.clock.milliseconds() < began + 1_000
+}
+
+/// KV takes the writes of that one.
+#[test]
+fn after_a_write_that_was_given_up_beside_an_isolate_that_writes_no_reply_waits() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    for _ in 0..60 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
+    }
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(8_000);
+    assert_eq!(stage.clock.log.take().len(), 1, "it is given up");
+    stage.kv.forget_orders();
+    assert!(leaves_before_its_write(&stage, &here));
+    assert_eq!(stage.at_rest(), Ok(3));
+}
+
+/// It would be in the middle of a put.
+#[test]
+fn no_work_behind_a_reply_goes_on_until_the_platform_breaks_it_off() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    for _ in 0..2_000 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
+    }
+    for expected in 2..=80 {
+        assert_eq!(stage.count(&here), Ok(expected));
+        stage.wait(500);
+    }
+    assert_eq!(stage.clock.broken_off(), 0);
+    stage.kv.forget_orders();
+    assert_eq!(stage.at_rest(), Ok(80));
+}
+
+#[test]
+fn where_the_platform_has_no_behind_a_write_that_is_given_up_is_an_error() {
+    let stage = Stage::new();
+    let signer = Signer::from_secret(SECRET).unwrap();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    assert_eq!(stage.count(&here), Ok(1));
+    for _ in 0..10 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
+    }
+    assert_eq!(stage.count(&here), Err(503));
+}
+
+/// KV shows a write that is built on it: to store it once more would take that back. Its isolate goes on at once.
+#[test]
+fn what_is_outrun_is_looked_for_once() {
+    let stage = Stage::new();
+    stage.kv.travel(0);
+    let [a, b, c] = [0, 1, 2].map(|number| stage.isolate(number, number as usize));
+    stage.begins(&a, 0);
+    stage.kv.come_to_rest();
+    stage.kv.order("put session:", Ordered::Takes(3_000));
+    assert_eq!(stage.count(&a), Ok(2));
+    stage.kv.order("put session:", Ordered::Takes(3_100));
+    assert_eq!(stage.count(&b), Ok(3), "once more after seven seconds");
+    stage.wait(5_000);
+    assert_eq!(stage.count(&c), Ok(4));
+    stage.wait(1_500);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.clock.works(), 2, "of the last two");
+    stage.wait(1_500);
+    assert_eq!(stage.clock.works(), 1, "of the last one");
+    assert_eq!(stage.count(&b), Ok(5));
+    stage.wait(1_500);
+    let stored = stage.kv.at_last(&stage.name()).unwrap();
+    assert!(stored.contains("\"count\":5"), "{stored}");
 }
 
 /// Who waits for a write may be broken off, and then nobody stores what relied on them.

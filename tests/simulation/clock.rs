@@ -48,8 +48,9 @@ pub struct Clock {
     /// Who waits, by the moment and in the order of asking.
     waiting: Rc<RefCell<BTreeMap<(u64, u64), Waker>>>,
     asked: Rc<Cell<u64>>,
-    /// Work behind replies.
+    /// Work behind replies, and how much of it the platform has broken off.
     works: Rc<RefCell<Vec<Behind>>>,
+    broken_off: Rc<Cell<usize>>,
     pub log: Rc<RefCell<Vec<String>>>,
 }
 
@@ -108,6 +109,7 @@ impl Clock {
             waiting: Rc::default(),
             asked: Rc::default(),
             works: Rc::default(),
+            broken_off: Rc::default(),
             log: Rc::default(),
         }
     }
@@ -158,7 +160,9 @@ impl Clock {
             }
             // What is begun meanwhile is taken up at the next look.
             let mut works = self.works.take();
+            let begun = works.len();
             works.retain(|behind| self.milliseconds.get() < behind.ends);
+            self.broken_off.set(self.broken_off.get() + begun - works.len());
             for behind in &mut works {
                 moved |= behind.work.poll();
             }
@@ -175,6 +179,11 @@ impl Clock {
     /// How many works are under way behind replies.
     pub fn works(&self) -> usize {
         self.works.borrow().len()
+    }
+
+    /// How many the platform has broken off, since they took too long.
+    pub fn broken_off(&self) -> usize {
+        self.broken_off.get()
     }
 
     /// An isolate is no more, and with it what it was doing behind replies. Whether that was something.

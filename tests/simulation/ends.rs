@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 
-use edge_session::Session;
 use edge_session::store::simulated_kv::Ordered;
+use edge_session::{KvFailure, Session};
 
 use crate::browser::Browser;
-use crate::stage::{Stage, Visit, log_in, save};
+use crate::stage::{COOKIE, Stage, Visit, count, log_in, save};
 
 fn log_out(session: &mut Session<Visit>) {
     session.kill();
@@ -59,6 +59,7 @@ fn a_late_load_does_not_undo_an_end() {
         }),
     ]);
     // The logout's reply has come; this isolate made it.
+    assert_eq!(stage.send(&here, &stage.id(), |_| {}).count, Ok(0));
     let saved = stage.run(stage.ask_to(&here, &sent, save)).count;
     assert_ne!(saved, Ok(2), "alive again in the isolate of its logout");
 }
@@ -115,14 +116,100 @@ fn the_mark_of_a_record_that_is_not_seen_lives_long_enough() {
     stage.kv.order("put session:", Ordered::Takes(3_800));
     assert_eq!(stage.count(&here), Ok(2));
     stage.visit(&elsewhere, log_out).unwrap();
+    is_never_alive_again(&stage, &stolen);
+}
+
+/// It is too new to be seen, and the client keeps the id alone.
+#[test]
+fn so_does_that_of_one_that_only_the_isolate_knows() {
+    let stage = Stage::new();
+    let here = stage.isolate_with(0, 0, r#"{"timeout": 31536000}"#);
+    stage.kv.freeze(0);
+    stage.begins(&here, 0);
+    let stolen = stage.id();
+    stage.kv.order("delete session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
+    assert!(stage.send(&here, &stolen, log_out).count.is_ok());
+    is_never_alive_again(&stage, &stolen);
+}
+
+fn is_never_alive_again(stage: &Stage, stolen: &str) {
+    let year = r#"{"timeout": 31536000}"#;
     stage.wait(60_000);
     stage.kv.come_to_rest();
     for ten_days in 0..10 {
         for _ in 0..10 {
             stage.wait(86_400_000 - 1_000);
         }
-        let seen = stage.send(&stage.isolate_with(3, 3, year), &stolen, |_| {}).count;
+        let seen = stage.send(&stage.isolate_with(3, 3, year), stolen, |_| {}).count;
         assert!(!matches!(seen, Ok(count) if count > 0), "after {ten_days} times ten days: alive again with {seen:?}");
+    }
+}
+
+/// Each request takes them along.
+#[test]
+fn a_change_of_id_takes_the_carried_writes_of_the_old_one_away() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let of_old = format!("{COOKIE}.{}", &stage.name()["session:".len()..][..8]);
+    assert!(stage.header().contains(&of_old));
+    assert!(stage.visit(&here, log_in).is_ok());
+    assert!(!stage.header().contains(&of_old), "{}", stage.header());
+}
+
+/// Somebody has just written under the name of the mark.
+#[test]
+fn a_login_whose_mark_meets_429_is_done() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let old = stage.id();
+    stage.kv.order("put ended:", Ordered::Fails(KvFailure::TooManyWrites));
+    assert_eq!(stage.visit(&here, log_in), Ok(1));
+    assert_eq!(stage.look(&here), Ok(1));
+    stage.wait(60_000);
+    assert_eq!(stage.send(&stage.isolate(1, 1), &old, |_| {}).count, Ok(0));
+}
+
+/// The reply of a request during whose life its session ended, in one of its runs or in its save, and whose handler does not mind.
+#[test]
+fn a_reply_gives_the_browser_nothing_of_a_session_that_has_ended() {
+    for (at, loses) in [0, 150, 400].into_iter().flat_map(|at| [(at, false), (at, true)]) {
+        let stage = Stage::new();
+        let here = stage.isolate(0, 0);
+        stage.begins(&here, 0);
+        let its = format!("{COOKIE}.{}", &stage.name()["session:".len()..][..8]);
+        let id = stage.id();
+        let (replied, runs) = (RefCell::new(None), Cell::new(0));
+        stage.kv.order("get session:", Ordered::Takes(50));
+        stage.kv.order("put session:", Ordered::Takes(500));
+        stage.clock.run(vec![
+            Box::pin(async {
+                let handler = async |session: &mut Session<Visit>| {
+                    runs.set(runs.get() + 1);
+                    stage.clock.pause(200).await;
+                    if loses && runs.get() == 1 {
+                        // It loads again, and meanwhile the session ends.
+                        stage.kv.order("get session:", Ordered::Takes(800));
+                    }
+                    drop(save(session).await);
+                    Ok(())
+                };
+                *replied.borrow_mut() = Some(stage.ask_to(&here, &id, handler).await);
+            }),
+            Box::pin(async {
+                stage.clock.pause(60).await;
+                if loses {
+                    // So that the other one runs again.
+                    assert_eq!(stage.ask(&here, &id, &count).await.count, Ok(2));
+                }
+                stage.clock.pause(at).await;
+                assert!(stage.ask(&here, &id, &log_out).await.count.is_ok());
+            }),
+        ]);
+        let reply = replied.into_inner().unwrap();
+        let given: Vec<_> = reply.set_cookie.iter().filter(|line| line.starts_with(&its)).collect();
+        assert!(given.iter().all(|line| line.contains("Max-Age=0")), "{at} ms: {given:?}");
     }
 }
 

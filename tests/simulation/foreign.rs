@@ -42,6 +42,7 @@ fn also_where_a_browser_carries_one_of_them() {
     // The older release writes twice, and keeps the note.
     stores(&stage, &name, 2, 9, 10, note);
     assert_eq!(stage.look(&here), Ok(10));
+    assert_eq!(stage.header().matches("; ").count(), 1, "it is built on the one that was carried");
     stores(&stage, &name, 3, 10, 20, note);
     assert_eq!(stage.count(&elsewhere), Ok(21));
 }
@@ -75,6 +76,28 @@ fn a_client_that_leaves_cookies_out_gets_no_older_state_than_kv_shows() {
     let (all, forked) = (stage.header(), fork.header(stage.clock.milliseconds()));
     assert_eq!(stage.send(&elsewhere, &all, |_| {}).count, Ok(12));
     assert_eq!(stage.send(&elsewhere, &forked, count).count, Ok(13));
+}
+
+/// What is made from both names both, wherever it is seen.
+#[test]
+fn of_two_branches_that_met_neither_is_carried_on() {
+    let stage = Stage::new();
+    let [a, b, c, d] = [0, 1, 2, 3].map(|number| stage.isolate(number, number as usize));
+    stage.begins(&a, 0);
+    stage.kv.come_to_rest();
+    let sent = stage.header();
+    for isolate in [&a, &b] {
+        let reply = stage.send(isolate, &sent, count);
+        stage.arrives(&reply);
+        stage.wait(10);
+    }
+    assert_eq!(stage.header().matches("; ").count(), 2, "both");
+    let lost = stage.send(&c, &stage.header(), count);
+    assert_eq!(lost.count, Ok(3));
+    stage.wait(30_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&d), Ok(3));
+    assert_eq!(stage.header().matches("; ").count(), 1, "the one that is made from both");
 }
 
 /// Junk in cookies.

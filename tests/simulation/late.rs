@@ -1,7 +1,7 @@
 //! What is stored late, or once more, and what is built on it meanwhile.
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{KvFailure, Session};
+use edge_session::{Incoming, KvFailure, Session, Sessions};
 
 use crate::stage::{Stage, Visit, count, save, save_and_count};
 
@@ -485,5 +485,134 @@ fn a_long_request_whose_base_is_stored_late_meanwhile_is_stored_once_more() {
     let reply = counted.into_inner().unwrap();
     assert_eq!(reply.count, Ok(3));
     stage.arrives(&reply);
+    assert_eq!(stage.at_rest(), Ok(3));
+}
+
+/// Its work behind the reply was broken off after the first put.
+#[test]
+fn what_nobody_stores_once_more_is_so_by_a_look_when_it_is_due() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.counts_twice(&here);
+    assert_eq!(stage.count(&elsewhere), Ok(3), "once more after seven seconds");
+    stage.wait(2_000);
+    assert!(stage.clock.kill(1));
+    let written = || {
+        stage.wait(500);
+        stage.kv.written()
+    };
+    let before = written();
+    stage.wait(2_500);
+    assert_eq!((stage.look(&elsewhere), written()), (Ok(3), before), "after five seconds");
+    stage.wait(2_500);
+    assert_eq!((stage.look(&elsewhere), written()), (Ok(3), before + 1), "after eight");
+}
+
+#[test]
+fn a_look_at_what_is_to_be_stored_once_more_has_nothing_to_tell() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.counts_twice(&here);
+    assert_eq!(stage.count(&elsewhere), Ok(3), "once more after seven seconds");
+    for milliseconds in [1_500, 4_000] {
+        stage.wait(milliseconds);
+        let works = stage.clock.works();
+        assert_eq!(stage.send(&elsewhere, &stage.header(), |_| {}).set_cookie, Vec::<String>::new());
+        assert_eq!(stage.clock.works(), works, "nor to do");
+    }
+}
+
+/// It has it, or it is too old to be carried.
+#[test]
+fn a_look_gives_the_browser_nothing_that_it_need_not_carry() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    for milliseconds in [3_000, 80_000, 20_000] {
+        stage.wait(milliseconds);
+        assert_eq!(stage.send(&here, &stage.header(), |_| {}).set_cookie, Vec::<String>::new());
+    }
+}
+
+/// How many puts follow when it is looked at 40 seconds after it was made, by `how` it was, and who looks.
+fn puts_of_a_look(act: impl Fn(&Stage, &[Sessions]), cookies_can_be_set: bool, looks: usize) -> u32 {
+    let stage = Stage::new();
+    let isolates = [stage.isolate(0, 0), stage.isolate(1, 1)];
+    stage.begins(&isolates[0], 0);
+    stage.kv.come_to_rest();
+    act(&stage, &isolates);
+    stage.wait(40_000);
+    let before = stage.kv.written();
+    let header = stage.header();
+    let incoming = Incoming::new().cookie(&*header);
+    let incoming = if cookies_can_be_set { incoming.with_reply() } else { incoming };
+    assert_eq!(stage.run(stage.handle(&isolates[looks], &incoming, async |_| Ok(()))).count, Ok(2));
+    stage.wait(5_000);
+    stage.kv.written() - before
+}
+
+#[test]
+fn what_is_known_to_be_stored_is_not_stored_late() {
+    let counts = |stage: &Stage, isolates: &[Sessions]| {
+        stage.kv.freeze(0);
+        assert_eq!(stage.count(&isolates[0]), Ok(2));
+    };
+    assert_eq!(puts_of_a_look(counts, true, 1), 1, "control: nobody there knows");
+    assert_eq!(puts_of_a_look(counts, true, 0), 0, "this isolate has seen it accepted");
+    assert_eq!(puts_of_a_look(counts, false, 1), 0, "who builds on it could not be told");
+    let saves = |stage: &Stage, isolates: &[Sessions]| {
+        let reply = stage.run(stage.ask_to(&isolates[0], &stage.header(), save));
+        stage.arrives(&reply);
+    };
+    assert_eq!(puts_of_a_look(saves, true, 1), 0, "its reply said so");
+}
+
+/// A look while a write waits for its second stores nothing beside it.
+#[test]
+fn what_waits_for_its_second_is_stored_once() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let before = stage.kv.written();
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(300);
+    assert_eq!(stage.count(&here), Ok(3));
+    for _ in 0..5 {
+        stage.wait(100);
+        assert_eq!(stage.send(&here, &stage.header(), |_| {}).set_cookie, Vec::<String>::new());
+    }
+    stage.wait(20_000);
+    assert_eq!(stage.kv.written(), before + 2);
+}
+
+#[test]
+fn what_is_built_on_a_write_that_kv_shows_is_stored_once() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    let before = stage.kv.written();
+    assert_eq!(stage.count(&elsewhere), Ok(2));
+    stage.wait(20_000);
+    assert_eq!(stage.kv.written(), before + 1);
+}
+
+/// Who met a write by a cookie learns by the next one that it is stored late.
+#[test]
+fn what_another_isolate_has_met_it_does_not_know_by_heart() {
+    let stage = Stage::new();
+    let (a, b) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&a, 0);
+    stage.kv.order("put session:", Ordered::Hangs);
+    assert_eq!(stage.count(&a), Ok(2));
+    stage.wait(10);
+    assert!(stage.clock.kill(0), "in its put");
+    stage.wait(1_000);
+    assert_eq!(stage.look(&b), Ok(2));
+    stage.wait(4_900);
+    stage.kv.order("put session:", Ordered::Takes(4_500));
+    assert_eq!(stage.look(&a), Ok(2), "takes over when the put counts as abandoned, at 6 s");
+    stage.wait(1_200);
+    assert_eq!(stage.count(&b), Ok(3));
     assert_eq!(stage.at_rest(), Ok(3));
 }

@@ -206,10 +206,9 @@ impl Known {
         entry.head.as_ref()
     }
 
-    /// What is known of a session, for 90 seconds, and while a request may run that loaded it.
-    pub(super) fn head(&self, key: &RecordKey, now: u64) -> Option<&Head> {
-        let entry = self.entry(key)?;
-        entry.head.as_ref().filter(|_| now < entry.is_known_until())
+    /// What is known of a session, for 90 seconds at the least, and while a request may run that loaded it.
+    pub(super) fn head(&self, key: &RecordKey) -> Option<&Head> {
+        self.entry(key)?.head.as_ref()
     }
 
     /// The write of a record that is too large to be known, while KV may not show it yet.
@@ -227,23 +226,19 @@ impl Known {
 
     /// A load found this to be the newest. What KV does not show the browser has brought.
     pub(super) fn meet(&mut self, key: &RecordKey, written: &Rc<Written>, is_in_kv: bool, now: u64) {
-        let is_known = match self.head(key, now) {
+        let is_known = match self.head(key) {
             Some(Head::Ended(_)) => true,
             Some(Head::Unsure(..)) | None => false,
             Some(head) => head.write().is_some_and(|known| known.is(&written.write)),
         };
-        if !is_known {
-            let before = self.set(key, Some(Head::of(written)), now);
-            let before = before.as_ref().and_then(Head::write).filter(|before| written.write.has(before));
-            let entry = self.entry_mut(key);
-            entry.given_up.clear();
-            if !is_in_kv {
-                entry.met = written.write.time.min(now);
-            }
-            match before {
-                Some(before) => entry.passed(before.nonce),
-                None => entry.past.clear(),
-            }
+        if is_known {
+            return;
+        }
+        self.set(key, Some(Head::of(written)), now);
+        let entry = self.entry_mut(key);
+        entry.past.clear();
+        if !is_in_kv {
+            entry.met = written.write.time.min(now);
         }
     }
 
@@ -255,23 +250,12 @@ impl Known {
     /// The same of the write of this nonce, which is another.
     pub(super) fn is_built_on(&self, key: &RecordKey, write: &Write, nonce: u32) -> bool {
         let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&nonce);
-        nonce != write.nonce && (write.is_built_on(nonce) || self.entry(key).is_some_and(is_past))
+        write.is_built_on(nonce) || self.entry(key).is_some_and(is_past)
     }
 
-    /// The session has ended: nothing of it has to be stored any more.
+    /// The session has ended: nothing of it is stored any more.
     pub(super) fn end(&mut self, key: &RecordKey, retired: Option<Record>, now: u64) {
-        let is_same = |known: &Option<Record>| {
-            known.as_ref().zip(retired.as_ref()).is_some_and(|(known, retired)| known.is_same_write(retired))
-        };
-        // This isolate may know more than the mark says.
-        let retired = match self.head(key, now) {
-            Some(Head::Ended(known)) if is_same(known) => known.clone(),
-            _ => retired,
-        };
         self.set(key, Some(Head::Ended(retired)), now);
-        let entry = self.entry_mut(key);
-        entry.given_up.clear();
-        entry.puts.forget();
     }
 
     /// Its id is being changed, or is no more: meanwhile nobody else in this isolate stores anything, for the new record would
@@ -288,7 +272,6 @@ impl Known {
     /// Nothing is known of a key, which is used anew.
     pub(super) fn forget(&mut self, key: &RecordKey, now: u64) {
         self.set(key, None, now);
-        self.entry_mut(key).given_up.clear();
     }
 
     /// Makes `record` the newest: it was made from `base`, if that is known. In one step with the check, so that in one
@@ -303,7 +286,7 @@ impl Known {
         settles_at: u64,
         now: u64,
     ) -> Entered {
-        let known = match self.head(key, now) {
+        let known = match self.head(key) {
             Some(Head::Ended(_)) => return Entered::Gone,
             _ if self.is_moving(key, now) => return Entered::Moving,
             head => head.and_then(Head::write),
@@ -313,10 +296,11 @@ impl Known {
             None => known.version.checked_add(1) == Some(record.version),
         };
         let is_again = |known: &Write| known.version == record.version && known.nonce == record.nonce;
+        let base_or_known = base.or(known).cloned();
         let mut write = match known {
             Some(known) if is_again(known) => known.clone(),
             Some(known) if !is_made_from(known) => return Entered::Stale,
-            known => Write::from(base.or(known), beside, record, now),
+            _ => Write::from(base_or_known.as_ref(), beside, record, now),
         };
         // This isolate's own writes arrive in their order.
         let entry = self.entry(key);
@@ -329,11 +313,10 @@ impl Known {
         write.again_at = (now < settles_at).then(|| own_turn.unwrap_or_else(|| turn(settles_at, others_turn, now)));
         let written = Rc::new(Written { write, record: record.clone() });
         let before = self.set(key, Some(Head::of(&written)), now);
-        let base = base.or(before.as_ref().and_then(Head::write)).map(|base| base.nonce);
         let entry = self.entry_mut(key);
         entry.own = Some(record.nonce);
         entry.settles_at = settles_at;
-        base.into_iter().chain(beside.iter().map(|write| write.nonce)).for_each(|nonce| entry.passed(nonce));
+        base_or_known.iter().chain(beside).for_each(|write| entry.passed(write.nonce));
         let number = self.wait_for(key, &written, now);
         Entered::Made { written, number, before }
     }
@@ -351,10 +334,8 @@ impl Known {
     /// Has the newest stored late, or once more, unless it is another by now, or is on its way.
     pub(super) fn store_late(&mut self, key: &RecordKey, written: &Written, now: u64) -> Option<u64> {
         let entry = self.entry(key)?;
-        let is_forgotten = entry.puts.care(written.write.nonce, now) == Care::Forgotten;
-        let is_done = entry.puts.has_accepted(written.write.nonce) || entry.puts.is_busy(now);
-        let is_due = is_forgotten || !is_done;
-        (entry.is_at(&written.write) && is_due).then(|| self.wait_for(key, written, now))
+        let is_due = entry.is_at(&written.write) && !entry.puts.is_busy(now);
+        is_due.then(|| self.wait_for(key, written, now))
     }
 
     /// Whether a write waits to be stored, and for whom.
@@ -376,19 +357,9 @@ impl Known {
         }
     }
 
-    /// Whether it is the last write that was made here.
-    pub(super) fn is_own(&self, key: &RecordKey, write: &Write) -> bool {
-        self.entry(key).is_some_and(|entry| entry.own == Some(write.nonce))
-    }
-
-    /// When the write of this number is to be stored once more, if it is.
-    pub(super) fn again_at(&self, key: &RecordKey, number: u64) -> Option<u64> {
-        self.entry(key).filter(|entry| entry.puts.waits(number))?.puts.again_at()
-    }
-
-    /// Whether the write of this number is still the one that waits.
-    pub(super) fn waits(&self, key: &RecordKey, number: u64) -> bool {
-        self.entry(key).is_some_and(|entry| entry.puts.waits(number))
+    /// When what waits is to be stored once more, if it is.
+    pub(super) fn again_at(&self, key: &RecordKey) -> Option<u64> {
+        self.entry(key)?.puts.again_at()
     }
 
     /// Whether this isolate has seen KV accept this write.
@@ -408,10 +379,7 @@ impl Known {
 
     /// What is to be done for the write of this number: by the task that attends to it, until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, key: &RecordKey, number: u64, task: Option<Task>, now: u64) -> Awaited {
-        let place = self.place(key).ok();
-        let Some((_, entry)) = place.and_then(|place| self.entries.get_mut(place)) else {
-            return Awaited::Step(Step::Done);
-        };
+        let entry = self.entry_mut(key);
         if let Some(Head::Ended(retired)) = &entry.head {
             return Awaited::Ended(retired.as_ref().map(|retired| retired.version));
         }
@@ -445,7 +413,7 @@ impl Known {
 
     /// The use of the newest write was noted in its record.
     pub(super) fn touched(&mut self, key: &RecordKey, written: &Rc<Written>, now: u64) {
-        let newest = self.head(key, now).and_then(Head::write);
+        let newest = self.head(key).and_then(Head::write);
         if newest.is_some_and(|newest| newest.is(&written.write)) {
             self.set(key, Some(Head::of(written)), now);
         }
@@ -519,11 +487,11 @@ impl Known {
             return;
         }
         self.swept = now;
-        self.retain(|entry| entry.puts.is_needed(now) || now < entry.is_known_until());
+        self.retain(|entry| now < entry.is_known_until());
         let mut age = CARRIED_FOR;
         while is_full && self.bytes > MOST_BYTES / 2 && age > 0 {
             age /= 2;
-            let is_old = |entry: &Entry| !entry.puts.is_needed(now) && now >= entry.met.saturating_add(age);
+            let is_old = |entry: &Entry| !entry.puts.is_needed() && now >= entry.met.saturating_add(age);
             let is_held = |entry: &Entry| now < entry.loaded.saturating_add(IN_FLIGHT);
             for (_, entry) in &mut self.entries {
                 if is_old(entry)
@@ -599,6 +567,106 @@ mod tests {
         assert!((1..20).contains(&sweeps), "{sweeps}");
         met(&mut known, 1_000_000 + IN_FLIGHT);
         assert_eq!(known.entries.len(), 1, "when they are done there is room");
+    }
+
+    fn key() -> RecordKey {
+        crate::SessionId::random(&crate::TestPlatform::at(0)).unwrap().record_key()
+    }
+
+    /// Of this version, which is its nonce as well.
+    fn record(version: u64) -> Record {
+        Record::from_text(&format!("edge-session/1 {version} {version} 0 0 9 - 0 -\n1")).unwrap()
+    }
+
+    /// Enters it, made from this write beside others.
+    fn entered(
+        known: &mut Known,
+        key: &RecordKey,
+        base: Option<&Write>,
+        beside: &[Write],
+        version: u64,
+    ) -> Option<Write> {
+        match known.enter(key, base, beside, &record(version), 0, 1_000) {
+            Entered::Made { written, .. } => Some(written.write.clone()),
+            _ => None,
+        }
+    }
+
+    /// By who has no request, and so has not loaded it here.
+    #[test]
+    fn what_is_written_without_a_look_is_built_on_what_the_isolate_knows() {
+        let (mut known, key) = (Known::default(), key());
+        let first = entered(&mut known, &key, None, &[], 1).unwrap();
+        let second = entered(&mut known, &key, None, &[], 2).unwrap();
+        assert!(second.has(&first) && second.time > first.time);
+        assert_eq!(entered(&mut known, &key, None, &[], 2), Some(second), "the same again");
+        assert_eq!(entered(&mut known, &key, None, &[], 5), None, "it is not made from the second");
+    }
+
+    /// More than a record names; a reply of an earlier write takes nothing away for what only a later one is built on.
+    #[test]
+    fn the_newest_write_alone_is_built_on_what_the_isolate_has_seen() {
+        let (mut known, key) = (Known::default(), key());
+        let beside = Write::from(None, &[], &record(99), 1_000);
+        let first = entered(&mut known, &key, None, &[], 1).unwrap();
+        let second = entered(&mut known, &key, Some(&first), std::slice::from_ref(&beside), 2).unwrap();
+        let mut last = second;
+        for version in 3..=40 {
+            last = entered(&mut known, &key, Some(&last), &[], version).unwrap();
+        }
+        assert!(!last.has(&first) && !last.has(&beside), "a record does not name so many");
+        assert!(known.has(&key, &last, &first) && known.has(&key, &last, &beside));
+        assert!(!known.has(&key, &first, &beside) && !known.is_built_on(&key, &first, first.nonce));
+        // One from elsewhere, of which it is not known what it is built on.
+        let (write, record) = Write::of(record(50));
+        known.meet(&key, &Rc::new(Written { write: write.clone(), record }), true, 1_000);
+        assert!(!known.has(&key, &write, &first));
+    }
+
+    /// By a clock that is ahead of this one, or by many that write by turns.
+    #[test]
+    fn a_write_is_stored_once_more_before_the_work_behind_its_reply_ends() {
+        for others_turn in [0, 5_000, 19_000, 60_000] {
+            let turn = turn(90_000, others_turn, 1_000);
+            assert!((1_000..=1_000 + ONCE_MORE_AT_LAST).contains(&turn), "{turn}");
+        }
+    }
+
+    #[test]
+    fn by_a_clock_that_is_put_back_no_id_is_changed_for_an_hour() {
+        let (mut known, key) = (Known::default(), key());
+        known.moves(&key, Some(10_000_000));
+        assert!(known.is_moving(&key, 10_000_001));
+        assert!(!known.is_moving(&key, 6_400_000));
+    }
+
+    /// What was known before a write that was given up is kept until then.
+    #[test]
+    fn what_was_given_up_is_forgotten_when_kv_takes_a_write() {
+        let (mut known, key) = (Known::default(), key());
+        let first = entered(&mut known, &key, None, &[], 1).unwrap();
+        let second = entered(&mut known, &key, Some(&first), &[], 2).unwrap();
+        known.give_up(&key, &first, None, true, 1_000);
+        assert_eq!(known.entry(&key).unwrap().given_up.len(), 1);
+        known.answered(&key, 2, Ok(()), 1_000);
+        assert_eq!(known.entry(&key).unwrap().given_up.len(), 0);
+        assert!(known.head(&key).and_then(Head::write).is_some_and(|newest| newest.is(&second)));
+    }
+
+    /// A request may be about to change each: it is known which write they have loaded, and no more.
+    #[test]
+    fn of_sessions_that_there_is_no_room_for_the_data_is_forgotten_first() {
+        let mut known = Known::default();
+        let keys: Vec<_> = (0..40).map(|_| key()).collect();
+        for (number, key) in (1_u32..).zip(&keys) {
+            let text = format!("edge-session/1 1 {number} 0 0 9 - 0 -\n\"{}\"", "x".repeat(300_000));
+            let (write, record) = Write::of(Record::from_text(&text).unwrap());
+            let now = 1_000_000 + 1_000 * u64::from(number);
+            known.meet(key, &Rc::new(Written { write, record }), true, now);
+            known.hold(key, now + 25_000);
+        }
+        assert!(known.bytes <= MOST_BYTES + MOST_BYTES / 8, "{}", known.bytes);
+        assert!(keys.iter().all(|key| known.head(key).and_then(Head::write).is_some()), "each is known");
     }
 
     #[test]

@@ -11,9 +11,9 @@ const TRIED_AT_LEAST: u64 = 1_500;
 const ONE_SECOND: u64 = 1_000;
 const WAY_FOR_OTHERS: u64 = 300;
 
-/// Who met 429 has met another isolate, and tries again after this and a random part of as much again: more often than the
-/// other, which writes again after its second.
-const ASIDE: u64 = 100;
+/// Who met 429 has met another isolate, and tries again after this: more often than the other, which writes again after its
+/// second.
+const ASIDE: u64 = 150;
 
 /// How often it is looked whether another request has stored a write, in milliseconds.
 const LOOK_AGAIN: u64 = 50;
@@ -23,9 +23,6 @@ const ABANDONED: u64 = 6_000;
 
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
-
-/// And after so many it is given up as well.
-const KEPT_FOR: u64 = 60_000;
 
 /// A put that is broken off may arrive all the same, for so many milliseconds after it began.
 const HANGS_FOR: u64 = 15_000;
@@ -187,18 +184,10 @@ impl Puts {
 
     /// A task behind a reply is done with the write of this number. The newer one that relies on it, and that it goes on with.
     pub(super) fn goes_on(&mut self, task: Task, now: u64) -> Option<u64> {
-        let settled = self.settled();
         let attendant = self.attendant.as_mut().filter(|attendant| attendant.task == task)?;
-        match self.waiting.as_ref().filter(|waiting| waiting.number > settled) {
-            Some(waiting) => {
-                (attendant.number, attendant.looked) = (waiting.number, now);
-                Some(waiting.number)
-            }
-            None => {
-                self.attendant = None;
-                None
-            }
-        }
+        let number = self.waiting.as_ref()?.number;
+        (attendant.number, attendant.looked) = (number, now);
+        Some(number)
     }
 
     /// Each waits for its own write.
@@ -206,17 +195,8 @@ impl Puts {
         self.attendant = None;
     }
 
-    pub(super) fn waits(&self, number: u64) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.number == number)
-    }
-
     pub(super) fn again_at(&self) -> Option<u64> {
         self.waiting.as_ref().and_then(|waiting| waiting.again_at)
-    }
-
-    /// Nothing has to be stored any more.
-    pub(super) fn forget(&mut self) {
-        self.waiting = None;
     }
 
     /// A put that nobody else waits for begins.
@@ -256,9 +236,8 @@ impl Puts {
     }
 
     /// Whether it is to be kept in memory.
-    pub(super) fn is_needed(&self, now: u64) -> bool {
-        let is_young = |waiting: &Waiting| now < waiting.looked_after.saturating_add(KEPT_FOR);
-        self.is_under_way(now) || self.waiting.as_ref().is_some_and(is_young)
+    pub(super) fn is_needed(&self) -> bool {
+        self.waiting.is_some()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -276,7 +255,6 @@ impl Puts {
         if let Some(waiting) = &mut self.waiting {
             if !waiting.has_somebody(now) {
                 waiting.since = now;
-                waiting.again_at = waiting.again_at.map(|at| at.max(now));
             }
             waiting.looked_after = now;
         }
@@ -289,30 +267,21 @@ impl Puts {
         if self.is_under_way(now) {
             return Step::Wait(LOOK_AGAIN);
         }
-        let was_abandoned = self.under_way.is_some();
         self.break_off(now);
         let Some(waiting) = &mut self.waiting else { return Step::GaveUp { failure: None, is_unsure: true } };
-        if was_abandoned {
-            // Its time begins when the way is free.
-            waiting.since = now;
-            waiting.is_unsure = true;
-        }
         let turn = if waiting.number > settled { Turn::First } else { Turn::OnceMore };
         let due = match turn {
             Turn::First => waiting.since.min(now),
             Turn::OnceMore => waiting.again_at.unwrap_or(now),
         };
         let pause = match &waiting.failure {
-            Some(KvFailure::TooManyWrites) => ASIDE.saturating_add(waiting.random_below(ASIDE)),
-            _ => ONE_SECOND.saturating_add(waiting.random_below(WAY_FOR_OTHERS)),
+            Some(KvFailure::TooManyWrites) => ASIDE,
+            _ => ONE_SECOND.saturating_add(waiting.random_part_of(WAY_FOR_OTHERS)),
         };
         let next = due.max(self.answered.min(now).saturating_add(pause));
-        if now.max(next) >= due.saturating_add(TRIED_FOR) {
+        if next >= due.saturating_add(TRIED_FOR) {
             self.give_up(turn);
-            return match turn {
-                Turn::First => self.gave_up(task),
-                Turn::OnceMore => Step::GaveUp { failure: self.failure.clone(), is_unsure: self.is_unsure },
-            };
+            return self.gave_up(task);
         }
         if now < next {
             return Step::Wait(next.saturating_sub(now));
@@ -327,7 +296,7 @@ impl Puts {
         let Some(waiting) = &mut self.waiting else { return };
         self.given_up = self.given_up.max(waiting.number);
         self.is_unsure = waiting.is_unsure;
-        self.failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
+        self.failure = waiting.failure.take();
         if turn == Turn::OnceMore || waiting.again_at.is_none() {
             self.waiting = None;
         }
@@ -350,28 +319,21 @@ impl Puts {
         let Some(waiting) = &mut self.waiting else { return };
         // Who waited for its answer looks after it now, however long that took.
         waiting.looked_after = now;
+        let is_its = waiting.number == number;
+        if !is_its {
+            waiting.since = waiting.with_a_chance(now);
+        }
         match answer {
-            Ok(()) if waiting.number == number => {
-                if settled >= number {
-                    waiting.again_at = None;
-                }
-                self.accepted = self.accepted.max(number);
-                self.accepted_nonce = Some(waiting.nonce);
-                waiting.failure = None;
-                if waiting.again_at.is_none() {
-                    self.waiting = None;
-                }
-            }
             Ok(()) => {
                 self.accepted = self.accepted.max(number);
-                waiting.since = now;
+                if is_its {
+                    self.accepted_nonce = Some(waiting.nonce);
+                    waiting.again_at = waiting.again_at.filter(|_| settled < number);
+                    self.waiting.take_if(|waiting| waiting.again_at.is_none());
+                }
             }
             Err(failure) => {
-                if waiting.number == number {
-                    waiting.is_unsure |= failure != KvFailure::TooManyWrites;
-                } else {
-                    waiting.since = waiting.with_a_chance(now);
-                }
+                waiting.is_unsure |= is_its && failure != KvFailure::TooManyWrites;
                 waiting.failures = waiting.failures.saturating_add(1);
                 waiting.failure = Some(failure);
             }
@@ -380,9 +342,7 @@ impl Puts {
 
     /// A put has no answer, and is waited for no longer.
     pub(super) fn is_broken_off(&mut self, number: u64, now: u64) {
-        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
-            self.break_off(now);
-        }
+        self.break_off(now);
         // One that hangs alone is tried once more: it took the time of more than one.
         if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number == number && waiting.failures == 0)
         {
@@ -393,40 +353,31 @@ impl Puts {
 
     /// The put that is under way is waited for no longer. What waits behind it is stored once more, when that can have arrived.
     fn break_off(&mut self, now: u64) {
+        let Some(put) = self.under_way.take() else { return };
         // A clock may have been put back meanwhile.
-        let Some(put) = self.under_way.take().filter(|put| now > put.since) else { return };
-        self.settles_at = self.settles_at.max(put.arrives());
-        let behind = self.waiting.as_mut().filter(|waiting| waiting.number != put.number && now < put.arrives());
-        if let Some(waiting) = behind {
-            waiting.again_at = waiting.again_at.max(Some(put.arrives()));
+        let arrives = if now > put.since { put.since.saturating_add(HANGS_FOR) } else { now };
+        self.settles_at = self.settles_at.max(arrives);
+        match &mut self.waiting {
+            Some(waiting) if waiting.number == put.number => waiting.is_unsure = true,
+            Some(waiting) => waiting.again_at = waiting.again_at.max(Some(arrives)),
+            None => {}
         }
     }
 
     /// What was to be stored once more need not be: a newer write is there.
     pub(super) fn is_outrun(&mut self, number: u64) {
         self.is_back(number);
-        if self.waits(number) {
-            self.waiting = None;
-        }
+        self.waiting.take_if(|waiting| waiting.number == number);
     }
 
     /// The put of this number is under way no more.
     fn is_back(&mut self, number: u64) {
-        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
-            self.under_way = None;
-        }
+        self.under_way.take_if(|put| put.number == number);
     }
 
     /// The number of the last write of which it is known what came of it.
     fn settled(&self) -> u64 {
         self.accepted.max(self.given_up)
-    }
-}
-
-impl UnderWay {
-    /// Until when it may arrive, if nobody waits for its answer.
-    fn arrives(&self) -> u64 {
-        self.since.saturating_add(HANGS_FOR)
     }
 }
 
@@ -442,7 +393,7 @@ impl Waiting {
     }
 
     /// Another number after each failure.
-    fn random_below(&self, end: u64) -> u64 {
+    fn random_part_of(&self, end: u64) -> u64 {
         let mixed = self.nonce.wrapping_add(self.failures).wrapping_mul(0x9E37_79B9);
         u64::from(mixed >> 16).checked_rem(end).unwrap_or_default()
     }
@@ -453,6 +404,9 @@ mod tests {
     use super::*;
     use crate::Record;
     use crate::store::kv::write::Write;
+
+    /// Some time.
+    const T: u64 = 10_000_000;
 
     fn written(nonce: u32, now: u64) -> Written {
         let record = Record::from_text(&format!("edge-session/1 1 {nonce} 0 0 9999999999 - 0 -\n{{}}")).unwrap();
@@ -542,6 +496,97 @@ mod tests {
                 Step::GaveUp { failure, .. } => return failure,
                 Step::Done => panic!("nothing is stored"),
             }
+        }
+    }
+
+    /// By the clock of another machine, or one that was set right.
+    #[test]
+    fn a_clock_that_is_put_back_holds_no_write_up() {
+        let after = T - 3_600_000;
+        let soon = |puts: &mut Puts, number| match puts.step(number, None, after) {
+            Step::Wait(milliseconds) => milliseconds <= ONE_SECOND + WAY_FOR_OTHERS,
+            step => matches!(step, Step::Put { .. }),
+        };
+        let mut answered = Puts::default();
+        let first = answered.wait_for(&written(1, T), T);
+        assert!(matches!(answered.step(first, None, T), Step::Put { .. }));
+        answered.note(first, Ok(()), T);
+        let second = answered.wait_for(&written(2, after), after);
+        assert!(soon(&mut answered, second), "after the answer to another");
+
+        let mut waiting = Puts::default();
+        let number = waiting.wait_for(&written(1, T), T);
+        assert!(soon(&mut waiting, number), "while it waits");
+
+        let mut under_way = Puts::default();
+        let number = under_way.wait_for(&written(1, T), T);
+        assert!(matches!(under_way.step(number, None, T), Step::Put { .. }));
+        assert!(matches!(under_way.step(number, None, after), Step::Put { .. }), "while its put is under way");
+        assert!(under_way.settles_at() <= after, "nor is each write of an hour stored twice");
+    }
+
+    #[test]
+    fn what_was_accepted_was_not_given_up_whatever_became_of_the_next_one() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, T), T);
+        assert!(matches!(puts.step(first, None, T), Step::Put { .. }));
+        puts.note(first, Ok(()), T + 10);
+        let second = puts.wait_for(&written(2, T + 20), T + 20);
+        assert!(given_up(&mut puts, second, &mut (T + 20)).is_some());
+        assert!(puts.has_given_up(second) && !puts.has_given_up(first));
+    }
+
+    /// A timer may be late.
+    #[test]
+    fn what_nobody_could_store_once_more_in_time_is_stored_late() {
+        let mut puts = Puts::default();
+        let mut again = written(1, T);
+        again.write.again_at = Some(T + 7_000);
+        let number = puts.wait_for(&again, T);
+        let task = puts.attend(number, T + 25_000, T);
+        assert!(matches!(puts.step(number, task, T), Step::Put { turn: Turn::First, .. }));
+        puts.note(number, Ok(()), T + 10);
+        assert_eq!(puts.step(number, task, T + 20), Step::Wait(6_980));
+        assert!(matches!(puts.step(number, task, T + 15_000), Step::Put { turn: Turn::OnceMore, .. }));
+    }
+
+    /// They have waited for long already.
+    #[test]
+    fn who_waits_behind_a_put_that_hangs_is_told_soon_after_it() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, T), T);
+        assert!(matches!(puts.step(first, None, T), Step::Put { .. }));
+        let second = puts.wait_for(&written(2, T + 10), T + 10);
+        for now in (T + 10..T + 5_000).step_by(50) {
+            assert_eq!(puts.step(second, None, now), Step::Wait(LOOK_AGAIN));
+        }
+        puts.is_broken_off(first, T + 5_000);
+        let mut now = T + 5_000;
+        assert!(given_up(&mut puts, second, &mut now).is_some());
+        assert!(now < T + 7_500, "{}", now - T);
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_knows_of_is_not_told_that_it_is_stored() {
+        assert_eq!(Puts::default().step(1, None, 0), Step::GaveUp { failure: None, is_unsure: true });
+    }
+
+    /// The first put of it may arrive, although all that followed were refused.
+    #[test]
+    fn what_was_given_up_after_a_put_that_hangs_is_unsure() {
+        for hangs in [false, true] {
+            let mut puts = Puts::default();
+            let number = puts.wait_for(&written(1, T), T);
+            assert!(matches!(puts.step(number, None, T), Step::Put { .. }));
+            let mut now = T + if hangs { ABANDONED } else { 10 };
+            if !hangs {
+                puts.note(number, Err(KvFailure::TooManyWrites), now);
+            }
+            assert!(given_up(&mut puts, number, &mut now).is_some());
+            assert_eq!(
+                puts.step(number, None, now),
+                Step::GaveUp { failure: Some(KvFailure::TooManyWrites), is_unsure: hangs }
+            );
         }
     }
 

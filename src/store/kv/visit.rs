@@ -52,15 +52,6 @@ struct Live {
     settles_at: u64,
 }
 
-impl Live {
-    /// The same, stored from now on, or once more; and until when something of it may arrive.
-    fn again(&self, now: u64) -> (Rc<Written>, u64) {
-        let written = Rc::clone(&self.written).stored_again_at(Some(now));
-        let settles_at = written.write.settles_at(false, now).max(self.settles_at);
-        (written, settles_at)
-    }
-}
-
 /// Marks are kept for at least so many seconds, 90 days, and for twice as long as the record would have lived: longer
 /// than any record that a writer who comes late could leave, also one of a release with another `timeout`.
 const LEAST_LIFE_OF_A_MARK: u64 = 90 * 24 * 60 * 60;
@@ -100,7 +91,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     async fn newest(&self, key: &RecordKey) -> Result<Newest, Error> {
         let mut looked_for = 0;
         loop {
-            if let Some(Head::Ended(retired)) = self.kv.known.borrow().head(key, self.now()) {
+            if let Some(Head::Ended(retired)) = self.kv.known.borrow().head(key) {
                 return Ok(Newest::Ended(retired.clone()));
             }
             let [stored, mark] = self.pair([session(key), ended(key)]).await?;
@@ -153,7 +144,6 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         // What is to be stored once more may yet lose its place.
         let is_stored = is_accepted && written.write.again_at.is_none_or(|again_at| again_at <= now);
         let said = brought.iter().find(|carried| carried.write().is(&written.write)).map(|carried| carried.fate);
-        let said = said.filter(|_| !known.is_own(key, &written.write));
         let live = Live {
             is_in_kv: is_in_kv(&written.write),
             fate: if is_stored { Fate::Stored } else { said.unwrap_or(Fate::Sent) },
@@ -221,7 +211,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             self.kv.stored(key, number, None).await
         };
         // What it is built on, or an earlier put that was broken off, may yet take its place.
-        let again_at = self.kv.known.borrow().again_at(key, number);
+        let again_at = self.kv.known.borrow().again_at(key);
         if stored.is_ok() && !leaves_before && again_at.is_some() {
             self.behind(key, number).await;
         }
@@ -240,8 +230,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         }
         let fate = if leaves_before || again_at.is_some() { Fate::Sent } else { Fate::Stored };
         let written = written.stored_again_at(again_at);
-        let settles_at = written.write.settles_at(false, now);
-        self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at, fate }, News::Unless)?;
+        self.shows(key, Live { written, is_in_kv: false, beside: Vec::new(), settles_at: 0, fate }, News::Unless)?;
         Ok(Updated::Done)
     }
 
@@ -272,12 +261,12 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             }
             Care::Forgotten => found.may_be_stored_late(now),
             // KV has had its time.
-            Care::NotDue => found.is_late(now) && live.fate == Fate::Sent && !live.is_in_kv,
+            Care::NotDue => found.is_late(now) && live.fate == Fate::Sent,
         };
         if !is_due {
             return (live, News::Unless);
         }
-        let (written, settles_at) = live.again(now);
+        let written = Rc::clone(&live.written).stored_again_at(Some(now));
         let is_under_way = self.kv.known.borrow().is_busy(key, now);
         let number = self.kv.known.borrow_mut().store_late(key, &written, now);
         match number {
@@ -286,7 +275,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             None => {}
         }
         // The browser is told, for what is made from it meanwhile.
-        (Live { written, settles_at, ..live }, News::Changed)
+        (Live { written, is_in_kv: false, ..live }, News::Changed)
     }
 
     /// Whether the reply may leave before its write is stored: the browser has all of it.
@@ -410,22 +399,12 @@ fn has_what_is_due(write: &Write, due: &[&Write]) -> bool {
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let live = match self.newest(key).await? {
-            Newest::Nothing => return Ok(None),
-            Newest::Ended(retired) => {
-                self.withdraw(key);
-                return self.with_kept(key, retired).await;
-            }
-            Newest::Live(live) => live,
-        };
-        let mut record = live.written.record.clone();
-        if self.was_killed_before(&mut record).await? {
+        let found = self.found(key).await?;
+        // What an earlier load of this request has given, before the session ended.
+        if found.as_ref().is_none_or(|record| record.successor.is_some()) {
             self.withdraw(key);
-            return Ok(None);
         }
-        let (live, news) = self.stored_late(key, live).await;
-        self.shows(key, live, news)?;
-        Ok(Some(record))
+        Ok(found)
     }
 
     /// Overwrites a used key: KV cannot insert only. It does not look first either, for KV would
@@ -475,7 +454,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
         let [stored, mark] = self.pair([session(key), ended(key)]).await?;
         let now = self.now();
         let brought = self.jar.as_ref().map(|jar| carried::brought(jar, key, now, &|_, _| None)).unwrap_or_default();
-        let (known, moved) = match self.kv.known.borrow().head(key, now) {
+        let (known, moved) = match self.kv.known.borrow().head(key) {
             Some(Head::Whole(written)) => (Some(Rc::clone(written)), None),
             Some(Head::Ended(retired)) => (None, retired.clone()),
             _ => (None, None),
@@ -556,6 +535,22 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
 }
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
+    /// What a load comes to.
+    async fn found(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        let live = match self.newest(key).await? {
+            Newest::Nothing => return Ok(None),
+            Newest::Ended(retired) => return self.with_kept(key, retired).await,
+            Newest::Live(live) => live,
+        };
+        let mut record = live.written.record.clone();
+        if self.was_killed_before(&mut record).await? {
+            return Ok(None);
+        }
+        let (live, news) = self.stored_late(key, live).await;
+        self.shows(key, live, news)?;
+        Ok(Some(record))
+    }
+
     async fn moved(
         &self,
         from: &RecordKey,

@@ -87,9 +87,8 @@ impl Write {
     pub(super) fn from(base: Option<&Self>, beside: &[Self], record: &Record, now: u64) -> Self {
         let before = base.map(|base| &base.built_on[..]).unwrap_or_default();
         let nonces = base.into_iter().chain(beside).map(|write| write.nonce).chain(before.iter().copied());
-        let last = base.into_iter().chain(beside).map(|write| write.time).max();
         Self {
-            time: last.map_or(now, |last| now.max(last.saturating_add(1))),
+            time: base.map_or(now, |base| now.max(base.time.saturating_add(1))),
             version: record.version,
             nonce: record.nonce,
             again_at: None,

@@ -8,13 +8,14 @@ import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, relative } from "node:path";
+import { kvRules } from "./mutants/kv-rules.mjs";
 import { rules } from "./mutants/rules.mjs";
 import { workerRules } from "./mutants/worker-rules.mjs";
 import { MARK, WHICH, weave } from "./mutants/weave.mjs";
 
 const inWorkerd = process.argv[2] === "--in-workerd";
 const only = process.argv[inWorkerd ? 3 : 2];
-const mutants = (inWorkerd ? workerRules : rules)
+const mutants = (inWorkerd ? workerRules : [...rules, ...kvRules])
   .map(([rule, file, from, to, files, tests], number) => ({ number, rule, file, from, to, files: files.split("|"), tests }))
   .filter(({ rule }) => !only || rule.includes(only));
 

@@ -1,7 +1,9 @@
 //! Requests that are dropped half-way or never go on, and puts that hang, fail, or die with their isolate.
 
+use std::cell::Cell;
+
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Incoming, KvStore, Platform, Record, SessionId, Sessions, Store, Updated};
+use edge_session::{Incoming, KvFailure, KvStore, Platform, Record, SessionId, Sessions, Store, Updated};
 
 use crate::clock::NOW;
 use crate::stage::{LARGE, Reply, Stage, Visit, count, log_in, save};
@@ -187,6 +189,36 @@ fn what_waits_behind_a_slow_put_is_tried() {
     stage.wait(100);
     let reply = counts(&stage, &here, &stage.header(), true);
     assert_eq!((reply.count, stage.at_rest()), (Ok(3), Ok(3)));
+}
+
+/// Another isolate has written meanwhile.
+#[test]
+fn what_waits_behind_a_put_is_not_given_up_by_a_429() {
+    for (hangs, refused) in [false, true].into_iter().flat_map(|hangs| (0..=4).map(move |refused| (hangs, refused))) {
+        let stage = Stage::new();
+        let here = stage.isolate(0, 0);
+        stage.begins(&here, 0);
+        let sent = stage.header();
+        stage.kv.order("put session:", if hangs { Ordered::Hangs } else { Ordered::Takes(3_900) });
+        for _ in 0..refused {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
+        }
+        let saved = Cell::new(None);
+        stage.clock.run(vec![
+            Box::pin(async {
+                if hangs {
+                    assert!(stage.clock.within(300, stage.ask_to(&here, &sent, save)).await.is_none());
+                } else {
+                    assert_eq!(stage.ask(&here, &sent, &count).await.count, Ok(2));
+                }
+            }),
+            Box::pin(async {
+                stage.clock.pause(400).await;
+                saved.set(Some(stage.ask_to(&here, &sent, save).await.count));
+            }),
+        ]);
+        assert_eq!(saved.get(), Some(Ok(3)), "hangs: {hangs}, refused: {refused}");
+    }
 }
 
 /// A put that was given up arrives after the next one, which KV has accepted meanwhile.

@@ -254,3 +254,20 @@ fn a_kv_that_hangs_is_known_to_take_no_writes() {
     let log = stage.clock.log.take();
     assert!(log.iter().any(|line| line.starts_with("write_given_up: ")), "{log:?}");
 }
+
+/// Whose put was abandoned: the look that stores it does so once.
+#[test]
+fn where_the_platform_has_no_behind_a_look_stores_a_write_once() {
+    let stage = Stage::new();
+    let signer = Signer::from_secret(SECRET).unwrap();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    assert_eq!(stage.count(&here), Ok(1));
+    stage.wait(3_000);
+    let sent = stage.header();
+    stage.kv.order("put session:", Ordered::Hangs);
+    assert!(stage.run(stage.clock.within(300, stage.ask(&here, &sent, &count))).is_none());
+    stage.wait(4_700);
+    let before = stage.kv.written();
+    assert_eq!((stage.look(&here), stage.kv.written()), (Ok(2), before + 1));
+}

@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{KvFailure, Session};
+use edge_session::{KvFailure, KvStore, Record, Session, SessionId, Store, Updated};
 
 use crate::browser::Browser;
+use crate::clock::NOW;
 use crate::stage::{COOKIE, Stage, Visit, count, log_in, save};
 
 fn log_out(session: &mut Session<Visit>) {
@@ -246,4 +247,37 @@ fn a_change_of_id_by_a_longer_branch_takes_no_update_along_in_one_isolate() {
     *stage.browser.borrow_mut() = Browser::default();
     stage.arrives(&moved.into_inner().unwrap());
     assert_eq!(stage.look(&here), Ok(101));
+}
+
+/// A load sees the mark before the change of id is told that it is done, and its answer comes after that. What is kept beside the
+/// mark was never stored.
+#[test]
+fn a_late_load_takes_nothing_of_what_the_isolate_knows_of_a_change_of_id() {
+    let stage = Stage::new();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    let key = || SessionId::random(&stage.clock).unwrap().record_key();
+    let (old, new) = (key(), key());
+    let record = |words: &str, data: &str| {
+        let end = NOW + 86_400;
+        Record::from_text(&format!("edge-session/1 2 2 {NOW} {NOW} {end} {words} -\n{data}")).unwrap()
+    };
+    let begun = record("- 0", "1").with(|record| record.version = 1);
+    stage.run(store.create(&old, &begun)).unwrap();
+    stage.wait(2_000);
+    let retired = record(&format!("{} {}", new.as_str(), NOW + 60), "7");
+    stage.kv.order("put kept:", Ordered::Fails(KvFailure::Other("500".to_owned())));
+    stage.kv.order("put ended:", Ordered::Takes(1_000));
+    stage.clock.run(vec![
+        Box::pin(async {
+            let mut moved = begun.clone();
+            assert_eq!(store.change_id(&old, &retired, &new, &mut moved).await.unwrap(), Updated::Done);
+        }),
+        Box::pin(async {
+            stage.clock.pause(400).await;
+            stage.kv.order("get session:", Ordered::Takes(1_400));
+            let late = store.load(&old).await.unwrap().unwrap();
+            assert!(late.successor.is_some());
+        }),
+    ]);
+    assert_eq!(stage.run(store.load(&old)).unwrap(), Some(retired));
 }

@@ -271,3 +271,58 @@ fn who_brings_a_stub_waits_until_kv_shows_the_write() {
         }),
     ]);
 }
+
+/// It was built on what the browser carries, which is the newest again.
+#[test]
+fn a_save_that_was_refused_takes_no_carried_write_away() {
+    for is_stored in [true, false] {
+        let stage = Stage::new();
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.begins(&here, 0);
+        stage.kv.come_to_rest();
+        assert_eq!(stage.look(&elsewhere), Ok(1));
+        assert_eq!(stage.count(&here), Ok(2));
+        if is_stored {
+            stage.wait(1_000);
+        }
+        for _ in 0..100 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
+        }
+        assert_eq!(stage.run(stage.ask_to(&here, &stage.header(), save)).count, Err(503));
+        stage.kv.forget_orders();
+        assert_eq!(stage.look(&here), Ok(2));
+        assert_eq!(stage.look(&elsewhere), Ok(2), "the browser carries it still");
+        stage.wait(36_000);
+        assert_eq!(stage.look(&elsewhere), Ok(2));
+        assert_eq!(stage.at_rest(), Ok(2), "is stored: {is_stored}");
+    }
+}
+
+/// Two counts of a session that is too large for a cookie meet, one of them by a clock that is ahead.
+#[test]
+fn what_is_made_from_one_stub_beside_another_is_later_than_both() {
+    let stage = Stage::new();
+    let (a, b) = (stage.isolate(0, 0), stage.isolate_ahead(1, 1, 3_000));
+    stage.begins(&a, 5_000);
+    stage.kv.come_to_rest();
+    stage.wait(100_000);
+    assert_eq!(stage.look(&a), Ok(1));
+    let sent = stage.header();
+    let replies = RefCell::new(Vec::new());
+    for takes in [20, 20] {
+        stage.kv.order("get session:", Ordered::Takes(takes));
+    }
+    for takes in [50, 1_200] {
+        stage.kv.order("put session:", Ordered::Takes(takes));
+    }
+    let counts = async |isolate, after| {
+        stage.clock.pause(after).await;
+        let reply = stage.ask(isolate, &sent, &count).await;
+        replies.borrow_mut().push(reply);
+    };
+    stage.clock.run(vec![Box::pin(counts(&a, 0)), Box::pin(counts(&b, 10))]);
+    replies.take().iter().for_each(|reply| stage.arrives(reply));
+    assert_eq!(stage.count(&a), Ok(3));
+    assert_eq!(stage.look(&stage.isolate(3, 1)), Err(503), "that place shows the two of the other branch");
+    assert_eq!(stage.at_rest(), Ok(3));
+}

@@ -616,3 +616,20 @@ fn what_another_isolate_has_met_it_does_not_know_by_heart() {
     assert_eq!(stage.count(&b), Ok(3));
     assert_eq!(stage.at_rest(), Ok(3));
 }
+
+/// KV is asked whether it shows something newer, and meanwhile the isolate makes that.
+#[test]
+fn what_is_newer_by_the_time_is_stored_in_place_of_what_was_to_be_stored_once_more() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.counts_twice(&here);
+    assert_eq!(stage.count(&elsewhere), Ok(3), "once more after seven seconds");
+    stage.wait(6_500);
+    stage.kv.order("get session:", Ordered::Takes(2_000));
+    let before = stage.kv.written();
+    stage.wait(1_000);
+    assert_eq!(stage.count(&elsewhere), Ok(4));
+    stage.wait(2_500);
+    assert_eq!(stage.kv.written(), before + 1);
+    assert!(stage.kv.at_last(&stage.name()).unwrap().contains("\"count\":4"));
+}

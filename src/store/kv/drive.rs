@@ -68,7 +68,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                     let error = Error::new(ErrorKind::Unavailable, "KV has not taken a write");
                     return Err(NotStored::GivenUp { error, is_unsure });
                 }
-                // Of the work behind replies only the first that is told knows why, and says it.
+                // Of the work behind replies only the first that is told knows why, and says it, where nothing newer was stored.
                 Awaited::Step(Step::GaveUp { failure: Some(failure), is_unsure }) => {
                     if task.is_some() {
                         let sentence = format_args!("a write of {key:?} behind a reply is given up: {failure}");
@@ -87,7 +87,7 @@ impl<N: KvNamespace, P: Platform> Kv<N, P> {
                     now = then;
                 }
                 Awaited::Step(Step::Put { turn: Turn::OnceMore, number, text, .. })
-                    if self.is_outrun(key, &text).await =>
+                    if self.is_outrun(key, &text).await || !self.known.borrow().waits(key, number) =>
                 {
                     self.known.borrow_mut().is_outrun(key, number);
                 }

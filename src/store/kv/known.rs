@@ -106,6 +106,8 @@ pub(super) struct Known {
     last: Cell<usize>,
     bytes: usize,
     trust: Trust,
+    /// The highest number of a write whose entry was dropped: what comes of it late is no later write's.
+    numbers: u64,
     /// When old entries were looked for, in milliseconds, and how many bytes were left.
     swept: u64,
     left: usize,
@@ -186,7 +188,8 @@ impl Known {
             Ok(place) => place,
             Err(place) => {
                 self.bytes = self.bytes.saturating_add(OVERHEAD);
-                self.entries.insert(place, (key.clone(), Box::default()));
+                let entry = Entry { puts: Puts::after(self.numbers), ..Entry::default() };
+                self.entries.insert(place, (key.clone(), Box::new(entry)));
                 place
             }
         };
@@ -206,7 +209,8 @@ impl Known {
         entry.head.as_ref()
     }
 
-    /// What is known of a session, for 90 seconds at the least, and while a request may run that loaded it.
+    /// What is known of a session: for 90 seconds, where there is room, and while a request may run that loaded it; and for longer,
+    /// until it is looked for what is old.
     pub(super) fn head(&self, key: &RecordKey) -> Option<&Head> {
         self.entry(key)?.head.as_ref()
     }
@@ -227,7 +231,6 @@ impl Known {
     /// A load found this to be the newest. What KV does not show the browser has brought.
     pub(super) fn meet(&mut self, key: &RecordKey, written: &Rc<Written>, is_in_kv: bool, now: u64) {
         let is_known = match self.head(key) {
-            Some(Head::Ended(_)) => true,
             Some(Head::Unsure(..)) | None => false,
             Some(head) => head.write().is_some_and(|known| known.is(&written.write)),
         };
@@ -247,21 +250,27 @@ impl Known {
         write.is(other) || self.is_built_on(key, write, other.nonce)
     }
 
-    /// The same of the write of this nonce, which is another.
+    /// The same of the write of this nonce. None is built on itself, also where one that was built on it was refused.
     pub(super) fn is_built_on(&self, key: &RecordKey, write: &Write, nonce: u32) -> bool {
         let is_past = |entry: &Entry| entry.is_at(write) && entry.past.contains(&nonce);
-        write.is_built_on(nonce) || self.entry(key).is_some_and(is_past)
+        nonce != write.nonce && (write.is_built_on(nonce) || self.entry(key).is_some_and(is_past))
     }
 
     /// The session has ended: nothing of it is stored any more.
     pub(super) fn end(&mut self, key: &RecordKey, retired: Option<Record>, now: u64) {
         self.set(key, Some(Head::Ended(retired)), now);
+        let puts = &mut self.entry_mut(key).puts;
+        let bytes = puts.bytes();
+        puts.forget();
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Its id is being changed, or is no more: meanwhile nobody else in this isolate stores anything, for the new record would
     /// lack it.
     pub(super) fn moves(&mut self, key: &RecordKey, since: Option<u64>) {
-        self.entry_mut(key).moving = since;
+        let entry = self.entry_mut(key);
+        entry.moving = since;
+        entry.loaded = entry.loaded.max(since.unwrap_or_default());
     }
 
     pub(super) fn is_moving(&self, key: &RecordKey, now: u64) -> bool {
@@ -408,7 +417,9 @@ impl Known {
 
     /// A put that nobody else waits for begins.
     pub(super) fn begin(&mut self, key: &RecordKey, now: u64) {
-        self.entry_mut(key).puts.begin(now);
+        let entry = self.entry_mut(key);
+        entry.loaded = now;
+        entry.puts.begin(now);
     }
 
     /// The use of the newest write was noted in its record.
@@ -430,6 +441,11 @@ impl Known {
             entry.given_up.clear();
         }
         entry.puts.note(number, answer, now);
+    }
+
+    /// Whether the write of this number is still the one that waits.
+    pub(super) fn waits(&self, key: &RecordKey, number: u64) -> bool {
+        self.entry(key).is_some_and(|entry| entry.puts.waits(number))
     }
 
     /// A put has no answer, and may arrive whenever it likes.
@@ -491,7 +507,7 @@ impl Known {
         let mut age = CARRIED_FOR;
         while is_full && self.bytes > MOST_BYTES / 2 && age > 0 {
             age /= 2;
-            let is_old = |entry: &Entry| !entry.puts.is_needed() && now >= entry.met.saturating_add(age);
+            let is_old = |entry: &Entry| !entry.puts.is_needed(now) && now >= entry.met.saturating_add(age);
             let is_held = |entry: &Entry| now < entry.loaded.saturating_add(IN_FLIGHT);
             for (_, entry) in &mut self.entries {
                 if is_old(entry)
@@ -507,7 +523,15 @@ impl Known {
     }
 
     fn retain(&mut self, is_kept: impl Fn(&Entry) -> bool) {
-        self.entries.retain(|(_, entry)| is_kept(entry));
+        let mut numbers = self.numbers;
+        self.entries.retain(|(_, entry)| {
+            let stays = is_kept(entry);
+            if !stays {
+                numbers = numbers.max(entry.puts.last());
+            }
+            stays
+        });
+        self.numbers = numbers;
         self.bytes = self.entries.iter().map(|(_, entry)| entry.bytes()).sum();
     }
 }
@@ -638,6 +662,59 @@ mod tests {
         known.moves(&key, Some(10_000_000));
         assert!(known.is_moving(&key, 10_000_001));
         assert!(!known.is_moving(&key, 6_400_000));
+    }
+
+    /// An answer that comes after minutes is of a write that is known no more.
+    #[test]
+    fn what_was_forgotten_says_nothing_of_what_was_written_since() {
+        let (mut known, key, another) = (Known::default(), key(), key());
+        for version in 1..=3 {
+            assert!(entered(&mut known, &key, None, &[], version).is_some());
+        }
+        let later = 1_000 + HELD_FOR;
+        known.forget(&another, later);
+        assert!(known.head(&key).is_none());
+        let Entered::Made { number, .. } = known.enter(&key, None, &[], &record(4), 0, later) else { panic!("made") };
+        let task = known.attend(&key, number, later + 25_000, later).unwrap();
+        known.answered(&key, 3, Ok(()), later);
+        assert!(!matches!(known.step(&key, number, Some(task), later), Awaited::Step(Step::Done)));
+        assert_eq!(known.goes_on(&key, task, later), Some(number), "it is still to be stored");
+        known.answered(&key, number, Ok(()), later);
+        assert_eq!(known.goes_on(&key, task, later), None);
+    }
+
+    /// By who has loaded it more than five minutes before.
+    #[test]
+    fn what_is_under_way_is_known() {
+        let later = 1_000 + HELD_FOR;
+        for moves in [false, true] {
+            let (mut known, key, another) = (Known::default(), key(), key());
+            assert!(entered(&mut known, &key, None, &[], 1).is_some());
+            if moves {
+                known.moves(&key, Some(later))
+            } else {
+                known.begin(&key, later)
+            }
+            known.forget(&another, later);
+            assert_eq!((known.is_moving(&key, later), known.is_busy(&key, later)), (moves, !moves));
+        }
+    }
+
+    /// Its data may be large, and nobody stores it any more.
+    #[test]
+    fn of_what_nobody_stores_nothing_takes_room() {
+        let (mut known, key) = (Known::default(), key());
+        let before = known.bytes;
+        assert!(entered(&mut known, &key, None, &[], 1).is_some());
+        known.end(&key, None, 1_000);
+        assert_eq!(known.bytes, before + OVERHEAD);
+        assert_eq!(known.entry(&key).unwrap().bytes(), OVERHEAD);
+        let puts = |now| {
+            let mut puts = Puts::default();
+            puts.wait_for(&Written { write: Write::from(None, &[], &record(1), 0), record: record(1) }, 0);
+            puts.is_needed(now)
+        };
+        assert!(puts(59_000) && !puts(60_000), "where there is no room");
     }
 
     /// What was known before a write that was given up is kept until then.

@@ -24,6 +24,9 @@ const ABANDONED: u64 = 6_000;
 /// Who waits for a write looks after it more often than this, in milliseconds.
 const FORGOTTEN: u64 = 2_000;
 
+/// And after so many it may be forgotten.
+const KEPT_FOR: u64 = 60_000;
+
 /// A put that is broken off may arrive all the same, for so many milliseconds after it began.
 const HANGS_FOR: u64 = 15_000;
 
@@ -106,8 +109,8 @@ struct Attendant {
 pub(super) enum Step {
     /// It, or a newer one, is stored.
     Done,
-    /// It is not stored, unless one of the attempts was without our knowing. The last failure: of work behind a reply the first that
-    /// is told knows it, and says it.
+    /// It is not stored, or not once more, unless one of the attempts was without our knowing. The last failure: of work behind
+    /// a reply the first that is told knows it, and says it, where nothing newer was stored.
     GaveUp {
         failure: Option<KvFailure>,
         is_unsure: bool,
@@ -141,6 +144,15 @@ pub(super) enum Turn {
 }
 
 impl Puts {
+    /// Whose numbers begin after this one.
+    pub(super) fn after(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Has a write stored, in place of an older one that waits, and gives its number.
     pub(super) fn wait_for(&mut self, written: &Written, now: u64) -> u64 {
         self.last = self.last.saturating_add(1);
@@ -199,6 +211,15 @@ impl Puts {
         self.waiting.as_ref().and_then(|waiting| waiting.again_at)
     }
 
+    /// Nothing has to be stored any more.
+    pub(super) fn forget(&mut self) {
+        self.waiting = None;
+    }
+
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.number == number)
+    }
+
     /// A put that nobody else waits for begins.
     pub(super) fn begin(&mut self, now: u64) {
         self.break_off(now);
@@ -235,9 +256,9 @@ impl Puts {
         }
     }
 
-    /// Whether it is to be kept in memory.
-    pub(super) fn is_needed(&self) -> bool {
-        self.waiting.is_some()
+    /// Whether it is to be kept also where there is no room.
+    pub(super) fn is_needed(&self, now: u64) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| now < waiting.looked_after.saturating_add(KEPT_FOR))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -253,11 +274,11 @@ impl Puts {
     /// What is to be done for the write of this number: by the task that attends to it, until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, number: u64, task: Option<Task>, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
-            if !waiting.has_somebody(now) {
-                waiting.since = now;
-            }
+            // A clock may have been put back meanwhile.
+            waiting.since = if waiting.has_somebody(now) { waiting.since.min(now) } else { now };
             waiting.looked_after = now;
         }
+        self.answered = self.answered.min(now);
         let attendant = self.attendant.as_mut().filter(|attendant| Some(attendant.task) == task);
         let attends = attendant.map(|attendant| attendant.looked = now).is_some();
         let (is_done, settled) = (self.accepted >= number, self.settled());
@@ -267,18 +288,22 @@ impl Puts {
         if self.is_under_way(now) {
             return Step::Wait(LOOK_AGAIN);
         }
+        let was_abandoned = self.under_way.is_some();
         self.break_off(now);
         let Some(waiting) = &mut self.waiting else { return Step::GaveUp { failure: None, is_unsure: true } };
+        if was_abandoned {
+            waiting.since = waiting.with_a_chance(now);
+        }
         let turn = if waiting.number > settled { Turn::First } else { Turn::OnceMore };
         let due = match turn {
-            Turn::First => waiting.since.min(now),
+            Turn::First => waiting.since,
             Turn::OnceMore => waiting.again_at.unwrap_or(now),
         };
         let pause = match &waiting.failure {
             Some(KvFailure::TooManyWrites) => ASIDE,
             _ => ONE_SECOND.saturating_add(waiting.random_part_of(WAY_FOR_OTHERS)),
         };
-        let next = due.max(self.answered.min(now).saturating_add(pause));
+        let next = due.max(self.answered.saturating_add(pause));
         if next >= due.saturating_add(TRIED_FOR) {
             self.give_up(turn);
             return self.gave_up(task);
@@ -296,7 +321,7 @@ impl Puts {
         let Some(waiting) = &mut self.waiting else { return };
         self.given_up = self.given_up.max(waiting.number);
         self.is_unsure = waiting.is_unsure;
-        self.failure = waiting.failure.take();
+        self.failure = waiting.failure.take().or_else(|| Some(KvFailure::Other("no answer".to_owned())));
         if turn == Turn::OnceMore || waiting.again_at.is_none() {
             self.waiting = None;
         }
@@ -321,7 +346,7 @@ impl Puts {
         waiting.looked_after = now;
         let is_its = waiting.number == number;
         if !is_its {
-            waiting.since = waiting.with_a_chance(now);
+            waiting.since = if answer.is_ok() { now } else { waiting.with_a_chance(now) };
         }
         match answer {
             Ok(()) => {
@@ -340,7 +365,7 @@ impl Puts {
         }
     }
 
-    /// A put has no answer, and is waited for no longer.
+    /// A put has no answer. What is under way, which is mostly it, is waited for no longer.
     pub(super) fn is_broken_off(&mut self, number: u64, now: u64) {
         self.break_off(now);
         // One that hangs alone is tried once more: it took the time of more than one.
@@ -514,9 +539,17 @@ mod tests {
         let second = answered.wait_for(&written(2, after), after);
         assert!(soon(&mut answered, second), "after the answer to another");
 
+        let Step::Wait(pause) = answered.step(second, None, after) else { panic!("a second has not passed") };
+        assert!(matches!(answered.step(second, None, after + pause), Step::Put { .. }), "and it is put then");
+
         let mut waiting = Puts::default();
         let number = waiting.wait_for(&written(1, T), T);
         assert!(soon(&mut waiting, number), "while it waits");
+        let mut waiting = Puts::default();
+        let number = waiting.wait_for(&written(1, T), T);
+        let mut now = after;
+        assert!(given_up(&mut waiting, number, &mut now).is_some());
+        assert!(now < after + TRIED_FOR + ONE_SECOND, "and it is not tried for an hour");
 
         let mut under_way = Puts::default();
         let number = under_way.wait_for(&written(1, T), T);

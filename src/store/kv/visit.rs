@@ -28,7 +28,7 @@ struct Base {
     written: Rc<Written>,
     /// What the browser brought of what was made at the same time elsewhere, and lost to it.
     beside: Vec<Write>,
-    /// Until when something of this may yet arrive in KV.
+    /// Until when something of this may yet arrive in KV, as it was when it was loaded.
     settles_at: u64,
     is_in_kv: bool,
 }
@@ -91,8 +91,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     async fn newest(&self, key: &RecordKey) -> Result<Newest, Error> {
         let mut looked_for = 0;
         loop {
-            if let Some(Head::Ended(retired)) = self.kv.known.borrow().head(key) {
-                return Ok(Newest::Ended(retired.clone()));
+            if let Some(ended) = ended_here(&self.kv.known.borrow(), key) {
+                return Ok(ended);
             }
             let [stored, mark] = self.pair([session(key), ended(key)]).await?;
             if let Some(newest) = self.chosen(key, stored, mark)? {
@@ -113,6 +113,10 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
     fn chosen(&self, key: &RecordKey, stored: Option<String>, mark: Option<String>) -> Result<Option<Newest>, Error> {
         let now = self.now();
         let mut known = self.kv.known.borrow_mut();
+        // Meanwhile; and this isolate may know more than a mark says.
+        if let Some(ended) = ended_here(&known, key) {
+            return Ok(Some(ended));
+        }
         if let Some(mark) = mark {
             // The retired record of a session that moved; anything else stands for a killed one.
             let retired = Record::from_text(&mark).ok().filter(|retired| retired.successor.is_some());
@@ -256,8 +260,8 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
         let is_due = match care {
             Care::Waits(number) => {
                 self.behind(key, number).await;
-                // What is looked after for so long was abandoned before, and may arrive late.
-                found.is_slow(now)
+                // What is looked after for so long was abandoned before, and may arrive late. Without a behind it is done by now.
+                found.is_slow(now) && !self.kv.known.borrow().has_accepted(key, found)
             }
             Care::Forgotten => found.may_be_stored_late(now),
             // KV has had its time.
@@ -387,6 +391,14 @@ enum Asked {
     /// Nobody: the handler is done.
     AtTheEnd,
     ByTheHandler,
+}
+
+/// What this isolate knows of an end.
+fn ended_here(known: &Known, key: &RecordKey) -> Option<Newest> {
+    match known.head(key) {
+        Some(Head::Ended(retired)) => Some(Newest::Ended(retired.clone())),
+        _ => None,
+    }
 }
 
 /// Whether a write is as new as what is due, the newest that the browser brought above all. Of two of these that were made at the

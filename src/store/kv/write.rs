@@ -87,8 +87,10 @@ impl Write {
     pub(super) fn from(base: Option<&Self>, beside: &[Self], record: &Record, now: u64) -> Self {
         let before = base.map(|base| &base.built_on[..]).unwrap_or_default();
         let nonces = base.into_iter().chain(beside).map(|write| write.nonce).chain(before.iter().copied());
+        // A stub beside it may be later than what was found in its place.
+        let last = base.into_iter().chain(beside).map(|write| write.time).max();
         Self {
-            time: base.map_or(now, |base| now.max(base.time.saturating_add(1))),
+            time: last.map_or(now, |last| now.max(last.saturating_add(1))),
             version: record.version,
             nonce: record.nonce,
             again_at: None,

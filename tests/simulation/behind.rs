@@ -271,3 +271,24 @@ fn where_the_platform_has_no_behind_a_look_stores_a_write_once() {
     let before = stage.kv.written();
     assert_eq!((stage.look(&here), stage.kv.written()), (Ok(2), before + 1));
 }
+
+/// It has tried to store what it shows, and the browser carries that.
+#[test]
+fn where_the_platform_has_no_behind_a_look_is_answered_while_kv_takes_no_writes() {
+    for milliseconds in [4_700, 5_200] {
+        let stage = Stage::new();
+        let signer = Signer::from_secret(SECRET).unwrap();
+        let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+        let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+        assert_eq!(stage.count(&here), Ok(1));
+        stage.wait(3_000);
+        let sent = stage.header();
+        stage.kv.order("put session:", Ordered::Hangs);
+        assert!(stage.run(stage.clock.within(300, stage.ask(&here, &sent, &count))).is_none());
+        for _ in 0..30 {
+            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
+        }
+        stage.wait(milliseconds);
+        assert_eq!(stage.look(&here), Ok(2), "{milliseconds} ms");
+    }
+}

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{KvFailure, KvStore, Record, Session, SessionId, Store, Updated};
+use edge_session::{KvFailure, KvNamespace, KvStore, Record, Session, SessionId, Store, Updated};
 
 use crate::browser::Browser;
 use crate::clock::NOW;
@@ -170,6 +170,41 @@ fn a_login_whose_mark_meets_429_is_done() {
     assert_eq!(stage.look(&here), Ok(1));
     stage.wait(60_000);
     assert_eq!(stage.send(&stage.isolate(1, 1), &old, |_| {}).count, Ok(0));
+}
+
+/// By who has the id from before the login; it is known when the request runs again.
+#[test]
+fn nor_of_one_that_was_killed_under_its_id_from_before() {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    let old = stage.name().replace("session:", "killed:");
+    stage.visit(&here, log_in).unwrap();
+    stage.wait(2_000);
+    let its = format!("{COOKIE}.{}", &stage.name()["session:".len()..][..8]);
+    let (id, runs) = (stage.id(), Cell::new(0));
+    let replied = RefCell::new(None);
+    stage.clock.run(vec![
+        Box::pin(async {
+            let handler = async |session: &mut Session<Visit>| {
+                runs.set(runs.get() + 1);
+                stage.clock.pause(300).await;
+                drop(save(session).await);
+                Ok(())
+            };
+            *replied.borrow_mut() = Some(stage.ask_to(&here, &id, handler).await);
+        }),
+        Box::pin(async {
+            stage.clock.pause(100).await;
+            assert_eq!(stage.ask(&here, &id, &count).await.count, Ok(2));
+            stage.kv.at(0).put(&old, "killed", NOW + 86_400).await.unwrap();
+            // What a place has not found it does not look for again at once.
+            stage.kv.come_to_rest();
+        }),
+    ]);
+    assert_eq!(runs.get(), 2);
+    let reply = replied.into_inner().unwrap();
+    assert!(reply.set_cookie.iter().filter(|line| line.starts_with(&its)).all(|line| line.contains("Max-Age=0")));
 }
 
 /// The reply of a request during whose life its session ended, in one of its runs or in its save, and whose handler does not mind.

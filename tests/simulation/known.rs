@@ -326,3 +326,25 @@ fn what_is_made_from_one_stub_beside_another_is_later_than_both() {
     assert_eq!(stage.look(&stage.isolate(3, 1)), Err(503), "that place shows the two of the other branch");
     assert_eq!(stage.at_rest(), Ok(3));
 }
+
+/// Its place does not see the note of use yet.
+#[test]
+fn a_use_that_was_noted_elsewhere_counts() {
+    let stage = Stage::new();
+    let parameters = r#"{"timeout": 3600}"#;
+    let (here, elsewhere) = (stage.isolate_with(0, 0, parameters), stage.isolate_with(1, 1, parameters));
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    stage.wait(3_580_000);
+    assert_eq!(stage.look(&here), Ok(1));
+    stage.wait(30_000);
+    assert_eq!(stage.look(&elsewhere), Ok(1), "its session was used half a minute ago");
+    assert_eq!(
+        stage.send(&elsewhere, &stage.header(), |_| {}).set_cookie,
+        Vec::<String>::new(),
+        "which the browser carries"
+    );
+    stage.wait(60_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.send(&elsewhere, &stage.header(), |_| {}).set_cookie, Vec::<String>::new(), "for ninety seconds");
+}

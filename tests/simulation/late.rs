@@ -1,7 +1,7 @@
 //! What is stored late, or once more, and what is built on it meanwhile.
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Incoming, KvFailure, Session, Sessions};
+use edge_session::{Incoming, KvFailure, Platform, Session, Sessions};
 
 use crate::stage::{Stage, Visit, count, save, save_and_count};
 
@@ -632,4 +632,130 @@ fn what_is_newer_by_the_time_is_stored_in_place_of_what_was_to_be_stored_once_mo
     stage.wait(2_500);
     assert_eq!(stage.kv.written(), before + 1);
     assert!(stage.kv.at_last(&stage.name()).unwrap().contains("\"count\":4"));
+}
+
+fn fails() -> Ordered {
+    Ordered::Fails(KvFailure::Other("500".to_owned()))
+}
+
+/// KV may have kept an older write, which arrived after its first put.
+#[test]
+fn a_second_put_that_is_given_up_is_in_the_log() {
+    for saves in [false, true] {
+        let stage = Stage::new();
+        let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+        stage.begins(&elsewhere, 0);
+        stage.kv.come_to_rest();
+        stage.kv.order("put session:", Ordered::Takes(4_900));
+        assert_eq!(stage.count(&elsewhere), Ok(2));
+        stage.wait(100);
+        let sent = stage.header();
+        let reply = if saves { stage.run(stage.ask_to(&here, &sent, save)) } else { stage.send(&here, &sent, count) };
+        assert_eq!(reply.count, Ok(3), "once more after seven seconds");
+        stage.arrives(&reply);
+        stage.wait(5_000);
+        for _ in 0..4 {
+            stage.kv.order("put session:", fails());
+        }
+        stage.wait(20_000);
+        let log = stage.clock.log.take();
+        assert_eq!(log.iter().filter(|line| line.starts_with("write_given_up: ")).count(), 1, "{saves}: {log:?}");
+    }
+}
+
+/// A put was abandoned, what relied on its work waits, and this long after a look stores that. The isolate, and how many puts it
+/// took.
+fn stored_late_after(milliseconds: u64, failures: usize) -> (Stage, Sessions, u32) {
+    let stage = Stage::new();
+    let here = stage.isolate(0, 0);
+    stage.begins(&here, 0);
+    stage.kv.order("put session:", Ordered::Takes(300));
+    assert_eq!(stage.count(&here), Ok(2));
+    stage.wait(10);
+    assert!(stage.clock.kill(0), "in its put");
+    assert_eq!(stage.count(&here), Ok(3), "which relies on the work that is no more");
+    stage.wait(milliseconds);
+    for _ in 0..failures {
+        stage.kv.order("put session:", fails());
+    }
+    let before = stage.kv.written();
+    assert_eq!(stage.look(&here), Ok(3));
+    stage.wait(8_000);
+    let puts = stage.kv.written() - before;
+    (stage, here, puts)
+}
+
+#[test]
+fn what_waits_behind_a_put_that_can_arrive_no_more_is_put_once() {
+    for milliseconds in [15_500, 16_500, 18_000, 30_000] {
+        assert_eq!(stored_late_after(milliseconds, 0).2, 1, "{milliseconds} ms");
+    }
+    let (stage, here, puts) = stored_late_after(56_000, 1);
+    assert_eq!(puts, 1);
+    stage.kv.order("put session:", Ordered::Takes(1_000));
+    let began = stage.clock.milliseconds();
+    assert_eq!(stage.count(&here), Ok(4));
+    assert!(stage.clock.milliseconds() < began + 900, "KV takes writes, and no reply waits for its own");
+}
+
+#[test]
+fn a_second_put_waits_for_its_second_although_the_first_met_429() {
+    let stage = Stage::new();
+    let (here, elsewhere) = (stage.isolate(0, 0), stage.isolate(1, 1));
+    stage.begins(&elsewhere, 0);
+    stage.kv.come_to_rest();
+    stage.kv.take(0, 0);
+    assert_eq!(stage.count(&elsewhere), Ok(2));
+    stage.wait(4_900);
+    for _ in 0..10 {
+        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
+    }
+    assert_eq!(stage.count(&here), Ok(3));
+    let before = stage.kv.refused();
+    stage.wait(10_000);
+    assert_eq!(stage.kv.refused(), before);
+}
+
+/// An isolate whose clock is ahead has stored it late.
+#[test]
+fn what_kv_shows_is_not_stored_once_more_by_another_clock() {
+    let stage = Stage::new();
+    let [here, third] = [0, 2].map(|number| stage.isolate(number, number as usize));
+    let fast = stage.isolate_ahead(1, 1, 3_000);
+    stage.begins(&here, 0);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.count(&here), Ok(2));
+    assert!(stage.clock.kill(0));
+    stage.wait(36_000);
+    assert_eq!(stage.look(&fast), Ok(2));
+    stage.wait(1_000);
+    stage.kv.come_to_rest();
+    let before = stage.kv.written();
+    assert_eq!(stage.look(&third), Ok(2));
+    stage.wait(5_000);
+    assert_eq!(stage.kv.written(), before);
+}
+
+/// By a look whose reply says that it is on its way, and not that it is stored.
+#[test]
+fn what_was_given_up_after_all_is_stored_late() {
+    let stage = Stage::new();
+    let (here, elsewhere, third) = (stage.isolate(0, 0), stage.isolate(1, 1), stage.isolate(2, 2));
+    stage.begins(&elsewhere, 0);
+    stage.kv.come_to_rest();
+    stage.kv.order("put session:", Ordered::Takes(9_800));
+    assert_eq!(stage.count(&elsewhere), Ok(2));
+    stage.wait(100);
+    assert_eq!(stage.count(&here), Ok(3), "once more after seven seconds");
+    stage.wait(4_600);
+    assert!(stage.clock.kill(1) && stage.clock.kill(0), "their work behind is broken off");
+    stage.wait(4_000);
+    for _ in 0..4 {
+        stage.kv.order("put session:", fails());
+    }
+    assert_eq!(stage.look(&here), Ok(3), "and stores it once more, in vain");
+    stage.wait(33_000);
+    stage.kv.come_to_rest();
+    assert_eq!(stage.look(&third), Ok(3));
+    assert_eq!(stage.at_rest(), Ok(3));
 }

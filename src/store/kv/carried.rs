@@ -157,7 +157,7 @@ fn has_room_for(jar: &Jar, name: &str, write: &Write, record: &str) -> bool {
     jar.length(name, record) <= LARGEST
 }
 
-/// Gives the browser this write to carry for as long as it is believed.
+/// Gives the browser this write to carry for as long as it is believed: since it was made, or its session used.
 ///
 /// # Errors
 ///
@@ -171,8 +171,10 @@ pub(super) fn give(
     news: News,
 ) -> Result<(), Error> {
     let Written { write, record } = written;
+    // It may have been made, or used, by a clock that is ahead of ours, and counts from now on.
     let now = platform.milliseconds();
-    let left = CARRIED_FOR.saturating_sub(write.age(now));
+    let since = write.time.max(record.touched_at.saturating_mul(1000)).min(now);
+    let left = CARRIED_FOR.saturating_sub(now.saturating_sub(since));
     if left == 0 {
         return Ok(());
     }
@@ -184,8 +186,7 @@ pub(super) fn give(
     let whole = write.noted_in(record).to_text();
     let (kind, content) =
         if has_room_for(jar, &name, write, &whole) { (WHOLE, whole) } else { (STUB, write.to_text()) };
-    // A write may have been made by a clock that is ahead of ours, and counts from now on.
-    let text = format!("{kind} {} {} {content}", fate.as_str(), write.time.min(now));
+    let text = format!("{kind} {} {since} {content}", fate.as_str());
     let sealed = jar.seal(platform, &name, key.as_str(), &text)?;
     jar.give(&name, sealed, u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX));
     Ok(())

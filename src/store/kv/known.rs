@@ -240,6 +240,7 @@ impl Known {
         self.set(key, Some(Head::of(written)), now);
         let entry = self.entry_mut(key);
         entry.past.clear();
+        entry.given_up.clear();
         if !is_in_kv {
             entry.met = written.write.time.min(now);
         }
@@ -259,9 +260,10 @@ impl Known {
     /// The session has ended: nothing of it is stored any more.
     pub(super) fn end(&mut self, key: &RecordKey, retired: Option<Record>, now: u64) {
         self.set(key, Some(Head::Ended(retired)), now);
-        let puts = &mut self.entry_mut(key).puts;
-        let bytes = puts.bytes();
-        puts.forget();
+        let entry = self.entry_mut(key);
+        let bytes = entry.puts.bytes();
+        entry.puts.forget();
+        entry.given_up.clear();
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
@@ -719,15 +721,23 @@ mod tests {
 
     /// What was known before a write that was given up is kept until then.
     #[test]
-    fn what_was_given_up_is_forgotten_when_kv_takes_a_write() {
-        let (mut known, key) = (Known::default(), key());
-        let first = entered(&mut known, &key, None, &[], 1).unwrap();
-        let second = entered(&mut known, &key, Some(&first), &[], 2).unwrap();
-        known.give_up(&key, &first, None, true, 1_000);
-        assert_eq!(known.entry(&key).unwrap().given_up.len(), 1);
-        known.answered(&key, 2, Ok(()), 1_000);
-        assert_eq!(known.entry(&key).unwrap().given_up.len(), 0);
-        assert!(known.head(&key).and_then(Head::write).is_some_and(|newest| newest.is(&second)));
+    fn what_was_given_up_is_forgotten_when_kv_takes_a_write_or_what_is_known_is_another() {
+        let key = key();
+        let accepted = |known: &mut Known| known.answered(&key, 2, Ok(()), 1_000);
+        let ended = |known: &mut Known| known.end(&key, None, 1_000);
+        let met = |known: &mut Known| {
+            let (write, record) = Write::of(record(50));
+            known.meet(&key, &Rc::new(Written { write, record }), true, 1_000);
+        };
+        for happens in [&accepted as &dyn Fn(&mut Known), &ended, &met] {
+            let mut known = Known::default();
+            let first = entered(&mut known, &key, None, &[], 1).unwrap();
+            assert!(entered(&mut known, &key, Some(&first), &[], 2).is_some());
+            known.give_up(&key, &first, None, true, 1_000);
+            assert_eq!(known.entry(&key).unwrap().given_up.len(), 1);
+            happens(&mut known);
+            assert_eq!(known.entry(&key).unwrap().given_up.len(), 0);
+        }
     }
 
     /// A request may be about to change each: it is known which write they have loaded, and no more.

@@ -110,7 +110,7 @@ pub(super) enum Step {
     /// It, or a newer one, is stored.
     Done,
     /// It is not stored, or not once more, unless one of the attempts was without our knowing. The last failure: of work behind
-    /// a reply the first that is told knows it, and says it, where nothing newer was stored.
+    /// a reply the first that is told knows it, and says it, unless a newer one was stored.
     GaveUp {
         failure: Option<KvFailure>,
         is_unsure: bool,
@@ -149,6 +149,7 @@ impl Puts {
         Self { last, ..Self::default() }
     }
 
+    /// The number of the last write.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
@@ -274,8 +275,13 @@ impl Puts {
     /// What is to be done for the write of this number: by the task that attends to it, until it is also stored once more, if that is due.
     pub(super) fn step(&mut self, number: u64, task: Option<Task>, now: u64) -> Step {
         if let Some(waiting) = &mut self.waiting {
-            // A clock may have been put back meanwhile.
-            waiting.since = if waiting.has_somebody(now) { waiting.since.min(now) } else { now };
+            if waiting.has_somebody(now) {
+                // A clock may have been put back meanwhile.
+                waiting.since = waiting.since.min(now);
+            } else {
+                waiting.since = now;
+                waiting.again_at = waiting.again_at.map(|at| at.max(now));
+            }
             waiting.looked_after = now;
         }
         self.answered = self.answered.min(now);
@@ -306,7 +312,12 @@ impl Puts {
         let next = due.max(self.answered.saturating_add(pause));
         if next >= due.saturating_add(TRIED_FOR) {
             self.give_up(turn);
-            return self.gave_up(task);
+            if turn == Turn::First {
+                return self.gave_up(task);
+            }
+            // It was accepted, and an older one may have taken its place.
+            self.told = self.behind;
+            return Step::GaveUp { failure: self.failure.clone(), is_unsure: self.is_unsure };
         }
         if now < next {
             return Step::Wait(next.saturating_sub(now));
@@ -353,6 +364,7 @@ impl Puts {
                 self.accepted = self.accepted.max(number);
                 if is_its {
                     self.accepted_nonce = Some(waiting.nonce);
+                    waiting.failure = None;
                     waiting.again_at = waiting.again_at.filter(|_| settled < number);
                     self.waiting.take_if(|waiting| waiting.again_at.is_none());
                 }
@@ -365,9 +377,11 @@ impl Puts {
         }
     }
 
-    /// A put has no answer. What is under way, which is mostly it, is waited for no longer.
+    /// A put has no answer, and is waited for no longer.
     pub(super) fn is_broken_off(&mut self, number: u64, now: u64) {
-        self.break_off(now);
+        if self.under_way.as_ref().is_some_and(|put| put.number == number) {
+            self.break_off(now);
+        }
         // One that hangs alone is tried once more: it took the time of more than one.
         if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.number == number && waiting.failures == 0)
         {
@@ -384,8 +398,8 @@ impl Puts {
         self.settles_at = self.settles_at.max(arrives);
         match &mut self.waiting {
             Some(waiting) if waiting.number == put.number => waiting.is_unsure = true,
-            Some(waiting) => waiting.again_at = waiting.again_at.max(Some(arrives)),
-            None => {}
+            Some(waiting) if now <= arrives => waiting.again_at = waiting.again_at.max(Some(arrives)),
+            _ => {}
         }
     }
 
@@ -580,7 +594,10 @@ mod tests {
         assert!(matches!(puts.step(number, task, T), Step::Put { turn: Turn::First, .. }));
         puts.note(number, Ok(()), T + 10);
         assert_eq!(puts.step(number, task, T + 20), Step::Wait(6_980));
-        assert!(matches!(puts.step(number, task, T + 15_000), Step::Put { turn: Turn::OnceMore, .. }));
+        for now in [T + 15_000, T + 16_000] {
+            assert!(matches!(puts.step(number, task, now), Step::Put { turn: Turn::OnceMore, .. }));
+            puts.note(number, Err(KvFailure::TooManyWrites), now);
+        }
     }
 
     /// They have waited for long already.
@@ -597,6 +614,19 @@ mod tests {
         let mut now = T + 5_000;
         assert!(given_up(&mut puts, second, &mut now).is_some());
         assert!(now < T + 7_500, "{}", now - T);
+    }
+
+    /// By a timer that is late.
+    #[test]
+    fn what_is_broken_off_is_its_own_put() {
+        let mut puts = Puts::default();
+        let first = puts.wait_for(&written(1, T), T);
+        assert!(matches!(puts.step(first, None, T), Step::Put { .. }));
+        let second = puts.wait_for(&written(2, T + 10), T + 10);
+        assert!(matches!(puts.step(second, None, T + ABANDONED), Step::Put { .. }));
+        let third = puts.wait_for(&written(3, T + ABANDONED), T + ABANDONED);
+        puts.is_broken_off(first, T + ABANDONED + 10);
+        assert_eq!(puts.step(third, None, T + ABANDONED + 20), Step::Wait(LOOK_AGAIN), "for the second");
     }
 
     #[test]

@@ -261,11 +261,12 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Care::Waits(number) => {
                 self.behind(key, number).await;
                 // What is looked after for so long was abandoned before, and may arrive late. Without a behind it is done by now.
-                found.is_slow(now) && !self.kv.known.borrow().has_accepted(key, found)
+                let known = self.kv.known.borrow();
+                found.is_slow(now) && !known.has_accepted(key, found) && !known.has_given_up(key, number)
             }
             Care::Forgotten => found.may_be_stored_late(now),
             // KV has had its time.
-            Care::NotDue => found.is_late(now) && live.fate == Fate::Sent,
+            Care::NotDue => found.is_late(now) && live.fate == Fate::Sent && !live.is_in_kv,
         };
         if !is_due {
             return (live, News::Unless);
@@ -279,7 +280,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             None => {}
         }
         // The browser is told, for what is made from it meanwhile.
-        (Live { written, is_in_kv: false, ..live }, News::Changed)
+        (Live { written, is_in_kv: false, fate: Fate::Sent, ..live }, News::Changed)
     }
 
     /// Whether the reply may leave before its write is stored: the browser has all of it.
@@ -411,12 +412,22 @@ fn has_what_is_due(write: &Write, due: &[&Write]) -> bool {
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
     async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let found = self.found(key).await?;
-        // What an earlier load of this request has given, before the session ended.
-        if found.as_ref().is_none_or(|record| record.successor.is_some()) {
+        let live = match self.newest(key).await? {
+            Newest::Nothing => return Ok(None),
+            Newest::Ended(retired) => {
+                self.withdraw(key);
+                return self.with_kept(key, retired).await;
+            }
+            Newest::Live(live) => live,
+        };
+        let mut record = live.written.record.clone();
+        if self.was_killed_before(&mut record).await? {
             self.withdraw(key);
+            return Ok(None);
         }
-        Ok(found)
+        let (live, news) = self.stored_late(key, live).await;
+        self.shows(key, live, news)?;
+        Ok(Some(record))
     }
 
     /// Overwrites a used key: KV cannot insert only. It does not look first either, for KV would
@@ -455,6 +466,10 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
             Err(failure) => Err(failure.into()),
             Ok(()) => {
                 known.touched(key, &touched, now);
+                drop(known);
+                if let Some(jar) = &self.jar {
+                    carried::give(jar, &self.kv.platform, key, &touched, Fate::Stored, News::Changed)?;
+                }
                 Ok(Updated::Done)
             }
         }
@@ -547,22 +562,6 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
 }
 
 impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
-    /// What a load comes to.
-    async fn found(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let live = match self.newest(key).await? {
-            Newest::Nothing => return Ok(None),
-            Newest::Ended(retired) => return self.with_kept(key, retired).await,
-            Newest::Live(live) => live,
-        };
-        let mut record = live.written.record.clone();
-        if self.was_killed_before(&mut record).await? {
-            return Ok(None);
-        }
-        let (live, news) = self.stored_late(key, live).await;
-        self.shows(key, live, news)?;
-        Ok(Some(record))
-    }
-
     async fn moved(
         &self,
         from: &RecordKey,

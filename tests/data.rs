@@ -214,6 +214,18 @@ fn more_than_the_store_can_hold_is_no_max_data() {
     assert!(error.to_string().contains("`max_data` is 10000001, and must be at most 10000000 bytes"), "{error}");
 }
 
+/// As those of a Worker's variables are when they are read.
+#[test]
+fn parameters_that_are_made_by_hand_are_checked() {
+    let parameters = edge_session::SessionParameters { cookie_name: "two words".to_owned(), ..Default::default() };
+    let signer = edge_session::Signer::from_secret(KEY).unwrap();
+    let platform = edge_session::TestPlatform::at(support::NOW);
+    let made = edge_session::Sessions::new(edge_session::MemoryStore::default(), platform, signer, parameters);
+    let error = made.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().starts_with("session parameters: `cookie_name`"), "{error}");
+}
+
 #[test]
 fn the_log_quotes_no_data() {
     #[derive(Default, Serialize, Deserialize)]

@@ -155,6 +155,7 @@ export const rules = [
   ["an end of others is the session's own as long as it is there", "src/session.rs", "Ok(Spared::Session(claim(sign_in.handle.clone()), key.clone()))", "Ok(Spared::SigningIn(claim(sign_in.handle.clone())))", "users", "ends_no_others"],
   ["unknown words are written back", "src/record.rs", "if !extensions.is_empty() {\n            line", "if false {\n            line", "simulation", "of_another_release"],
   ["a new id keeps what another release stored", "src/session/commit.rs", "None => next.data,", "None => to_json(&self.data)?,", "data", "lose_nothing_of_each_others"],
+  ["parameters that are made by hand are checked", "src/sessions.rs", "        parameters.check()?;\n", "", "data", "made_by_hand_are_checked"],
   // Notes of use.
   ["a note of use fails nobody", "src/session/commit.rs", "return Ok(self.touch(&key, next, asked).await);", "self.backing.touch(&key, &next).await?;", "touch", "a_log_line_and_nobodys_error"],
   ["a note of use shortens no session", "src/record.rs", "expires_at: other.expires_at.max(self.expires_at),", "expires_at: other.expires_at,", "store_conformance", "memory_store_conforms"],

@@ -168,9 +168,7 @@ fn no_work_behind_a_reply_goes_on_until_the_platform_breaks_it_off() {
 #[test]
 fn where_the_platform_has_no_behind_a_write_that_is_given_up_is_an_error() {
     let stage = Stage::new();
-    let signer = Signer::from_secret(SECRET).unwrap();
-    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
-    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    let here = without_behind(&stage);
     assert_eq!(stage.count(&here), Ok(1));
     for _ in 0..10 {
         stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
@@ -203,13 +201,18 @@ fn what_is_outrun_is_looked_for_once() {
     assert!(stored.contains("\"count\":5"), "{stored}");
 }
 
+/// An isolate whose platform has no work behind replies.
+fn without_behind(stage: &Stage) -> Sessions {
+    let signer = Signer::from_secret(SECRET).unwrap();
+    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
+    Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap()
+}
+
 /// Who waits for a write may be broken off, and then nobody stores what relied on them.
 #[test]
 fn where_the_platform_has_no_behind_each_waits_for_their_own_write() {
     let stage = Stage::new();
-    let signer = Signer::from_secret(SECRET).unwrap();
-    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
-    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    let here = without_behind(&stage);
     assert_eq!(stage.count(&here), Ok(1));
     let cookie = stage.header();
     let is_told = &Cell::new(false);
@@ -259,9 +262,7 @@ fn a_kv_that_hangs_is_known_to_take_no_writes() {
 #[test]
 fn where_the_platform_has_no_behind_a_look_stores_a_write_once() {
     let stage = Stage::new();
-    let signer = Signer::from_secret(SECRET).unwrap();
-    let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
-    let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+    let here = without_behind(&stage);
     assert_eq!(stage.count(&here), Ok(1));
     stage.wait(3_000);
     let sent = stage.header();
@@ -277,9 +278,7 @@ fn where_the_platform_has_no_behind_a_look_stores_a_write_once() {
 fn where_the_platform_has_no_behind_a_look_is_answered_while_kv_takes_no_writes() {
     for milliseconds in [4_700, 5_200] {
         let stage = Stage::new();
-        let signer = Signer::from_secret(SECRET).unwrap();
-        let store = KvStore::new(stage.kv.at(0), stage.clock.clone());
-        let here = Sessions::new(store, stage.clock.clone(), signer, SessionParameters::default()).unwrap();
+        let here = without_behind(&stage);
         assert_eq!(stage.count(&here), Ok(1));
         stage.wait(3_000);
         let sent = stage.header();

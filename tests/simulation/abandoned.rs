@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Incoming, KvFailure, KvStore, Platform, Record, SessionId, Sessions, Store, Updated};
+use edge_session::{Incoming, KvStore, Platform, Record, SessionId, Sessions, Store, Updated};
 
 use crate::clock::NOW;
 use crate::stage::{LARGE, Reply, Stage, Visit, count, log_in, save};
@@ -200,9 +200,7 @@ fn what_waits_behind_a_put_is_not_given_up_by_a_429() {
         stage.begins(&here, 0);
         let sent = stage.header();
         stage.kv.order("put session:", if hangs { Ordered::Hangs } else { Ordered::Takes(3_900) });
-        for _ in 0..refused {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
-        }
+        stage.puts(refused, &Stage::refused());
         let saved = Cell::new(None);
         stage.clock.run(vec![
             Box::pin(async {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use edge_session::store::simulated_kv::Ordered;
-use edge_session::{Incoming, KvFailure, KvStore, Platform, Session, SessionParameters, Sessions, Signer};
+use edge_session::{Incoming, KvStore, Platform, Session, SessionParameters, Sessions, Signer};
 
 use crate::stage::{SECRET, Stage, Visit, count};
 
@@ -62,9 +62,7 @@ fn a_write_whose_reply_had_gone_out_is_not_given_up_without_a_line_in_the_log() 
         stage.counts_twice(&here);
         stage.wait(5_000);
         let header = stage.header();
-        for _ in 0..10 {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
-        }
+        stage.puts(10, &Stage::failed());
         stage.clock.run(vec![
             Box::pin(async {
                 let handler = async |session: &mut Session<Visit>| {
@@ -109,9 +107,7 @@ fn after_a_write_that_was_given_up_replies_wait_until_kv_takes_one() {
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
     stage.begins(&here, 0);
-    for _ in 0..20 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("PUT failed: 500".to_owned())));
-    }
+    stage.puts(20, &Stage::failed());
     assert_eq!(stage.count(&here), Ok(2), "nobody knows yet");
     stage.wait(10_000);
     assert_eq!(stage.count(&here), Err(503));
@@ -136,9 +132,7 @@ fn after_a_write_that_was_given_up_beside_an_isolate_that_writes_no_reply_waits(
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
     stage.begins(&here, 0);
-    for _ in 0..60 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
-    }
+    stage.puts(60, &Stage::refused());
     assert_eq!(stage.count(&here), Ok(2));
     stage.wait(8_000);
     assert_eq!(stage.clock.log.take().len(), 1, "it is given up");
@@ -153,9 +147,7 @@ fn no_work_behind_a_reply_goes_on_until_the_platform_breaks_it_off() {
     let stage = Stage::new();
     let here = stage.isolate(0, 0);
     stage.begins(&here, 0);
-    for _ in 0..2_000 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
-    }
+    stage.puts(2_000, &Stage::refused());
     for expected in 2..=80 {
         assert_eq!(stage.count(&here), Ok(expected));
         stage.wait(500);
@@ -170,9 +162,7 @@ fn where_the_platform_has_no_behind_a_write_that_is_given_up_is_an_error() {
     let stage = Stage::new();
     let here = without_behind(&stage);
     assert_eq!(stage.count(&here), Ok(1));
-    for _ in 0..10 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
-    }
+    stage.puts(10, &Stage::failed());
     assert_eq!(stage.count(&here), Err(503));
 }
 
@@ -248,9 +238,7 @@ fn a_kv_that_hangs_is_known_to_take_no_writes() {
     let here = stage.isolate(0, 0);
     stage.begins(&here, 0);
     stage.wait(5_000);
-    for _ in 0..100 {
-        stage.kv.order("put session:", Ordered::Hangs);
-    }
+    stage.puts(100, &Ordered::Hangs);
     assert_eq!(stage.count(&here), Ok(2), "the browser has it");
     stage.wait(40_000);
     assert_eq!(stage.count(&here), Err(503));
@@ -284,9 +272,7 @@ fn where_the_platform_has_no_behind_a_look_is_answered_while_kv_takes_no_writes(
         let sent = stage.header();
         stage.kv.order("put session:", Ordered::Hangs);
         assert!(stage.run(stage.clock.within(300, stage.ask(&here, &sent, &count))).is_none());
-        for _ in 0..30 {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("500".to_owned())));
-        }
+        stage.puts(30, &Stage::failed());
         stage.wait(milliseconds);
         assert_eq!(stage.look(&here), Ok(2), "{milliseconds} ms");
     }

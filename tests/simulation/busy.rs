@@ -70,9 +70,7 @@ fn messages_of_a_socket_lose_nothing() {
 fn writes_that_go_round_three_isolates_are_found_at_rest() {
     for seed in 0..100 {
         let stage = Stage::seeded(seed);
-        for _ in 0..200 {
-            stage.kv.order("put session:", Ordered::Takes(150));
-        }
+        stage.puts(200, &Ordered::Takes(150));
         let waits = |milliseconds: u64| {
             stage.wait(milliseconds % 10);
             for _ in 0..milliseconds / 10 {
@@ -150,9 +148,7 @@ fn saves_that_were_refused_come_back_neither_by_the_order_nor_by_the_cause_of_it
             stage.begins(&here, 0);
             stage.wait(2_000);
             let sent = stage.header();
-            for _ in 0..60 {
-                stage.kv.order("put session:", Ordered::Fails(failure.clone()));
-            }
+            stage.puts(60, &Ordered::Fails(failure.clone()));
             let one = async |after| {
                 stage.clock.pause(after).await;
                 assert_eq!(stage.ask_to(&here, &sent, save).await.count, Err(503), "{failure} after {after}");

@@ -131,9 +131,7 @@ fn saves_where_nothing_is_seen(one_fails: bool) -> (Vec<Result<u64, u16>>, Resul
     };
     let mut told = vec![saves()];
     if one_fails {
-        for _ in 0..4 {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("KV PUT failed: 500".to_owned())));
-        }
+        stage.puts(4, &Stage::failed());
         assert_eq!(saves(), Err(503));
     }
     told.push(saves());
@@ -285,9 +283,7 @@ fn a_save_that_was_refused_takes_no_carried_write_away() {
         if is_stored {
             stage.wait(1_000);
         }
-        for _ in 0..100 {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
-        }
+        stage.puts(100, &Stage::refused());
         assert_eq!(stage.run(stage.ask_to(&here, &stage.header(), save)).count, Err(503));
         stage.kv.forget_orders();
         assert_eq!(stage.look(&here), Ok(2));

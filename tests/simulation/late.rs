@@ -163,6 +163,7 @@ fn a_late_store_leaves_a_write_whole() {
         let line =
             reply.set_cookie.iter().find(|line| line.len() > 200).map(|l| l.split(';').next().unwrap().len() - 1);
         let Some(length) = line else { continue };
+        assert!(length <= 3_072, "pad {pad}: no cookie is longer than three kilobytes");
         if !(3_040..=3_072).contains(&length) {
             continue;
         }
@@ -170,9 +171,7 @@ fn a_late_store_leaves_a_write_whole() {
         stage.arrives(&reply);
         assert!(stage.clock.kill(0));
         stage.wait(40_000);
-        for _ in 0..8 {
-            stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
-        }
+        stage.puts(8, &Stage::failed());
         let seen = stage.look(&elsewhere);
         stage.wait(8_000);
         let then = stage.look(&third);
@@ -205,9 +204,7 @@ fn failing(forgotten: bool) -> Result<u64, u16> {
         assert!(stage.clock.kill(0), "while it waits for its second");
     }
     stage.wait(10_000);
-    for _ in 0..3 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::Other("down".to_owned())));
-    }
+    stage.puts(3, &Stage::failed());
     assert_eq!(if forgotten { stage.look(&here) } else { stage.count(&here) }, Ok(3));
     stage.wait(10_000);
     stage.kv.come_to_rest();
@@ -380,9 +377,7 @@ fn what_is_stored_late_and_whose_answers_are_lost_takes_no_newer_ones_place() {
     let (here, other_home, elsewhere) = (stage.isolate(0, 0), stage.isolate(2, 0), stage.isolate(1, 1));
     stage.counts_twice(&here);
     stage.wait(40_000);
-    for _ in 0..2 {
-        stage.kv.order("put session:", Ordered::Loses(KvFailure::Other("lost".to_owned())));
-    }
+    stage.puts(2, &Ordered::Loses(KvFailure::Other("lost".to_owned())));
     assert_eq!(stage.look(&elsewhere), Ok(2));
     stage.wait(500);
     assert_eq!(stage.count(&other_home), Ok(3));
@@ -627,10 +622,6 @@ fn what_is_newer_by_the_time_is_stored_in_place_of_what_was_to_be_stored_once_mo
     assert!(stage.kv.at_last(&stage.name()).unwrap().contains("\"count\":4"));
 }
 
-fn fails() -> Ordered {
-    Ordered::Fails(KvFailure::Other("500".to_owned()))
-}
-
 /// KV may have kept an older write, which arrived after its first put.
 #[test]
 fn a_second_put_that_is_given_up_is_in_the_log() {
@@ -647,9 +638,7 @@ fn a_second_put_that_is_given_up_is_in_the_log() {
         assert_eq!(reply.count, Ok(3), "once more after seven seconds");
         stage.arrives(&reply);
         stage.wait(5_000);
-        for _ in 0..4 {
-            stage.kv.order("put session:", fails());
-        }
+        stage.puts(4, &Stage::failed());
         stage.wait(20_000);
         let log = stage.clock.log.take();
         assert_eq!(log.iter().filter(|line| line.starts_with("write_given_up: ")).count(), 1, "{saves}: {log:?}");
@@ -668,9 +657,7 @@ fn stored_late_after(milliseconds: u64, failures: usize) -> (Stage, Sessions, u3
     assert!(stage.clock.kill(0), "in its put");
     assert_eq!(stage.count(&here), Ok(3), "which relies on the work that is no more");
     stage.wait(milliseconds);
-    for _ in 0..failures {
-        stage.kv.order("put session:", fails());
-    }
+    stage.puts(failures, &Stage::failed());
     let before = stage.kv.written();
     assert_eq!(stage.look(&here), Ok(3));
     stage.wait(8_000);
@@ -700,9 +687,7 @@ fn a_second_put_waits_for_its_second_although_the_first_met_429() {
     stage.kv.take(0, 0);
     assert_eq!(stage.count(&elsewhere), Ok(2));
     stage.wait(4_900);
-    for _ in 0..10 {
-        stage.kv.order("put session:", Ordered::Fails(KvFailure::TooManyWrites));
-    }
+    stage.puts(10, &Stage::refused());
     assert_eq!(stage.count(&here), Ok(3));
     let before = stage.kv.refused();
     stage.wait(10_000);
@@ -743,9 +728,7 @@ fn what_was_given_up_after_all_is_stored_late() {
     stage.wait(4_600);
     assert!(stage.clock.kill(1) && stage.clock.kill(0), "their work behind is broken off");
     stage.wait(4_000);
-    for _ in 0..4 {
-        stage.kv.order("put session:", fails());
-    }
+    stage.puts(4, &Stage::failed());
     assert_eq!(stage.look(&here), Ok(3), "and stores it once more, in vain");
     stage.wait(33_000);
     stage.kv.come_to_rest();

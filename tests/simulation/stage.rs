@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 
-use edge_session::store::simulated_kv::SimulatedKv;
-use edge_session::{Error, Incoming, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer};
+use edge_session::store::simulated_kv::{Ordered, SimulatedKv};
+use edge_session::{
+    Error, Incoming, KvFailure, KvStore, Outcome, Platform, Session, SessionParameters, Sessions, Signer,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::browser::Browser;
@@ -72,6 +74,22 @@ impl Stage {
     fn sessions(&self, clock: IsolateClock, place: usize, parameters: SessionParameters) -> Sessions {
         let store = KvStore::new(self.kv.at(place), clock.clone());
         Sessions::new(store, clock, Signer::from_secret(SECRET).unwrap(), parameters).unwrap()
+    }
+
+    /// What becomes of the next puts of sessions.
+    pub fn puts(&self, times: usize, outcome: &Ordered) {
+        for _ in 0..times {
+            self.kv.order("put session:", outcome.clone());
+        }
+    }
+
+    /// KV was written under that name less than a second ago.
+    pub fn refused() -> Ordered {
+        Ordered::Fails(KvFailure::TooManyWrites)
+    }
+
+    pub fn failed() -> Ordered {
+        Ordered::Fails(KvFailure::Other("KV PUT failed: 500".to_owned()))
     }
 
     /// Runs one to its end, by the clock.

@@ -12,8 +12,7 @@ const AHEAD: u64 = 10_000;
 /// How many are opened, the newest by their names: each costs a decryption.
 const MOST_OPENED: usize = 64;
 
-/// The longest cookie, name and value together, in bytes, but for some forty of its own. A browser takes 4 096 and sends back all
-/// that it has.
+/// The longest cookie, name and value together, in bytes. A browser takes 4 096 and sends back all that it has.
 const LARGEST: usize = 3 * 1024;
 
 /// A write that the browser carries.
@@ -150,11 +149,13 @@ pub(super) fn fits(jar: &Jar, key: &RecordKey, written: &Written) -> bool {
 
 /// Whether a cookie of this name has room for a record, in which `write` is noted.
 fn has_room_for(jar: &Jar, name: &str, write: &Write, record: &str) -> bool {
+    // The longest that stands before the record: its fate and time.
+    let before = 32;
     // As it is when it is to be stored once more, which a later reply may say.
     let mut once_more = write.clone();
     once_more.again_at = Some(write.time.saturating_add(99_999));
     let record = record.len().saturating_sub(write.to_text().len()).saturating_add(once_more.to_text().len());
-    jar.length(name, record) <= LARGEST
+    jar.length(name, record.saturating_add(before)) <= LARGEST
 }
 
 /// Gives the browser this write to carry for as long as it is believed: since it was made, or its session used.

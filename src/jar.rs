@@ -165,7 +165,9 @@ mod tests {
         let given =
             |name: &str, value: &str, max_age| Given { name: name.to_owned(), value: value.to_owned(), max_age };
         assert_eq!(jar.given(), [given("sid.a", "", 0)]);
+        jar.give("c", "new".to_owned(), 90);
         jar.give("c", "newer".to_owned(), 90);
+        assert_eq!(jar.given(), [given("sid.c", "newer", 90), given("sid.a", "", 0)], "what is taken away comes last");
         jar.withdraw_if(&|name| name == "a");
         assert_eq!(jar.given(), [given("sid.c", "newer", 90)]);
     }

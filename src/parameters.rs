@@ -552,7 +552,7 @@ mod tests {
             "samesite": "strict", "httponly": false, "secure": false, "persistent": true,
             "timeout": 60, "absolute_timeout": 600, "touch_after": 6,
             "ignore_expiry": false, "ignore_change_ip": false, "max_data": 1000, "max_sessions": 5, "expired_message": "Bye",
-            "trusted_origins": ["https://a.example", "capacitor://localhost", "http://[::1]:8080"],
+            "trusted_origins": ["https://a.example", "web+app-1.0://localhost", "http://[::1]:8080", "http://[::1]"],
             "server_timing": true, "store": "d1",
         }));
         assert_eq!(
@@ -573,7 +573,7 @@ mod tests {
                 max_data: 1000,
                 max_sessions: Some(5),
                 expired_message: "Bye".to_owned(),
-                trusted_origins: ["https://a.example", "capacitor://localhost", "http://[::1]:8080"]
+                trusted_origins: ["https://a.example", "web+app-1.0://localhost", "http://[::1]:8080", "http://[::1]"]
                     .map(str::to_owned)
                     .to_vec(),
                 server_timing: true,
@@ -622,6 +622,9 @@ mod tests {
             (json!({"cookie_domain": ""}), "`cookie_domain` must be a domain name"),
             (json!({"cookie_domain": "a..b"}), "`cookie_domain` must be a domain name"),
             (json!({"cookie_domain": "a;b"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "a_b.example.com"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "-a.example.com"}), "`cookie_domain` must be a domain name"),
+            (json!({"cookie_domain": "a-.example.com"}), "`cookie_domain` must be a domain name"),
             (json!({"cookie_domain": "com"}), "none below which everybody has hosts"),
             (json!({"cookie_domain": ".Workers.dev"}), "none below which everybody has hosts"),
             (json!({"cookie_domain": "pages.dev"}), "none below which everybody has hosts"),
@@ -648,6 +651,8 @@ mod tests {
             (json!({"trusted_origins": ["https://a.example:08"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["https://[::1"]}), "`trusted_origins` has"),
             (json!({"trusted_origins": ["https://[::G]"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["https://[::z]"]}), "`trusted_origins` has"),
+            (json!({"trusted_origins": ["web_app://a.example"]}), "`trusted_origins` has"),
             (json!({"max_sessions": 0}), "`max_sessions` must be at least 1"),
             (json!({"max_data": 0}), "`max_data` must be at least 1 byte"),
             (json!({"max_data": "1MB"}), "`max_data` must be a whole number of bytes"),

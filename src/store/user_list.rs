@@ -394,6 +394,7 @@ mod tests {
         assert_eq!(keys(list.condemn_one(&one.handle)), std::slice::from_ref(&at));
         list.forget(std::slice::from_ref(&at), 3);
         assert_eq!(list.all().map(|entry| &entry.key).collect::<Vec<_>>(), [&others]);
+        list.forget(&[], 4);
         let mut list = UserList::from_text(&list.to_text()).unwrap();
         assert!(list.revoke(one.began_at, Some(&one)).is_none());
         assert!(list.condemn_one(&one.handle).is_empty(), "and is not ended again");
@@ -414,5 +415,82 @@ mod tests {
         assert!(list.register(&c, &keys[3], 11));
         let oldest = self::keys(list.condemn_oldest(2, |_| true));
         assert_eq!(oldest, [keys[1].clone()], "three sessions: the oldest ends");
+    }
+
+    #[test]
+    fn and_what_is_signed_in_again_is_as_new_as_that_whatever_is_noted_late() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let mut list = UserList::default();
+        let (a, b, c) = (claim(&platform), claim(&platform), claim(&platform));
+        let keys: Vec<_> = (0..5).map(|_| key(&platform)).collect();
+        assert!(list.register(&a, &keys[0], 1) && list.register(&b, &keys[1], 5) && list.register(&a, &keys[2], 10));
+        let moving = Moving { from: keys[0].clone(), handle: a.handle.clone(), signed_in_at: platform.now() };
+        assert!(list.register_move(&moving, &keys[3], 11) && list.register(&c, &keys[4], 12));
+        assert_eq!(self::keys(list.condemn_oldest(2, |_| true)), [keys[1].clone()]);
+    }
+
+    #[test]
+    fn one_that_is_to_end_is_none_of_those_that_are_too_many() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let mut list = UserList::default();
+        let all: Vec<_> = (0..3).map(|at| (claim(&platform), key(&platform), at)).collect();
+        for (claim, key, at) in &all {
+            assert!(list.register(claim, key, *at));
+        }
+        list.condemn_one(&all[2].0.handle);
+        assert_eq!(keys(list.condemn_oldest(2, |_| true)), [all[2].1.clone()]);
+    }
+
+    #[test]
+    fn of_two_that_are_to_end_the_one_has_ended_and_the_other_is_still_to() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, keys) = (UserList::default(), [(); 2].map(|()| key(&platform)));
+        for key in &keys {
+            assert!(list.register(&claim(&platform), key, 1));
+        }
+        assert_eq!(list.revoke(platform.milliseconds(), None).map(|ends| ends.len()), Some(2));
+        list.forget(&keys[..1], 2);
+        assert_eq!(self::keys(list.all().collect()), keys[1..]);
+        assert!(list.all().all(Entry::is_to_end));
+    }
+
+    /// As where the feature came later than the session.
+    #[test]
+    fn a_session_that_is_not_on_the_list_is_as_old_as_its_sign_in() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let at = platform.milliseconds();
+        let moving = |claim: &Claim, seconds_ago: u64| Moving {
+            from: key(&platform),
+            handle: claim.handle.clone(),
+            signed_in_at: platform.now() - seconds_ago,
+        };
+        // It was signed in ten seconds before now, and the other one twenty.
+        let (mut list, one, other) = (UserList::default(), claim(&platform), claim(&platform));
+        let keys = [(); 2].map(|()| key(&platform));
+        assert!(list.register(&other, &keys[0], at - 20_000));
+        assert!(list.register_move(&moving(&one, 10), &keys[1], at));
+        assert_eq!(self::keys(list.condemn_oldest(1, |_| true)), [keys[0].clone()]);
+        // All were ended fifteen seconds before now, but for the one that was spared.
+        let (mut list, spared) = (UserList::default(), claim(&platform));
+        assert!(list.revoke(at - 15_000, Some(&Claim { began_at: at - 15_000, ..spared.clone() })).is_some());
+        assert!(list.register_move(&moving(&one, 10), &key(&platform), at));
+        assert!(!list.register_move(&moving(&other, 20), &key(&platform), at));
+        assert!(list.register_move(&moving(&spared, 20), &key(&platform), at));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_takes_no_end_of_all_back() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let mut list = UserList::default();
+        assert!(list.revoke(100, None).is_some() && list.revoke(50, None).is_some());
+        assert!(!list.register(&Claim { began_at: 80, ..claim(&platform) }, &key(&platform), 110));
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_release_is_as_old_as_it_was_noted() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (key, claim) = (key(&platform), claim(&platform));
+        let entry = Entry::from_text(&format!("{} {} 5 listed", key.as_str(), claim.handle)).unwrap();
+        assert_eq!((entry.noted_at, entry.since), (5, 5));
     }
 }

@@ -162,18 +162,18 @@ where
         let answered = slot.sessions.nesting().within(&slot.arrival, inner.call(request)).await;
         this.neighbours().handler_is_done();
         let Ok(mut response) = answered else {
-            if let Some(lost) = this.give_up_lost_within() {
-                this.log(&lost);
-            }
+            this.give_up_lost_within();
             slot.abandon();
             return answered;
         };
         slot.note_run(stopwatch.lap(), loads);
 
-        let (lost, reply) = match slot.settle(&response).await {
+        let settled = slot.settle(&response).await;
+        slot.note_save(stopwatch.lap());
+        let (lost, is_own) = match settled {
             Settled::Untouched => return Ok(layer.replaced(response, this)),
             Settled::Stored(set_cookie) => {
-                let timing = slot.server_timing(stopwatch.lap());
+                let timing = slot.server_timing();
                 let headers =
                     SessionHeaders { set_cookie: &set_cookie, server_timing: timing.as_deref(), retry_after: None };
                 headers.add_to_map(response.headers_mut());
@@ -210,29 +210,32 @@ where
                 SessionHeaders::default().add_to_map(response.headers_mut());
                 return Ok(response);
             }
-            Settled::Refused(refusal) => return Ok(layer.refuse(&refusal, this)),
-            Settled::Lost(refusal) => {
-                // A service may be ready again only when its response is gone.
-                drop(response);
-                (refusal, None)
+            Settled::Refused(refusal, set_cookie) => {
+                let mut response = layer.refuse(&refusal, this);
+                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
+                headers.add_to_map(response.headers_mut());
+                this.neighbours().note_set_cookie(&set_cookie);
+                return Ok(response);
             }
-            Settled::LostWithin(refusal) => (refusal, Some(response)),
+            Settled::Lost(refusal) => (refusal, true),
+            Settled::LostWithin(refusal) => (refusal, false),
         };
+        // A service may be ready again only when its response is gone.
+        drop(response);
         let again = match this.next_run() {
             NextRun::Here => replay.request(),
             NextRun::Around => {
-                // One within it that lost is found through it.
-                let Some(reply) = reply else {
-                    let reply = layer.reply(&lost, this);
+                // Also where one within it lost, for nothing is stored of its own session either.
+                let reply = layer.reply(&lost, this);
+                // That one is found through it.
+                if is_own {
                     this.neighbours().leave(lost);
-                    return Ok(reply);
-                };
+                }
                 return Ok(reply);
             }
             NextRun::Nowhere => None,
         };
         let Some(again) = again else { return Ok(layer.refuse(&lost, this)) };
-        drop(reply);
         this.forget_run_of_all();
         this.neighbours().handler_runs();
         request = again;

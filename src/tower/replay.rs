@@ -64,6 +64,10 @@ fn length(parts: &Parts, body: &Body) -> Option<usize> {
     if parts.headers.contains_key(TRANSFER_ENCODING) {
         return None;
     }
+    // A middleware may have put it in the place of the one that the header is of.
+    if let Some(length) = body.size_hint().exact() {
+        return usize::try_from(length).ok();
+    }
     let said = parts.headers.get(CONTENT_LENGTH)?;
     said.to_str().ok()?.parse().ok()
 }

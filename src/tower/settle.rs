@@ -22,8 +22,8 @@ pub(super) enum Settled {
     Failed(Vec<String>),
     /// There is no session to store: since this error, of which it has not answered.
     Unsaved(Option<Error>),
-    /// It failed by an error of ours.
-    Refused(Error),
+    /// It failed by an error of ours. The `Set-Cookie` lines for what it has saved before.
+    Refused(Error, Vec<String>),
     /// It lost a race on its session, and may run again.
     Lost(Error),
     /// It lost a race on the session of a layer within this one.
@@ -44,15 +44,15 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                 return Settled::LostWithin(error);
             }
             // The handler does not run again, so that its answer counts.
-            drop(this.give_up_lost_within());
-            this.log(&error);
+            this.give_up_lost_within();
         }
         let mut session = match self.replace(Place::Out) {
             Place::In(session) => session,
             Place::Out => {
-                return Settled::Refused(self.nested(
+                let error = self.nested(
                     "outlived its handler, so that nothing more of it was saved: drop it before the response leaves",
-                ));
+                );
+                return Settled::Refused(error, Vec::new());
             }
             Place::Told(expiry) => {
                 self.replace(Place::Told(expiry.clone()));
@@ -67,7 +67,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                     _ => Settled::Untouched,
                 };
                 self.replace(other);
-                return rejected.map_or(unsaved, Settled::Refused);
+                return rejected.map_or(unsaved, |error| Settled::Refused(error, Vec::new()));
             }
         };
         let has_failed = answered.is_some()
@@ -92,11 +92,13 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
                 Err(refusal) => Some(refusal),
             }
         };
+        let is_stored = !Self::may_run_again_on(&session);
+        let set_cookie = if is_stored { Sessions::set_cookie_of_saved(&mut session) } else { Vec::new() };
         self.put(session);
         match refusal {
             Some(refusal) if refusal.kind() == ErrorKind::Contended && self.may_run_again() => Settled::Lost(refusal),
-            Some(refusal) => Settled::Refused(refusal),
-            None => rejected.map_or(Settled::Unsaved(None), Settled::Refused),
+            Some(refusal) => Settled::Refused(refusal, set_cookie),
+            None => rejected.map_or(Settled::Unsaved(None), |error| Settled::Refused(error, set_cookie)),
         }
     }
 
@@ -112,10 +114,13 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
         timing.attempts = timing.attempts.saturating_add(1);
     }
 
-    pub(super) fn server_timing(&self, save: u64) -> Option<String> {
+    pub(super) fn note_save(&self, lap: u64) {
         let mut timing = self.timing.borrow_mut();
-        timing.save = timing.save.saturating_add(save);
-        self.sessions.parameters().server_timing.then(|| timing.to_string())
+        timing.save = timing.save.saturating_add(lap);
+    }
+
+    pub(super) fn server_timing(&self) -> Option<String> {
+        self.sessions.parameters().server_timing.then(|| self.timing.borrow().to_string())
     }
 
     /// Ends a run whose answer is not its handler's.

@@ -200,7 +200,7 @@ pub(super) fn enter(request: &mut Request, layer: &Rc<dyn Layered>) {
         let mut within = outer.neighbours().within.borrow_mut();
         // A middleware that tries again has heard of a race that was lost before.
         for twin in within.iter().filter(|known| known.cookie_name() == layer.cookie_name()) {
-            twin.forget_lost_race();
+            twin.give_up_lost();
         }
         if !within.iter().any(|known| Rc::ptr_eq(known, layer)) {
             within.push(Rc::clone(layer));
@@ -220,11 +220,9 @@ pub(super) struct Answering<'a>(pub(super) &'a dyn Layered);
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         let neighbours = self.0.neighbours();
-        let mut standing = neighbours.standing.borrow_mut();
-        if let Standing::Running = *standing {
-            *standing = Standing::Answered;
+        if neighbours.is_running() {
+            neighbours.handler_is_done();
         }
-        drop(standing);
         let (rejected, mut ignored) = (neighbours.rejected.take(), neighbours.ignored.take());
         ignored.append(&mut self.0.take_ignored());
         // A layer around may still answer them.
@@ -303,16 +301,17 @@ impl dyn Layered {
         }
     }
 
-    /// Nobody runs its handler again for this, which it says.
-    fn forget_lost_race(&self) {
-        let neighbours = self.neighbours();
-        if let Some(error) = neighbours.lost() {
+    /// Nobody runs its handler again for a race that it lost, or one within it, which each says.
+    fn give_up_lost(&self) {
+        if let Some(error) = self.neighbours().lost() {
             self.log(&error);
-            neighbours.standing.replace(Standing::Answered);
+            self.neighbours().handler_is_done();
         }
-        for inner in neighbours.within.borrow().iter() {
-            inner.forget_lost_race();
-        }
+        self.give_up_lost_within();
+    }
+
+    pub(super) fn give_up_lost_within(&self) {
+        self.neighbours().within.borrow().iter().for_each(|inner| inner.give_up_lost());
     }
 
     /// The race that a layer within it lost, and left to it.
@@ -321,26 +320,18 @@ impl dyn Layered {
         within.iter().find_map(|inner| inner.neighbours().lost().or_else(|| inner.lost_within()))
     }
 
-    /// The race that a layer within it lost, which nobody runs again for.
-    pub(super) fn give_up_lost_within(&self) -> Option<Error> {
-        let mut first = None;
-        for inner in self.neighbours().within.borrow().iter() {
-            if let Some(error) = inner.neighbours().lost() {
-                inner.neighbours().handler_is_done();
-                first = first.or(Some(error));
-            }
-            let deeper = inner.give_up_lost_within();
-            first = first.or(deeper);
-        }
-        first
-    }
-
     /// The `Set-Cookie` lines that the layers within it have given their replies.
     pub(super) fn set_cookie_within(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for inner in self.neighbours().within.borrow().iter() {
+        let within = self.neighbours().within.borrow();
+        for (place, inner) in within.iter().enumerate() {
             lines.extend(inner.set_cookie_within());
-            lines.extend_from_slice(&inner.neighbours().set_cookie.borrow());
+            // Of two tries the later one counts.
+            let is_twin = |later: &&Rc<dyn Layered>| later.cookie_name() == inner.cookie_name();
+            let mut later = within.iter().skip(place.saturating_add(1)).filter(is_twin);
+            if later.all(|later| later.neighbours().set_cookie.borrow().is_empty()) {
+                lines.extend_from_slice(&inner.neighbours().set_cookie.borrow());
+            }
         }
         lines
     }

@@ -19,7 +19,7 @@ use pollster::block_on;
 use tower::{Layer, Service, ServiceExt};
 use worker::send::SendWrapper;
 
-use crate::support::{Rig, Visit, known, stored};
+use crate::support::{Interference, Rig, Visit, Visitor, known, stored};
 use crate::{Basket, RIVAL, ask, below, count, request, send};
 
 #[test]
@@ -170,6 +170,24 @@ fn a_service_that_is_ready_when_its_response_is_gone_runs_again() {
     rig.store.interfere(&[RIVAL]);
     let request = request(&visitor, "GET", "/count").body(Body::empty()).unwrap();
     let mut answer = Box::pin(service.oneshot(request));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!((0..1000).any(|_| answer.as_mut().poll(&mut context).is_ready()));
+}
+
+/// Also where it is around the layer that lost.
+#[test]
+fn so_does_one_between_two_layers() {
+    let (visits, baskets) = (Rig::new(), Rig::with(r#"{"cookie_name": "basket"}"#));
+    let handler = |_: Session<Visit>, mut basket: Session<Basket>| async move { basket.things += 1 };
+    let inner = Router::new().route("/", get(handler)).layer(SessionLayer::<Basket>::over(baskets.sessions.clone()));
+    let layer = SessionLayer::<Visit>::over(visits.sessions.clone());
+    let service = layer.layer(OneAtATime { inner, is_busy: Arc::default() });
+    let sent = |visitor: &Visitor| request(visitor, "GET", "/").body(Body::empty()).unwrap();
+    let response = pollster::block_on(service.clone().oneshot(sent(&Visitor::default()))).unwrap();
+    let pair = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    drop(response);
+    baskets.store.interfere(&[Interference::Update(r#"{"things":10}"#)]);
+    let mut answer = Box::pin(service.oneshot(sent(&Visitor::with(pair))));
     let mut context = Context::from_waker(Waker::noop());
     assert!((0..1000).any(|_| answer.as_mut().poll(&mut context).is_ready()));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, reason = "a test may fail")]
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod answers;
 mod late;
 mod nested;
 mod runs;
@@ -84,6 +85,12 @@ async fn login_then_fail(mut session: Session<Visit>) -> Result<StatusCode, Erro
     Ok(StatusCode::BAD_GATEWAY)
 }
 
+async fn logout_then_fail(mut session: Session<Visit>) -> Result<StatusCode, Error> {
+    session.kill();
+    session.save().await?;
+    Ok(StatusCode::BAD_GATEWAY)
+}
+
 async fn logout(mut session: Session<Visit>) {
     session.kill();
 }
@@ -99,6 +106,7 @@ fn router() -> Router {
         .route("/login", post(login))
         .route("/login-then-fail", post(login_then_fail))
         .route("/logout", post(logout))
+        .route("/logout-then-fail", post(logout_then_fail))
         .route("/free", post(|| async { "free" }))
         .route("/untouched", get(|| async { "untouched" }))
         .route("/500", get(|session| answer(StatusCode::INTERNAL_SERVER_ERROR, session)))
@@ -224,6 +232,21 @@ fn a_request_with_a_body_of_a_known_length_finds_it_again() {
     }
 }
 
+/// As that of a middleware, which has left the header as it was.
+#[test]
+fn a_body_that_knows_its_length_is_as_long_as_that() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    for length in [None, Some(2)] {
+        rig.store.interfere(&[RIVAL]);
+        let mut sent = request(&visitor, "POST", "/add");
+        if let Some(length) = length {
+            sent = sent.header(header::CONTENT_LENGTH, length);
+        }
+        assert_eq!(send(&below(&rig), sent.body(Body::from("12345")).unwrap()).brief(), (200, "15"), "{length:?}");
+    }
+}
+
 #[test]
 fn one_that_cannot_be_given_again_is_a_503_and_loses_nothing() {
     let rig = Rig::new();
@@ -233,10 +256,14 @@ fn one_that_cannot_be_given_again_is_a_503_and_loses_nothing() {
     let of_unknown_length = request(&visitor, "POST", "/add");
     let stream = Body::new(http_body_util::StreamBody::new(Once(Some("12345"))));
     let upgrade = request(&visitor, "GET", "/count").header(header::UPGRADE, "websocket");
+    // Of which the first counts (RFC 9112, section 6.3).
+    let of_two_lengths = request(&visitor, "POST", "/add").header(header::TRANSFER_ENCODING, "chunked");
+    let of_two_lengths = of_two_lengths.header(header::CONTENT_LENGTH, 5);
     for request in [
         large.body(Body::from("x".repeat(REPLAY_LIMIT + 1))).unwrap(),
         of_unknown_length.body(stream).unwrap(),
         upgrade.body(Body::empty()).unwrap(),
+        of_two_lengths.body(Body::from("12345")).unwrap(),
     ] {
         rig.store.interfere(&[RIVAL]);
         let reply = send(&router, request);
@@ -334,7 +361,59 @@ fn what_a_handler_saved_before_it_failed_is_told_with_its_reply() {
     assert_eq!(ask(&below(&rig), &mut visitor, "POST", "/login-then-fail").status, 502);
     assert_ne!(visitor.cookie, before);
     assert_eq!(ask(&below(&rig), &mut visitor, "GET", "/look").body, "1");
+    assert_eq!(ask(&below(&rig), &mut visitor, "POST", "/logout-then-fail").status, 502);
+    assert_eq!(visitor.cookie, None);
     assert_eq!(rig.platform.logged(), Vec::<String>::new());
+}
+
+/// The visitor's old id is worth nothing then.
+#[test]
+fn so_it_is_where_the_layer_answers_in_the_handlers_place() {
+    async fn welcome(mut session: Session<Visit>) -> Result<&'static str, Error> {
+        session.cycle_id();
+        session.save().await?;
+        session.count += 1;
+        Ok("welcome")
+    }
+    async fn log_in(FromAnywhere(mut session): FromAnywhere<Session<Visit>>, request: Request, next: Next) -> Response {
+        session.cycle_id();
+        session.save().await.unwrap();
+        drop(session);
+        next.run(request).await
+    }
+    async fn log_out(
+        FromAnywhere(mut session): FromAnywhere<Session<Visit>>,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        session.kill();
+        session.save().await.unwrap();
+        drop(session);
+        next.run(request).await
+    }
+    let rig = Rig::new();
+    let refused = || post(|_: Session<Visit>| async {});
+    let router = Router::new()
+        .route("/commit", post(welcome))
+        .route("/login", refused().layer(from_fn(log_in)))
+        .route("/logout", refused().layer(from_fn(log_out)))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    for (path, site, status, is_in) in [
+        ("/commit", "same-origin", 503, true),
+        ("/login", "cross-site", 403, true),
+        ("/logout", "cross-site", 403, false),
+    ] {
+        let visitor = known(&rig);
+        // What is stored under the new id, and what is left under the old one, come before it.
+        rig.store.fail_once("update", 1, false);
+        let sent = request(&visitor, "POST", path).header("sec-fetch-site", site).body(Body::empty()).unwrap();
+        let reply = send(&router, sent);
+        let told = reply.header(header::SET_COOKIE).map(|line| !line.contains("Max-Age=0"));
+        assert_eq!((reply.status, told), (status, Some(is_in)), "{path}");
+        rig.store.fail("");
+        rig.store.fail_once("", 0, false);
+    }
+    assert!(!rig.platform.logged().iter().any(|line| line.starts_with("id_untold: ")), "{:?}", rig.platform.logged());
 }
 
 #[test]
@@ -518,6 +597,73 @@ fn the_replies_of_the_layer_can_be_replaced() {
     let reply = ask(&router, &mut visitor, "GET", "/count");
     assert_eq!((reply.status, reply.header(header::LOCATION)), (303, Some("/login")));
     assert_eq!(visitor.cookie, None, "and the dead cookie is taken away all the same");
+}
+
+#[test]
+fn a_session_is_signed_in_under_a_label_and_signed_out() {
+    async fn sign_in(mut session: Session<Visit>) -> Result<(), Error> {
+        session.set_label("Firefox");
+        session.sign_in("ada")
+    }
+    let rig = Rig::new();
+    let router = Router::new()
+        .route("/", get(|session: Session<Visit>| async move { session.user().unwrap_or("nobody").to_owned() }))
+        .route("/in", post(sign_in))
+        .route("/out", post(|mut session: Session<Visit>| async move { session.sign_out() }))
+        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let mut visitor = Visitor::default();
+    assert_eq!(ask(&router, &mut visitor, "POST", "/in").status, 200);
+    assert_eq!(ask(&router, &mut visitor, "GET", "/").body, "ada");
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), Some("Firefox"));
+    assert_eq!(ask(&router, &mut visitor, "POST", "/out").status, 200);
+    assert!(visitor.cookie.is_none() && rig.store.inside.is_empty());
+}
+
+/// For a Worker whose layer could not be made.
+#[test]
+fn the_response_to_an_error_says_what_it_is_and_when_to_come_again() {
+    for (kind, status, seconds) in [(ErrorKind::Unavailable, 503, Some("1")), (ErrorKind::Misconfigured, 500, None)] {
+        let response = edge_session::tower::response(&Error::new(kind, "disk on fire"));
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(response.status(), status);
+        assert_eq!(header(header::CONTENT_TYPE), Some("text/plain; charset=utf-8"));
+        assert_eq!(header(header::X_CONTENT_TYPE_OPTIONS), Some("nosniff"));
+        assert_eq!(header(header::RETRY_AFTER), seconds);
+    }
+}
+
+#[test]
+fn what_a_handler_tells_caches_stays_where_it_keeps_shared_ones_out() {
+    let rig = Rig::new();
+    let headers =
+        [("vary", "accept, cookie"), ("cache-control", "private, max-age=5"), ("cdn-cache-control", "max-age=60")];
+    let router =
+        Router::new()
+            .route("/", get(move |_: Session<Visit>| async move { headers }))
+            .layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let reply = ask(&router, &mut known(&rig), "GET", "/");
+    assert_eq!(reply.headers.get_all(header::VARY).into_iter().collect::<Vec<_>>(), ["accept, cookie"]);
+    assert_eq!(reply.header(header::CACHE_CONTROL), Some("private, max-age=5"));
+    assert_eq!(reply.headers.get("cdn-cache-control"), None);
+}
+
+/// By the test's own clock: each call of the store takes a second, the handler two. It runs twice.
+#[test]
+fn server_timing_counts_all_runs() {
+    let rig = Rig::with(r#"{"server_timing": true}"#);
+    let visitor = known(&rig);
+    let clock = SendWrapper::new(rig.platform.clone());
+    let handler = move |mut session: Session<Visit>| async move {
+        clock.advance(2);
+        session.count += 1;
+    };
+    let router = Router::new().route("/", get(handler)).layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    rig.store.slow_down(&rig.platform, 1);
+    rig.store.interfere(&[RIVAL]);
+    rig.store.tell_no_winner();
+    let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
+    let timing = reply.headers["server-timing"].to_str().unwrap();
+    assert_eq!(timing, "load;desc=loaded;dur=2000, handler;dur=4000, save;desc=saved;dur=2000, attempts;desc=2");
 }
 
 #[test]

@@ -43,16 +43,16 @@ fn two_layers_nest_each_with_a_cookie_of_its_own() {
 }
 
 /// A layer for a basket within a layer for visits.
-struct Nested {
-    visits: Rig,
-    baskets: Rig,
-    router: Router,
-    visitor: Visitor,
+pub(crate) struct Nested {
+    pub(crate) visits: Rig,
+    pub(crate) baskets: Rig,
+    pub(crate) router: Router,
+    pub(crate) visitor: Visitor,
 }
 
 impl Nested {
     /// With a visitor who has one of each.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (visits, baskets) = (Rig::new(), Rig::with(r#"{"cookie_name": "basket"}"#));
         let router = Router::new()
             .route("/both", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 1)))
@@ -68,7 +68,14 @@ impl Nested {
         nested
     }
 
-    fn ask(&mut self, method: &str, path: &str) -> Reply {
+    /// Its layers around something else.
+    pub(crate) fn around(&self, inner: Router) -> Router {
+        inner
+            .layer(SessionLayer::<Basket>::over(self.baskets.sessions.clone()))
+            .layer(SessionLayer::<Visit>::over(self.visits.sessions.clone()))
+    }
+
+    pub(crate) fn ask(&mut self, method: &str, path: &str) -> Reply {
         let reply = send(&self.router, request(&self.visitor, method, path).body(Body::empty()).unwrap());
         let cookies: Vec<_> = reply.headers.get_all(header::SET_COOKIE).into_iter().collect();
         if !cookies.is_empty() {
@@ -79,17 +86,17 @@ impl Nested {
     }
 
     /// What is stored of the visits and of the baskets.
-    fn stored(&self) -> [String; 2] {
+    pub(crate) fn stored(&self) -> [String; 2] {
         [&self.visits, &self.baskets]
             .map(|rig| stored(rig, &self.visitor).map(|record| record.data).unwrap_or_default())
     }
 }
 
-fn see_other(place: &'static str) -> Response {
+pub(crate) fn see_other(place: &'static str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response()
 }
 
-async fn change(mut visit: Session<Visit>, mut basket: Session<Basket>, visits: u64, things: u64) -> String {
+pub(crate) async fn change(mut visit: Session<Visit>, mut basket: Session<Basket>, visits: u64, things: u64) -> String {
     if visits > 0 {
         visit.count += visits;
     }
@@ -99,7 +106,7 @@ async fn change(mut visit: Session<Visit>, mut basket: Session<Basket>, visits: 
     format!("{} {}", visit.count, basket.things)
 }
 
-const RIVAL_BASKET: Interference = Interference::Update(r#"{"things":10}"#);
+pub(crate) const RIVAL_BASKET: Interference = Interference::Update(r#"{"things":10}"#);
 
 #[test]
 fn a_handler_that_loses_a_race_on_one_of_two_sessions_runs_again_on_both() {
@@ -175,7 +182,7 @@ fn a_session_that_was_killed_between_two_runs_of_its_handler_is_not_begun_anew()
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Theme {}
+pub(crate) struct Theme {}
 
 #[test]
 fn nor_where_a_layer_between_has_no_session() {
@@ -339,42 +346,6 @@ fn a_page_in_place_of_a_lost_race_that_is_not_run_again_is_saved_and_not_shared(
     assert_eq!((reply.brief(), nested.stored()[0].as_str()), ((200, "our page"), r#"{"count":2}"#));
 }
 
-#[test]
-fn an_expiry_of_the_outer_session_leaves_the_inner_ones_cookie() {
-    let visits = Rig::with(r#"{"ignore_expiry": false, "expired_message": "gone"}"#);
-    let baskets = Rig::with(r#"{"cookie_name": "basket"}"#);
-    let router = Router::new()
-        .route("/", get(count))
-        .layer(from_fn(|mut basket: Session<Basket>, request: Request, next: Next| {
-            basket.things += 1;
-            drop(basket);
-            next.run(request)
-        }))
-        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
-        .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
-    let visitor = crate::support::known(&visits);
-    visits.platform.advance(100_000);
-    let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
-    assert_eq!(reply.brief(), (401, "gone"));
-    assert_eq!(baskets.store.inside.len(), 1);
-    assert!(
-        reply.headers.get_all(header::SET_COOKIE).iter().any(|line| line.to_str().unwrap().starts_with("basket=")),
-        "the basket's id is never told"
-    );
-}
-
-#[test]
-fn an_error_beside_an_expiry_is_logged() {
-    let rig = Rig::with(r#"{"ignore_expiry": false, "expired_message": "gone"}"#);
-    let router = Router::new()
-        .route("/", get(|_visit: Result<Session<Visit>, Response>, _basket: Session<Basket>| async { "never" }))
-        .layer(SessionLayer::<Visit>::over(rig.sessions.clone()).with_reply(|_| see_other("/visits")));
-    let visitor = crate::support::known(&rig);
-    rig.platform.advance(100_000);
-    let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
-    assert_eq!((reply.status, rig.platform.logged().len()), (303, 1));
-}
-
 /// Work that a middleware has begun, and that goes on when it has answered.
 type Work = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -427,36 +398,6 @@ fn work_that_goes_on_beside_a_second_run_keeps_its_change() {
     let response = pollster::block_on(work);
     assert_eq!(response.status(), 200);
     assert_eq!(nested.stored(), [r#"{"count":11}"#, r#"{"things":2}"#]);
-}
-
-#[test]
-fn a_service_that_makes_an_error_of_a_503_leaves_the_lost_race_in_the_log() {
-    use tower::{Layer, Service};
-    let nested = Nested::new();
-    let inner = Router::new()
-        .route("/both", post(|visit: Session<Visit>, basket: Session<Basket>| change(visit, basket, 1, 1)))
-        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
-    #[derive(Debug, PartialEq)]
-    struct Broken;
-    impl From<std::convert::Infallible> for Broken {
-        fn from(never: std::convert::Infallible) -> Self {
-            match never {}
-        }
-    }
-    let inner =
-        ServiceExt::<Request>::map_result(inner, |result: Result<Response, std::convert::Infallible>| match result {
-            Ok(response) if response.status().is_server_error() => Err(Broken),
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
-        });
-    let mut service = SessionLayer::<Visit>::over(nested.visits.sessions.clone()).layer(inner);
-    nested.baskets.store.interfere(&[RIVAL_BASKET]);
-    let answer =
-        pollster::block_on(service.call(request(&nested.visitor, "POST", "/both").body(Body::empty()).unwrap()));
-    let answer = answer.map(|response| response.status().as_u16());
-    assert_eq!(answer, Err(Broken), "which is the service's own");
-    let log = nested.visits.platform.logged();
-    assert!(log.len() == 1 && log[0].starts_with("contended: "), "{log:?}");
 }
 
 #[test]
@@ -635,33 +576,103 @@ fn a_session_that_could_not_be_loaded_is_asked_for_again_in_the_next_run() {
     assert_eq!(nested.visits.platform.logged(), ["unavailable: disk on fire in rack 7"]);
 }
 
-/// Of the outermost, which answers it: a layer within leaves it to that.
+/// By a save within it, after which what it did to the other one is not stored.
 #[test]
-fn an_error_that_a_layer_around_answers_is_in_the_log_once() {
-    let (visits, baskets) = (Rig::new(), Rig::with(r#"{"cookie_name": "basket"}"#));
-    let of_users = worker::send::SendWrapper::new(baskets.sessions.clone());
-    let list = move || {
-        let sessions = of_users.clone();
-        SendFuture::new(async move { sessions.of("ada").list().await.map(drop) })
+fn a_handler_that_returns_a_lost_race_of_the_outer_session_runs_again_on_both() {
+    let mut nested = Nested::new();
+    let handler = |mut visit: Session<Visit>, mut basket: Session<Basket>| async move {
+        basket.things += 1;
+        visit.count += 1;
+        visit.save().await
     };
-    let router = Router::new()
-        .route("/nowhere", get(|_: Session<Option<u8>>| async {}))
-        .route("/users", get(list.clone()))
-        .route("/users-of-a-visitor", get(move |_: Session<Visit>| list()))
-        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
-        .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
-    for (number, (path, status, line)) in [
-        ("/nowhere", 500, "misconfigured: "),
-        ("/users", 503, "unavailable: "),
-        ("/users-of-a-visitor", 503, "unavailable: "),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        baskets.store.fail("list");
-        assert_eq!(ask(&router, &mut Visitor::default(), "GET", path).status, status, "{path}");
-        let log = visits.platform.logged();
-        assert!(log.len() == number + 1 && log[number].starts_with(line), "{path}: {log:?}");
-        assert_eq!(baskets.platform.logged(), Vec::<String>::new(), "{path}");
+    nested.router = nested.around(Router::new().route("/", post(handler)));
+    nested.visits.store.interfere(&[RIVAL]);
+    assert_eq!(nested.ask("POST", "/").status, 200);
+    assert_eq!(nested.stored(), [r#"{"count":11}"#, r#"{"things":2}"#]);
+}
+
+/// It holds it while its handler runs. What it has saved of it, or may have, is not done twice.
+#[test]
+fn what_a_middleware_does_to_the_session_that_it_holds_decides_whether_a_lost_race_within_runs_again() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Does {
+        Nothing,
+        WhatIsTooLarge,
+        ASave,
+        WhatItDoesNotWaitFor,
     }
+    for does in [Does::Nothing, Does::WhatIsTooLarge, Does::ASave, Does::WhatItDoesNotWaitFor] {
+        let nested = Nested::new();
+        let visits = nested.visits.redeployed(crate::support::KEY, r#"{"max_data": 20}"#);
+        let sessions =
+            if does == Does::WhatItDoesNotWaitFor { nested.visits.patient() } else { visits.sessions.clone() };
+        let (store, runs) = (worker::send::SendWrapper::new(visits.store.clone()), Arc::<Mutex<u32>>::default());
+        let holds = move |mut visit: Session<Visit>, request: Request, next: Next| {
+            let store = store.clone();
+            async move {
+                match does {
+                    Does::Nothing => {}
+                    Does::WhatIsTooLarge => drop(visit.update(|visit| visit.count = u64::MAX).await),
+                    Does::ASave => drop(visit.update(|visit| visit.count += 1).await),
+                    Does::WhatItDoesNotWaitFor => {
+                        store.hang("update");
+                        let mut work: Pin<Box<dyn Future<Output = _> + Send>> =
+                            Box::pin(visit.update(|visit| visit.count += 1));
+                        assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                        drop(work);
+                        store.hang("");
+                    }
+                }
+                let response = next.run(request).await;
+                drop(visit);
+                response
+            }
+        };
+        let handler = {
+            let runs = Arc::clone(&runs);
+            move |mut basket: Session<Basket>| async move {
+                *runs.lock().unwrap() += 1;
+                basket.things += 1;
+            }
+        };
+        let router = Router::new()
+            .route("/", post(handler))
+            .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
+            .layer(from_fn(holds))
+            .layer(SessionLayer::<Visit>::over(sessions));
+        nested.baskets.store.interfere(&[RIVAL_BASKET]);
+        let reply = send(&router, request(&nested.visitor, "POST", "/").body(Body::empty()).unwrap());
+        let again = matches!(does, Does::Nothing | Does::WhatIsTooLarge);
+        assert_eq!((reply.status, *runs.lock().unwrap()), if again { (200, 2) } else { (503, 1) });
+    }
+}
+
+/// Two layers side by side: a race that the one has lost is not forgotten when a request comes to the other.
+#[test]
+fn a_lost_race_is_not_forgotten_for_a_call_of_another_layer() {
+    let mut nested = Nested::new();
+    let themes = Rig::with(r#"{"cookie_name": "theme"}"#);
+    let of_baskets = Router::new()
+        .route("/", post(|mut basket: Session<Basket>| async move { basket.things += 1 }))
+        .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
+    let of_themes = Router::new()
+        .route("/", post(|_: Session<Theme>| async {}))
+        .layer(SessionLayer::<Theme>::over(themes.sessions.clone()));
+    let batch = move |mut visit: Session<Visit>, request: Request| {
+        let (of_baskets, of_themes) = (of_baskets.clone(), of_themes.clone());
+        visit.count += 1;
+        drop(visit);
+        async move {
+            let parts = request.into_parts().0;
+            let send = |router: Router| router.oneshot(Request::from_parts(parts.clone(), Body::empty()));
+            let response = send(of_baskets).await.unwrap();
+            drop(send(of_themes).await);
+            response
+        }
+    };
+    nested.router =
+        Router::new().route("/", post(batch)).layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
+    nested.baskets.store.interfere(&[RIVAL_BASKET]);
+    assert_eq!(nested.ask("POST", "/").status, 200);
+    assert_eq!(nested.stored(), [r#"{"count":2}"#, r#"{"things":11}"#]);
 }

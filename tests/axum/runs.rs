@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use axum::Router;
 use axum::body::Body;
@@ -20,10 +20,9 @@ use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use tower::{Layer, Service, ServiceExt};
 
+use crate::nested::RIVAL_BASKET;
 use crate::support::{Interference, Rig, Visit, Visitor, both, known, step_aside, stored};
 use crate::{Basket, RIVAL, Reply, count, request, send};
-
-const RIVAL_BASKET: Interference = Interference::Update(r#"{"things":10}"#);
 
 type Work<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 /// Of a session that a handler has asked for, and not waited for.
@@ -238,6 +237,92 @@ fn a_session_that_is_asked_for_twice_at_once_in_a_second_run_is_had_once() {
 }
 
 #[test]
+fn and_who_asks_for_it_while_the_handler_has_it_is_told_so() {
+    let (reply, data, logged) = in_the_second_run(async |parts| {
+        let mut visit = visit_of(parts.clone()).await.unwrap();
+        visit.count += 1;
+        visit_of(parts).await.unwrap_err().status().to_string().into_response()
+    });
+    assert_eq!((reply.brief(), data.as_str()), ((200, "500 Internal Server Error"), r#"{"count":11}"#), "{logged:?}");
+}
+
+#[test]
+fn who_asks_again_for_a_session_that_could_not_be_loaded_is_told_the_same() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let handler = |request: Request| async move {
+        let parts = request.into_parts().0;
+        let status = async |parts| visit_of(parts).await.unwrap_err().status().as_u16();
+        format!("{} {}", status(parts.clone()).await, status(parts).await)
+    };
+    let router = Router::new().route("/", post(handler)).layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    rig.store.fail("load");
+    rig.store.calls();
+    assert_eq!(post_to(&router, &visitor).brief(), (200, "503 503"));
+    assert_eq!(rig.store.calls(), "load");
+}
+
+/// Its layer has not answered, and never will.
+#[test]
+fn work_of_a_request_that_was_given_up_gets_no_session() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let kept: Arc<Mutex<Option<Parts>>> = Arc::default();
+    let handler = {
+        let kept = Arc::clone(&kept);
+        move |visit: Session<Visit>, request: Request| async move {
+            drop(visit);
+            *kept.lock().unwrap() = Some(request.into_parts().0);
+            std::future::pending::<()>().await;
+        }
+    };
+    let router = Router::new().route("/", post(handler)).layer(SessionLayer::<Visit>::over(rig.sessions.clone()));
+    let sent = request(&visitor, "POST", "/").body(Body::empty()).unwrap();
+    crate::support::begin_and_leave(router.oneshot(sent));
+    let parts = kept.lock().unwrap().take().unwrap();
+    assert_eq!(block_on(visit_of(parts)).unwrap_err().status(), 500);
+}
+
+/// It was loading its session again when its run was over; the run after that has it.
+#[test]
+fn a_load_of_the_second_run_takes_nothing_away_from_the_third() {
+    let (visits, baskets, visitor) = both_rigs();
+    let (later, runs): (Arc<Mutex<Option<Load>>>, Arc<AtomicU32>) = Default::default();
+    let handler = move |mut basket: Session<Basket>, request: Request| {
+        let (later, run) = (Arc::clone(&later), runs.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let parts = request.into_parts().0;
+            basket.things += 1;
+            drop(basket);
+            if run == 1 {
+                let mut work: Work<_> = Box::pin(visit_of(parts));
+                begin(&mut work).await;
+                *later.lock().unwrap() = Some(work);
+                return Ok("second");
+            }
+            let stale = later.lock().unwrap().take();
+            if let Some(work) = stale {
+                assert!(work.await.is_err());
+            }
+            visit_of(parts).await?.count += 1;
+            Ok::<_, Response>("done")
+        }
+    };
+    let router = Router::new()
+        .route("/", post(handler))
+        .layer(SessionLayer::<Visit>::over(calm(&visits)))
+        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()));
+    visits.store.take_your_time();
+    visits.store.tell_no_winner();
+    visits.store.interfere(&[RIVAL]);
+    baskets.store.fail_once("update", 9, false);
+    baskets.store.interfere(&[RIVAL_BASKET]);
+    let reply = post_to(&router, &visitor);
+    assert_eq!(reply.brief(), (200, "done"));
+    assert_eq!([data(&visits, &visitor), data(&baskets, &visitor)], [r#"{"count":11}"#, r#"{"things":11}"#]);
+}
+
+#[test]
 fn a_second_run_that_gives_up_on_its_session_has_lost_its_race() {
     let (reply, data, logged) = in_the_second_run(async |parts| {
         let mut work: Work<_> = Box::pin(visit_of(parts.clone()));
@@ -345,36 +430,51 @@ fn a_request_of_a_lost_run_takes_no_session_of_the_second() {
     assert_eq!(baskets.store.inside.len(), 0);
 }
 
-/// As a_session_between_is_saved_where_the_outermost_cannot_run_the_handler_again, but the middleware still holds it.
+/// As a_session_between_is_saved_where_the_outermost_cannot_run_the_handler_again, but the middleware still holds it. Where it has
+/// not waited for its save, nobody knows whether that is stored: a 503.
 #[test]
 fn a_session_between_is_saved_where_a_middleware_has_saved_and_holds_the_outermost() {
-    let (visits, baskets, visitor) = both_rigs();
-    let choices = Rig::with(r#"{"cookie_name": "choice"}"#);
-    let page = |request: Request, next: Next| async move {
-        let response = next.run(request).await;
-        if response.status().is_server_error() { "our page".into_response() } else { response }
-    };
-    let saves = |mut visit: Session<Visit>, request: Request, next: Next| async move {
-        visit.count += 1;
-        visit.save().await?;
-        let response = next.run(request).await;
-        drop(visit);
-        Ok::<_, edge_session::Error>(response)
-    };
-    let handler = |mut choice: Session<Choice>, mut basket: Session<Basket>| async move {
-        choice.is_dark = true;
-        basket.things += 1;
-    };
-    let router = Router::new()
-        .route("/", post(handler))
-        .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
-        .layer(from_fn(page))
-        .layer(SessionLayer::<Choice>::over(choices.sessions.clone()))
-        .layer(from_fn(saves))
-        .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
-    baskets.store.interfere(&[RIVAL_BASKET]);
-    assert_eq!(post_to(&router, &visitor).brief(), (200, "our page"));
-    assert_eq!(choices.store.inside.len(), 1, "the answer counts for the session between");
+    for waits in [true, false] {
+        let (visits, baskets, visitor) = both_rigs();
+        let choices = Rig::with(r#"{"cookie_name": "choice"}"#);
+        let page = |request: Request, next: Next| async move {
+            let response = next.run(request).await;
+            if response.status().is_server_error() { "our page".into_response() } else { response }
+        };
+        let store = worker::send::SendWrapper::new(visits.store.clone());
+        let saves = move |mut visit: Session<Visit>, request: Request, next: Next| {
+            let store = store.clone();
+            async move {
+                visit.count += 1;
+                if waits {
+                    visit.save().await?;
+                } else {
+                    store.hang("update");
+                    let mut work: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(visit.save());
+                    assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                    drop(work);
+                    store.hang("");
+                }
+                let response = next.run(request).await;
+                drop(visit);
+                Ok::<_, edge_session::Error>(response)
+            }
+        };
+        let handler = |mut choice: Session<Choice>, mut basket: Session<Basket>| async move {
+            choice.is_dark = true;
+            basket.things += 1;
+        };
+        let router = Router::new()
+            .route("/", post(handler))
+            .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
+            .layer(from_fn(page))
+            .layer(SessionLayer::<Choice>::over(choices.sessions.clone()))
+            .layer(from_fn(saves))
+            .layer(SessionLayer::<Visit>::over(calm(&visits)));
+        baskets.store.interfere(&[RIVAL_BASKET]);
+        assert_eq!(post_to(&router, &visitor).status, if waits { 200 } else { 503 });
+        assert_eq!(choices.store.inside.len(), 1, "the answer counts for the session between");
+    }
 }
 
 /// Visits > Choices > Themes > Baskets, where the choice is saved: a layer between, whose handler still runs.

@@ -1,6 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Poll;
@@ -16,8 +16,8 @@ use crate::store::{Answer, AnyStore, Claim, RequestStore};
 #[cfg(feature = "users")]
 use crate::store::{AnyUserStore, Spared};
 use crate::{
-    Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer, Updated,
-    UserKey,
+    Effect, Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer,
+    Updated, UserKey,
 };
 
 /// What sessions stand on, shared by all requests.
@@ -66,8 +66,6 @@ pub(crate) struct Backing {
     timer: RefCell<Option<Sleep>>,
     /// How often it was tried again since it last won its race.
     attempt: Cell<u32>,
-    /// The version that it has loaded.
-    seen: Cell<u64>,
     /// Whether somebody runs its handler again where a race is lost.
     pub(crate) is_in_a_run: Cell<bool>,
     /// What its session is called in the list of the user that it is signed in for next, also when its handler runs again.
@@ -131,7 +129,6 @@ impl Backing {
             arrival: Rc::clone(arrival),
             timer: RefCell::new(None),
             attempt: Cell::new(0),
-            seen: Cell::new(0),
             is_in_a_run: Cell::new(false),
             next_handle: RefCell::default(),
             place: RefCell::default(),
@@ -145,6 +142,11 @@ impl Backing {
         self.untold.borrow_mut().take_if(|untold| untold == key);
     }
 
+    /// Whether the visitor may use a session that is bound to this address: one that is bound to none yet is bound by this use.
+    pub(crate) fn admits(&self, bound_to: Option<&String>) -> bool {
+        self.parameters.ignore_change_ip || bound_to.is_none() || bound_to == self.arrival.ip.as_ref()
+    }
+
     fn store(&self) -> &dyn AnyStore {
         self.for_request.as_ref().map_or(&*self.shared.store, RequestStore::inside)
     }
@@ -152,7 +154,7 @@ impl Backing {
     /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
     pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
         let now = self.platform.now();
-        match self.within_deadline(self.store().load(key)).await {
+        match self.stored(key).await {
             Ok(Some(record)) => self.loaded(record, now).await,
             Ok(None) => Ok(Loaded::Absent),
             Err(error) if error.kind() == ErrorKind::Unreadable => {
@@ -161,6 +163,11 @@ impl Backing {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What is under `key`, whatever the time is.
+    pub(crate) fn stored<'a>(&'a self, key: &'a RecordKey) -> impl Future<Output = Result<Option<Record>, Error>> {
+        self.within_deadline(self.store().load(key))
     }
 
     /// What a record is, and nothing kept in it of a session that has ended since: no old id brings that back.
@@ -174,18 +181,21 @@ impl Backing {
         }
     }
 
-    /// Whether a session is alive, here or where it has moved. It is not to be this request's: its browser is given nothing of it.
+    /// Whether a session is alive, here or where it has moved.
     async fn is_there(&self, key: &RecordKey, now: u64) -> Result<bool, Error> {
+        let there = self.followed(key).await?;
+        Ok(there.is_some_and(|record| matches!(self.what_is(record, now), Loaded::Live(_))))
+    }
+
+    /// The record of a session, here or where it has moved; none also where that cannot be read. It is not to be this request's: its
+    /// browser is given nothing of it.
+    async fn followed(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
         let mut key = key.clone();
         loop {
-            let found = match self.within_deadline(self.shared.store.load(&key)).await {
-                Err(error) if error.kind() == ErrorKind::Unreadable => None,
-                found => found?,
-            };
-            match found {
-                Some(Record { successor: Some(successor), .. }) => key = successor.key,
-                Some(record) => return Ok(matches!(self.what_is(record, now), Loaded::Live(_))),
-                None => return Ok(false),
+            match self.within_deadline(self.shared.store.load(&key)).await {
+                Ok(Some(Record { successor: Some(successor), .. })) => key = successor.key,
+                Err(error) if error.kind() == ErrorKind::Unreadable => return Ok(None),
+                found => return found,
             }
         }
     }
@@ -199,18 +209,13 @@ impl Backing {
         }
     }
 
-    /// Its session is of this version, as far as this request has seen it.
-    pub(crate) fn saw(&self, version: u64) {
-        self.seen.set(version);
-    }
-
     /// What `key` leads to after a lost race: the record that it was lost to, or the newest that a request of this isolate has
-    /// stored since, if that was a moment ago. Otherwise the store is asked.
-    pub(crate) async fn load_again(&self, key: &RecordKey) -> Result<Loaded, Error> {
+    /// stored since, if that was a moment ago, and is newer than the version that this one has `seen`. Otherwise the store is asked.
+    pub(crate) async fn load_again(&self, key: &RecordKey, seen: u64) -> Result<Loaded, Error> {
         let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
-        match newest.filter(|newest| newest.version > self.seen.get()) {
+        match newest.filter(|newest| newest.version > seen) {
             Some(newest) => self.loaded(newest, self.platform.now()).await,
-            None => self.load(key).await,
+            None => self.load(key).await.inspect_err(|_| self.stop_waiting()),
         }
     }
 
@@ -256,6 +261,21 @@ impl Backing {
 
     pub(crate) async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.within_deadline(self.store().touch(key, record)).await
+    }
+
+    /// An update that binds a session to an address, where it is as it was `before` but for notes of use.
+    pub(crate) async fn bind(&self, key: &RecordKey, before: &Record, next: &mut Record) -> Result<Updated, Error> {
+        // On KV an update does not look, and would take back what another request has stored meanwhile. Whatever the time is by now: the
+        // request is a use of it as it began.
+        match self.stored(key).await? {
+            Some(there) if there.is_same_write(before) => {
+                *next = next.touched_by(&there);
+                self.update(key, next).await
+            }
+            None | Some(Record { successor: Some(_), .. }) => Ok(Updated::Gone),
+            // The next use binds it.
+            Some(_) => Ok(Updated::Stale(None)),
+        }
     }
 
     pub(crate) async fn change_id(
@@ -326,8 +346,22 @@ impl Backing {
         self.within_deadline(self.users()?.end_all(user, self.platform.milliseconds(), spared)).await
     }
 
+    /// Ends a session, wherever it has moved, and says what was done. One that is bound to another address by now, here or there, stays:
+    /// only that may end it. (Of a retired record a store need not keep the address.)
+    pub(crate) async fn kill(&self, key: &RecordKey) -> Result<Effect, Error> {
+        if !self.parameters.ignore_change_ip
+            && let Some(record) = self.followed(key).await?
+            && let Loaded::Live(record) = self.what_is(record, self.platform.now())
+            && !self.admits(record.ip.as_ref())
+        {
+            return Ok(Effect::Dropped);
+        }
+        self.delete(key).await?;
+        Ok(Effect::Killed)
+    }
+
     /// Deletes what is under `key`, and the session where it has moved to since this request looked, however often.
-    pub(crate) async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
+    async fn delete(&self, key: &RecordKey) -> Result<(), Error> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
             let successor = self.within_deadline(self.store().delete(&key)).await?;
@@ -361,13 +395,13 @@ impl Backing {
         let attempt = self.attempt.get().saturating_add(1);
         self.attempt.set(attempt);
         if attempt >= ATTEMPTS {
+            self.stop_waiting();
             return Err(Error::contended());
         }
         if let Some(key) = key {
-            let place = self.place.take().filter(|place| place.is_for(key));
-            let place = place.unwrap_or_else(|| Rc::new(Place::at_the_end(&self.shared, key)));
+            let place = self.place.take().unwrap_or_else(|| Rc::new(Place::at_the_end(&self.shared, key)));
             self.place.replace(Some(Rc::clone(&place)));
-            place.turn().await?;
+            place.turn().await.inspect_err(|_| self.stop_waiting())?;
             if let Some((lost_to, lost_at)) = self.lost_to.take() {
                 place.lost_to(&lost_to, lost_at);
             }

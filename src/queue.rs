@@ -101,6 +101,29 @@ impl Queues {
     pub(crate) fn are_waiting(&self, key: &RecordKey, now: u64) -> bool {
         found(&self.queues.borrow(), key).is_some_and(|queue| queue.is_busy(now))
     }
+
+    fn look(&self, key: &RecordKey, ticket: u64, now: u64) -> Look {
+        let mut queues = self.queues.borrow_mut();
+        if let Some(queue) = found_mut(&mut queues, key) {
+            return queue.look(ticket, now);
+        }
+        // A request whose visitor has gone does not leave its queue.
+        queues.retain(|(_, queue)| queue.looked_at.saturating_add(LONGEST_WAIT) >= now);
+        let mut queue = Queue::default();
+        let look = queue.look(ticket, now);
+        queues.push((key.clone(), queue));
+        look
+    }
+
+    fn leave(&self, key: &RecordKey, ticket: u64, now: u64) {
+        let mut queues = self.queues.borrow_mut();
+        let Some(place) = queues.iter().position(|(of, _)| of == key) else { return };
+        let Some((_, queue)) = queues.get_mut(place) else { return };
+        queue.leave(ticket, now);
+        if queue.waiting.is_empty() && queue.turn.is_none() {
+            queues.swap_remove(place);
+        }
+    }
 }
 
 /// A request's place in the queue of a session. Dropped, it is free.
@@ -129,7 +152,7 @@ impl Place {
         let platform = &*self.shared.platform;
         for _ in 0..MOST_LOOKS {
             let now = platform.milliseconds();
-            let pause = match self.look(now) {
+            let pause = match self.shared.queues.look(&self.key, self.ticket, now) {
                 Look::In(pause) => pause,
                 Look::TakesItsTurn { gives_way } => {
                     if gives_way > 0 {
@@ -148,10 +171,6 @@ impl Place {
         Ok(())
     }
 
-    pub(crate) fn is_for(&self, key: &RecordKey) -> bool {
-        self.key == *key
-    }
-
     /// It lost its race to this record, at that time.
     pub(crate) fn lost_to(&self, record: &Record, lost_at: u64) {
         if let Some(queue) = found_mut(&mut self.shared.queues.queues.borrow_mut(), &self.key) {
@@ -166,34 +185,16 @@ impl Place {
         let is_fresh = |at: u64| now.saturating_sub(at) <= FRESH;
         queue.newest.as_ref().filter(|(_, at)| is_fresh(*at)).map(|(record, _)| record.clone())
     }
-
-    fn look(&self, now: u64) -> Look {
-        let mut queues = self.shared.queues.queues.borrow_mut();
-        if let Some(queue) = found_mut(&mut queues, &self.key) {
-            return queue.look(self.ticket, now);
-        }
-        // A request whose visitor has gone does not leave its queue.
-        queues.retain(|(_, queue)| queue.looked_at.saturating_add(LONGEST_WAIT) >= now);
-        let mut queue = Queue::default();
-        let look = queue.look(self.ticket, now);
-        queues.push((self.key.clone(), queue));
-        look
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut queues = self.shared.queues.queues.borrow_mut();
-        let Some(place) = queues.iter().position(|(of, _)| *of == self.key) else { return };
-        let Some((_, queue)) = queues.get_mut(place) else { return };
-        queue.leave(self.ticket, self.shared.platform.milliseconds());
-        if queue.waiting.is_empty() && queue.turn.is_none() {
-            queues.swap_remove(place);
-        }
+        self.shared.queues.leave(&self.key, self.ticket, self.shared.platform.milliseconds());
     }
 }
 
 /// What a request finds when it looks.
+#[derive(Debug, PartialEq, Eq)]
 enum Look {
     /// Its turn may come in so many milliseconds.
     In(u64),
@@ -279,6 +280,132 @@ impl Queue {
         self.gives_way = if turn.lost > 2 { took } else { 0 };
         if self.turns > REMEMBERED {
             (self.turns, self.took) = (self.turns / 2, self.took / 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SessionId, TestPlatform};
+
+    fn keys() -> [RecordKey; 2] {
+        let platform = TestPlatform::at(0);
+        [(); 2].map(|()| SessionId::random(&platform).unwrap().record_key())
+    }
+
+    const AT_ONCE: Look = Look::TakesItsTurn { gives_way: 0 };
+
+    #[test]
+    fn who_has_the_turn_is_alone_and_the_others_wait_in_the_order_of_their_tickets() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        assert!(matches!(queue.look(3, 0), Look::In(_)));
+        assert!(matches!(queue.look(2, 0), Look::In(_)));
+        assert_eq!(queue.waiting.iter().map(|waiting| waiting.ticket).collect::<Vec<_>>(), [2, 3]);
+        queue.leave(1, 0);
+        assert_eq!(queue.look(2, 0), AT_ONCE);
+    }
+
+    #[test]
+    fn how_long_one_waits_is_what_the_turns_of_others_took_and_the_last_ones_count_most() {
+        let mut queue = Queue::default();
+        let turns = |queue: &mut Queue, from: u64, number: u64, each: u64| {
+            for turn in 0..number {
+                let began = turn.saturating_mul(each).saturating_add(from);
+                assert_eq!(queue.look(1, began), AT_ONCE);
+                queue.leave(1, began.saturating_add(each));
+            }
+        };
+        turns(&mut queue, 0, 3, 100);
+        assert_eq!(queue.look(1, 400), AT_ONCE);
+        assert_eq!((queue.look(2, 400), queue.look(3, 400)), (Look::In(100), Look::In(200)));
+        queue.leave(1, 500);
+        queue.leave(2, 500);
+        queue.leave(3, 500);
+        turns(&mut queue, 500, 200, 10);
+        turns(&mut queue, 9_000, 200, 90);
+        assert!(queue.one_takes() > 70, "{}", queue.one_takes());
+    }
+
+    #[test]
+    fn turns_that_take_no_time_are_thought_to_take_some_and_a_long_one_half_as_long_again() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        queue.leave(1, 0);
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        assert!(matches!(queue.look(2, 0), Look::In(_)));
+        assert_eq!(queue.look(3, 0), Look::In(2), "there is one before it, and one has its turn");
+        assert_eq!(queue.look(2, 600), Look::In(300));
+    }
+
+    /// Timers are late.
+    #[test]
+    fn who_looks_a_little_late_has_its_place_still() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        assert!(matches!(queue.look(2, 0), Look::In(_)));
+        queue.leave(1, 1);
+        assert!(queue.is_busy(50), "somebody is expected");
+        assert!(matches!(queue.look(9, 50), Look::TakesItsTurn { .. }), "who comes is far enough in front");
+        assert_eq!(queue.waiting.iter().map(|waiting| waiting.ticket).collect::<Vec<_>>(), [2]);
+        queue.leave(9, 50);
+        assert!(!queue.is_busy(500), "who does not come is not waited for");
+    }
+
+    #[test]
+    fn who_leaves_while_it_waits_is_waited_for_no_more() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        assert!(matches!(queue.look(2, 0), Look::In(_)));
+        queue.leave(2, 0);
+        queue.leave(1, 0);
+        assert!(!queue.is_busy(0));
+    }
+
+    /// Requests of other isolates are in the way.
+    #[test]
+    fn after_a_turn_that_lost_more_than_twice_the_next_gives_way_for_three_times_as_long() {
+        for (lost, lasts, gives_way) in [(2, 100, 0), (3, 100, 300), (3, 900, LONGEST_PAUSE)] {
+            let mut queue = Queue::default();
+            for _ in 0..=lost {
+                assert_eq!(queue.look(1, 0), AT_ONCE);
+            }
+            queue.leave(1, lasts);
+            assert_eq!(queue.look(2, lasts), Look::TakesItsTurn { gives_way }, "{lost} {lasts}");
+        }
+    }
+
+    /// It held up nobody for longer.
+    #[test]
+    fn a_turn_of_an_hour_counts_as_the_longest() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.look(1, 0), AT_ONCE);
+        queue.leave(1, 3_600_000);
+        assert_eq!(queue.one_takes(), LONGEST_TURN);
+    }
+
+    #[test]
+    fn a_queue_is_there_as_long_as_somebody_is_in_it() {
+        let (queues, [key, _]) = (Queues::default(), keys());
+        queues.look(&key, 1, 0);
+        queues.look(&key, 2, 0);
+        queues.leave(&key, 1, 1);
+        assert_eq!(queues.queues.borrow().len(), 1);
+        queues.look(&key, 2, 1);
+        queues.leave(&key, 2, 2);
+        assert_eq!(queues.queues.borrow().len(), 0);
+    }
+
+    /// Its visitor has gone, and nobody drops its place.
+    #[test]
+    fn one_that_nobody_looks_at_any_more_is_forgotten_when_another_begins() {
+        for (looks_again_at, left) in [(0, 1), (5_000, 2)] {
+            let (queues, [one, other]) = (Queues::default(), keys());
+            queues.look(&one, 1, 0);
+            queues.look(&one, 2, looks_again_at);
+            queues.look(&other, 3, LONGEST_WAIT.saturating_add(1));
+            assert_eq!(queues.queues.borrow().len(), left, "{looks_again_at}");
         }
     }
 }

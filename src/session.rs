@@ -46,7 +46,7 @@ pub struct Session<T> {
     loaded: Option<String>,
     /// The data's JSON before its first mutable borrow since it was loaded or saved; `None` until then.
     unchanged: Option<String>,
-    /// What of the visitor's cookies led to it, if one did.
+    /// What leads to it: of the visitor's cookies the one that did, or the id that it was given since.
     signed: Option<SignedId>,
     /// Whether it is to be bound to the visitor's address.
     is_bound: bool,
@@ -75,8 +75,8 @@ enum State {
     Ended { key: Option<RecordKey> },
 }
 
-/// Whether the visitor has to be sent the id.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whether the visitor has to be sent the id; the later, the sooner.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cookie {
     /// The visitor came with it.
     Known,
@@ -136,6 +136,8 @@ pub(crate) struct Origin {
     pub(crate) backing: Rc<Backing>,
     pub(crate) signed: Option<SignedId>,
     pub(crate) cookie: Cookie,
+    /// The version that it has. Where it has none, as after its end, what other requests have met says nothing of it.
+    pub(crate) seen: Option<u64>,
     /// Whether a write of it failed that may have been stored all the same.
     pub(crate) is_unsure: bool,
 }
@@ -375,8 +377,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     ///
     /// Those of [`save`](Self::save), `Contended` only after many lost races, and `Ended` after a
     /// [`kill`](Self::kill). `Unreadable` where another release has stored data meanwhile that this one cannot read: that stays as it
-    /// is. After an error by which nothing can be stored the change is undone, if nothing was changed before it: the data is
-    /// then what its JSON says, without what serde skips.
+    /// is. After an error the change is undone, if nothing was changed before it: the data is then what its JSON says,
+    /// without what serde skips.
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let updated = self.apply(change).await;
         self.conclude(updated)
@@ -389,25 +391,21 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 return Err(Error::ended());
             }
             if self.has_ended() {
+                self.backing.at_rest();
                 self.drop_changes();
                 return Err(Error::ended());
             }
             let answer = change(&mut *self);
-            match self.commit_as(Asked::ByUpdate).await {
-                Ok(()) => return Ok(answer),
-                Err(error) if pending => return Err(error),
-                Err(error) if error.kind() == ErrorKind::Contended => {}
-                Err(error) => {
-                    // Of what can never be stored, or was not tried, the commit at the end is to know nothing.
-                    if self.progress.is_sure() {
-                        self.undo();
-                    }
-                    return Err(error);
-                }
+            let Err(error) = self.commit_as(Asked::ByUpdate).await else { return Ok(answer) };
+            if pending {
+                return Err(error);
             }
-            // If it does not come to another attempt, nothing of this one is left to be stored, nor is it tried again by running
-            // the handler, which called this to run once: also where the handler waits no longer.
+            // The commit at the end is to know nothing of it, also where the handler waits no longer.
             self.undo();
+            if error.kind() != ErrorKind::Contended {
+                return Err(error);
+            }
+            // If it does not come to another attempt, the handler is not to run again either, which called this to run once.
             let progress = std::mem::replace(&mut self.progress, Progress::Saved);
             let key = match &self.state {
                 State::Stored { key, .. } => Some(key),
@@ -439,9 +437,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     fn conclude<R>(&mut self, result: Result<R, Error>) -> Result<R, Error> {
         match result {
             Ok(done) => {
-                if self.progress == Progress::Open {
-                    self.progress = Progress::Saved;
-                }
+                self.progress = Progress::Saved;
                 // What the handler has dealt with.
                 self.refused.retain(Error::is_held_elsewhere);
                 Ok(done)
@@ -505,12 +501,12 @@ impl<T> Session<T> {
         Self::in_state(backing, T::default(), State::Retired { key, kept })
     }
 
-    /// For a request whose session ended while it was under way. `key`, if its logout may end it elsewhere.
-    pub(crate) fn ended(backing: &Rc<Backing>, key: Option<RecordKey>) -> Self
+    /// For a request whose session ended while it was under way, or is another address's by now. A logout follows `key`.
+    pub(crate) fn ended(backing: &Rc<Backing>, key: RecordKey) -> Self
     where
         T: Default,
     {
-        Self::in_state(backing, T::default(), State::Ended { key })
+        Self::in_state(backing, T::default(), State::Ended { key: Some(key) })
     }
 
     /// The session that `record` holds, with its data already read. `cookie`: whether that is to be sent again when
@@ -551,7 +547,7 @@ impl<T> Session<T> {
         self.backing.arrival.ip.as_ref().filter(|_| self.is_bound)
     }
 
-    /// Notes what cookie led to it, also if it is no more.
+    /// Notes which cookie led to it, also if it is no more.
     pub(crate) fn opened_by(self, signed: SignedId) -> Self {
         Self { signed: Some(signed), ..self }
     }
@@ -559,22 +555,18 @@ impl<T> Session<T> {
     /// What it is opened again by: the id that it has now, or had when it was opened.
     pub(crate) fn into_origin(self) -> Origin {
         let is_unsure = !self.progress.is_sure();
-        let (signed, cookie) = match self.state {
-            State::Stored { id, key, cookie: Cookie::Due, .. } => {
-                (Some(SignedId { id, key, is_current: true }), Cookie::Due)
-            }
-            State::Stored { cookie, .. } => (self.signed, cookie),
-            State::New { .. } | State::Retired { .. } | State::Ended { .. } => (self.signed, Cookie::Known),
+        let seen = self.record().map(|record| record.version);
+        let cookie = match self.state {
+            State::Stored { cookie, .. } => cookie,
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => Cookie::Known,
         };
-        Origin { backing: self.backing, signed, cookie, is_unsure }
+        Origin { backing: self.backing, signed: self.signed, cookie, seen, is_unsure }
     }
 
     /// Whether its id is still to be sent, as was found before it was opened again.
     pub(crate) fn owing_its_cookie(mut self, found: Cookie) -> Self {
-        if let State::Stored { cookie, .. } = &mut self.state
-            && matches!(found, Cookie::Noted | Cookie::Due)
-        {
-            *cookie = found;
+        if let State::Stored { cookie, .. } = &mut self.state {
+            *cookie = (*cookie).max(found);
         }
         self
     }

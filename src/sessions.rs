@@ -293,22 +293,20 @@ impl Sessions {
     where
         T: Default + Serialize + DeserializeOwned,
     {
-        let Origin { backing, signed, cookie, is_unsure } = session.into_origin();
+        let Origin { backing, signed, cookie, seen, is_unsure } = session.into_origin();
         if is_unsure {
             return Err(unsure());
         }
         backing.wait_for_another_attempt(signed.as_ref().map(|signed| &signed.key)).await?;
         let Some(signed) = signed else {
-            // No cookie led to it and it was not stored, so that no other request can have changed it.
+            // Nothing led to it and it was not stored, so that no other request can have changed it.
             return Ok(Session::new(&backing, None));
         };
         let key = || Some(signed.key.clone());
-        let session: Session<T> = match backing.load_again(&signed.key).await? {
-            // Bound to another address meanwhile, which alone may end it.
-            Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. }
-                if !self.admits(&backing.arrival, ip.as_ref()) =>
-            {
-                Session::ended(&backing, None)
+        let session: Session<T> = match backing.load_again(&signed.key, seen.unwrap_or(u64::MAX)).await? {
+            // Bound to another address meanwhile.
+            Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. } if !backing.admits(ip.as_ref()) => {
+                Session::ended(&backing, signed.key.clone())
             }
             Loaded::Live(record) => {
                 self.stored(&backing, &signed, record).unwrap_or_else(|| Session::new(&backing, key()))
@@ -316,7 +314,7 @@ impl Sessions {
             Loaded::Unreadable => Session::new(&backing, key()),
             Loaded::Retired { kept, .. } => Session::retired(&backing, signed.key.clone(), kept),
             Loaded::Former => Session::retired(&backing, signed.key.clone(), NOTHING.to_owned()),
-            Loaded::Absent => Session::ended(&backing, key()),
+            Loaded::Absent => Session::ended(&backing, signed.key.clone()),
         };
         Ok(self.bound(session.opened_by(signed).owing_its_cookie(cookie)))
     }
@@ -372,7 +370,7 @@ impl Sessions {
                 continue;
             }
             match backing.load(&signed.key).await? {
-                Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. } if !self.admits(arrival, ip.as_ref()) => {
+                Loaded::Live(Record { ip, .. }) | Loaded::Retired { ip, .. } if !backing.admits(ip.as_ref()) => {
                     is_refused = true;
                 }
                 Loaded::Live(record) => match self.stored(backing, signed, record) {
@@ -412,7 +410,6 @@ impl Sessions {
     {
         match serde_json::from_str::<T>(&record.data) {
             Ok(data) => {
-                backing.saw(record.version);
                 let cookie = match signed.is_current {
                     // Also where its use was noted by a request without a reply, as a WebSocket's message.
                     false if backing.arrival.has_reply => Cookie::Noted,
@@ -457,11 +454,6 @@ impl Sessions {
         let sentence =
             format_args!("{key:?} was used after its id had been changed: possibly a stolen cookie; it gets nothing");
         self.shared.log_once(Event::RetiredIdUsed, Some(key), sentence);
-    }
-
-    /// Whether the visitor may use a session that is bound to this address: one that is bound to none yet is bound by this use.
-    fn admits(&self, arrival: &Arrival, bound_to: Option<&String>) -> bool {
-        self.parameters().ignore_change_ip || bound_to.is_none() || bound_to == arrival.ip.as_ref()
     }
 
     /// What its visitor is told, by the parameters that it was opened with.

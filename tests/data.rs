@@ -159,6 +159,12 @@ fn what_changes_inside_a_cell_is_seen_by_save() {
     rig.store.calls();
     visitor.ask(&rig, count(false));
     assert_eq!(rig.store.calls(), "load", "and by nothing else");
+    visitor.ask(&rig, async |session: &mut Session<Shared>| {
+        session.count.set(7);
+        let _: &mut Shared = session;
+        Ok(())
+    });
+    assert_eq!(rig.store.calls(), "load", "also where a mutable borrow follows");
     visitor.ask(&rig, count(true));
     assert_eq!(rig.store.calls(), "load update");
     assert_eq!(visitor.read(&rig), Reply::Ok(2));
@@ -224,6 +230,23 @@ fn parameters_that_are_made_by_hand_are_checked() {
     let error = made.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().starts_with("session parameters: `cookie_name`"), "{error}");
+}
+
+/// An object holds the list of a user's sessions.
+#[test]
+fn more_sessions_than_the_store_can_end_at_once_are_no_max_sessions() {
+    let made = |max_sessions| {
+        let store = support::SpyStore::default();
+        store.hold_sessions(3);
+        let parameters = edge_session::SessionParameters { max_sessions: Some(max_sessions), ..Default::default() };
+        let platform = edge_session::TestPlatform::at(support::NOW);
+        let signer = edge_session::Signer::from_secret(KEY).unwrap();
+        edge_session::Sessions::new(store, platform, signer, parameters)
+    };
+    assert!(made(3).is_ok());
+    let error = made(4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("`max_sessions` is 4, and must be at most 3"), "{error}");
 }
 
 #[test]

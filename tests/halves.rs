@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::cell::{Cell, RefCell};
+
 use edge_session::{ErrorKind, Incoming, Opened, Session};
 
 use pollster::block_on;
-use support::{Interference, Reply, Rig, Visit, Visitor, known, stored};
+use support::{Interference, KEY, NOW, Reply, Rig, Visit, Visitor, known, stored};
 
 fn open(rig: &Rig, visitor: &Visitor) -> Session<Visit> {
     let incoming = Incoming::new().cookie(visitor.cookie.as_deref());
@@ -112,11 +114,10 @@ fn after_a_write_that_may_be_stored_a_session_is_not_opened_again() {
     assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
     rig.store.lose("");
     session.count += 1;
-    assert_eq!(
-        block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(),
-        ErrorKind::Unavailable,
-        "nor committed"
-    );
+    for _ in 0..2 {
+        let committed = block_on(rig.sessions.commit(&mut session));
+        assert_eq!(committed.unwrap_err().kind(), ErrorKind::Unavailable, "nor committed, however often it is tried");
+    }
     assert_eq!(block_on(rig.sessions.reopen(session)).unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(visitor.read(&rig), Reply::Ok(2), "counted once");
 }
@@ -237,6 +238,20 @@ fn a_session_that_is_used_elsewhere_meanwhile_has_not_ended() {
     }
 }
 
+/// By a release that knows a longer timeout already.
+#[test]
+fn and_loses_nothing_of_the_time_that_it_was_given_meanwhile() {
+    let rig = Rig::with(r#"{"timeout": 100}"#);
+    let visitor = known(&rig);
+    let mut held = open(&rig, &visitor);
+    rig.platform.advance(60);
+    visitor.twin().read(&rig.redeployed(KEY, r#"{"timeout": 86400}"#));
+    rig.platform.advance(60);
+    held.count += 1;
+    block_on(rig.sessions.commit(&mut held)).unwrap();
+    assert_eq!(rig.store.updated_to().expires_at, NOW + 60 + 86_400);
+}
+
 #[test]
 fn a_look_that_was_held_for_long_asks_the_store_nothing() {
     let rig = Rig::with(r#"{"timeout": 100}"#);
@@ -319,6 +334,232 @@ fn a_commit_without_a_run_waits_for_nobody() {
 }
 
 #[test]
+fn who_has_stored_or_failed_is_in_nobodys_way() {
+    for fails in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let mut session = open(&rig, &visitor);
+        session.count += 1;
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Contended);
+        let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+        session.count += 1;
+        rig.store.fail(if fails { "update" } else { "" });
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).is_err(), fails);
+        rig.store.fail("");
+        rig.store.calls();
+        assert_eq!(visitor.count(&rig), Reply::Ok(if fails { 11 } else { 12 }));
+        assert_eq!(rig.store.calls(), "load update", "at once");
+    }
+    // Nor who could not load what it lost to, or may not change it.
+    for is_readable in [true, false] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let mut session = open(&rig, &visitor);
+        rig.store.tell_no_winner();
+        rig.store.interfere(&[Interference::Update(if is_readable {
+            r#"{"count":10}"#
+        } else {
+            r#"{"count":"ten"}"#
+        })]);
+        if is_readable {
+            rig.store.fail_once("load", 0, false);
+        }
+        block_on(session.update(|visit| visit.count += 1)).unwrap_err();
+        rig.store.calls();
+        visitor.count(&rig);
+        assert_eq!(rig.store.calls(), if is_readable { "load update" } else { "load create" });
+    }
+    // Nor who has lost too often.
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let mut session = open(&rig, &visitor);
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#); 30]);
+    assert_eq!(block_on(session.update(|visit| visit.count += 1)).unwrap_err().kind(), ErrorKind::Contended);
+    rig.store.interfere(&[]);
+    rig.store.calls();
+    assert_eq!(visitor.count(&rig), Reply::Ok(11));
+    assert_eq!(rig.store.calls(), "load update");
+    // Nor who found that it has ended, or cannot be read.
+    for (meets, kind) in [
+        (Interference::UpdateAndDelete(r#"{"count":10}"#), ErrorKind::Ended),
+        (Interference::Update(r#"{"count":"ten"}"#), ErrorKind::Unreadable),
+    ] {
+        let rig = Rig::new();
+        let visitor = known(&rig);
+        let (waits, is_first) = (RefCell::new(open(&rig, &visitor)), Cell::new(true));
+        visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+            if is_first.replace(false) {
+                session.count += 1;
+                rig.store.interfere(&[meets]);
+                let refused = block_on(waits.borrow_mut().update(|visit| visit.count += 1));
+                assert_eq!(refused.unwrap_err().kind(), kind);
+                rig.store.calls();
+            }
+            Ok(())
+        });
+        assert!(rig.store.calls().starts_with("update"), "{kind:?}");
+    }
+}
+
+/// By what another one lost its race to, a moment before.
+#[test]
+fn a_session_that_has_ended_is_not_alive_for_who_opens_it_again() {
+    for by_update in [false, true] {
+        let rig = Rig::new();
+        let visitor = known(&rig);
+        let mut waits = open(&rig, &visitor);
+        waits.count += 1;
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+        block_on(rig.sessions.commit(&mut waits)).unwrap_err();
+        let _waits = block_on(rig.sessions.reopen(waits)).unwrap();
+        let mut ends = open(&rig, &visitor);
+        if by_update {
+            rig.store.interfere(&[Interference::UpdateAndDelete(r#"{"count":11}"#)]);
+            block_on(ends.update(|visit| visit.count += 1)).unwrap_err();
+        } else {
+            rig.store.interfere(&[Interference::Delete]);
+            ends.count += 1;
+            block_on(ends.save()).unwrap_err();
+        }
+        let ends = block_on(rig.sessions.reopen(ends)).unwrap();
+        assert_eq!((ends.count, ends.record().is_some()), (0, false));
+    }
+}
+
+/// It lost a race, and was told then that the session had ended, or ended it.
+#[test]
+fn what_a_race_was_lost_to_is_forgotten_when_the_session_has_ended() {
+    for by_itself in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("ada"));
+        let mut session = open(&rig, &visitor);
+        session.count += 1;
+        visitor.twin().count(&rig);
+        assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Contended);
+        if by_itself {
+            session.kill();
+            block_on(rig.sessions.commit(&mut session)).unwrap();
+        } else {
+            visitor.twin().reset(&rig);
+            assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Ended);
+        }
+        let session = block_on(rig.sessions.reopen(session)).unwrap();
+        assert_eq!((session.user(), session.record().is_some()), (None, false));
+    }
+}
+
+/// Nor is it what another one finds that comes after.
+#[test]
+fn nor_does_another_find_it_then() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let (mut session, mut other) = (open(&rig, &visitor), open(&rig, &visitor));
+    visitor.count(&rig);
+    session.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Contended);
+    rig.store.tell_no_winner();
+    other.count += 1;
+    assert_eq!(block_on(rig.sessions.commit(&mut other)).unwrap_err().kind(), ErrorKind::Contended);
+    visitor.reset(&rig);
+    block_on(rig.sessions.commit(&mut session)).unwrap();
+    let _waits = block_on(rig.sessions.reopen(session)).unwrap();
+    assert!(block_on(rig.sessions.reopen(other)).unwrap().record().is_none());
+}
+
+/// Under the id that it was given meanwhile.
+#[test]
+fn a_session_that_began_here_and_has_ended_since_is_opened_again_as_one_that_has_ended() {
+    for was_known in [false, true] {
+        let rig = Rig::new();
+        let mut visitor = if was_known { known(&rig) } else { Visitor::default() };
+        let mut session = open(&rig, &visitor);
+        session.sign_in("ada").unwrap();
+        let set_cookie = block_on(rig.sessions.commit(&mut session)).unwrap();
+        visitor.cookie = set_cookie[0].split(';').next().map(str::to_owned);
+        visitor.reset(&rig);
+        session.count += 1;
+        assert_eq!(block_on(session.save()).unwrap_err().kind(), ErrorKind::Ended);
+        let records = rig.store.inside.len();
+        let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+        session.count += 1;
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap(), Vec::<String>::new());
+        assert_eq!(rig.store.inside.len(), records);
+    }
+}
+
+#[test]
+fn a_session_that_is_opened_again_is_not_older_than_what_it_has_stored() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let (mut stores, mut loses) = (open(&rig, &visitor), open(&rig, &visitor));
+    stores.count = 2;
+    block_on(rig.sessions.commit(&mut stores)).unwrap();
+    loses.count += 1;
+    block_on(rig.sessions.commit(&mut loses)).unwrap_err();
+    stores.count = 3;
+    block_on(rig.sessions.commit(&mut stores)).unwrap();
+    let _waits = block_on(rig.sessions.reopen(loses)).unwrap();
+    assert_eq!(block_on(rig.sessions.reopen(stores)).unwrap().count, 3);
+}
+
+/// What a request of this isolate lost to a moment ago is known; what another isolate has stored since is not.
+#[test]
+fn a_request_that_runs_again_finds_nothing_older_than_it_has_seen() {
+    for updates in [false, true] {
+        let rig = Rig::new();
+        let visitor = known(&rig);
+        let mut early = open(&rig, &visitor);
+        let mut waits = open(&rig, &visitor);
+        waits.count += 1;
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+        block_on(rig.sessions.commit(&mut waits)).unwrap_err();
+        let waits = block_on(rig.sessions.reopen(waits)).unwrap();
+        assert_eq!(waits.count, 10, "as it was told");
+        let elsewhere = rig.redeployed(KEY, "{}");
+        assert_eq!(visitor.twin().count(&elsewhere), Reply::Ok(11));
+        rig.store.tell_no_winner();
+        if updates {
+            // It finds the one that is known, then what is there.
+            assert_eq!(block_on(early.update(|visit| std::mem::replace(&mut visit.count, 0))).unwrap(), 11);
+        } else {
+            let mut comes = open(&rig, &visitor);
+            comes.count += 1;
+            assert_eq!(visitor.twin().count(&elsewhere), Reply::Ok(12));
+            block_on(rig.sessions.commit(&mut comes)).unwrap_err();
+            assert_eq!(block_on(rig.sessions.reopen(comes)).unwrap().count, 12);
+        }
+    }
+}
+
+/// On KV a write is made from what its request has loaded.
+#[test]
+fn a_store_that_does_not_say_what_is_there_is_asked_after_each_lost_race() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    rig.store.tell_no_winner();
+    let elsewhere = rig.redeployed(KEY, "{}");
+    let lost: Vec<_> = (0..3)
+        .map(|_| {
+            let mut session = open(&rig, &visitor);
+            session.count += 1;
+            visitor.twin().count(&elsewhere);
+            block_on(rig.sessions.commit(&mut session)).unwrap_err();
+            session
+        })
+        .collect();
+    let [first, second, third] = <[_; 3]>::try_from(lost).unwrap();
+    let mut first = block_on(rig.sessions.reopen(first)).unwrap();
+    let _waits = block_on(rig.sessions.reopen(second)).unwrap();
+    first.count += 1;
+    block_on(rig.sessions.commit(&mut first)).unwrap();
+    rig.store.calls();
+    block_on(rig.sessions.reopen(third)).unwrap();
+    assert_eq!(rig.store.calls(), "load");
+}
+
+#[test]
 fn a_lost_race_of_long_ago_says_nothing() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
@@ -351,4 +592,25 @@ fn messages_without_a_reply_take_no_renewal_from_a_reply() {
         block_on(rig.sessions.commit(&mut open(&rig, &visitor))).unwrap();
     }
     assert_eq!(visitor.read(&rig), Reply::Ok(1));
+    // Also where there is not twice as long as `touch_after`; but not before that.
+    let rig = Rig::with(r#"{"persistent": true, "timeout": 100, "touch_after": 60}"#);
+    let mut visitor = known(&rig);
+    for (seconds, calls) in [(55, "load"), (5, "load touch"), (59, "load"), (1, "load touch")] {
+        rig.platform.advance(seconds);
+        rig.store.calls();
+        block_on(rig.sessions.commit(&mut open(&rig, &visitor))).unwrap();
+        assert_eq!(rig.store.calls(), calls);
+    }
+    assert_eq!(visitor.read(&rig), Reply::Ok(1));
+}
+
+/// It could not be sent.
+#[test]
+fn nor_is_a_cookie_of_a_key_that_is_being_retired_set_anew_without_a_reply() {
+    let rig = Rig::new();
+    let visitor = known(&rig);
+    let rotated = rig.redeployed(&format!("next-key-0123456789abcdef01234567,{KEY}"), "{}");
+    rig.store.calls();
+    assert_eq!(block_on(rotated.sessions.commit(&mut open(&rotated, &visitor))).unwrap(), Vec::<String>::new());
+    assert_eq!(rig.store.calls(), "load");
 }

@@ -131,8 +131,10 @@ fn a_reset_of_an_unknown_session_takes_its_cookie_away() {
     let rig = Rig::new();
     let mut visitor = known(&rig);
     visitor.twin().reset(&rig);
+    rig.store.calls();
     let (_, set_cookie) = visitor.reset(&rig);
     assert!(set_cookie.unwrap().starts_with("webpy_session_id=; Max-Age=0;"));
+    assert_eq!(rig.store.calls(), "load delete", "and ends it: a store may not show it yet");
 }
 
 // The handler.
@@ -406,6 +408,20 @@ fn an_update_that_always_loses_is_an_error_and_the_handler_runs_once() {
     assert_eq!((reply, runs.get()), (Reply::Error(ErrorKind::Contended), 1));
 }
 
+#[test]
+fn attempts_are_counted_for_each_race() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        for _ in 0..40 {
+            rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+            session.update(|visit| visit.count += 1).await?;
+        }
+        Ok(session.count)
+    });
+    assert_eq!(reply, Reply::Ok(11));
+}
+
 // Time.
 
 #[test]
@@ -671,6 +687,9 @@ fn data_of_another_type_is_a_new_session_and_a_log_line() {
     });
     assert_eq!(reply, Reply::Ok(1));
     assert!(rig.platform.logged().join("\n").contains("its data is not of the session's type"));
+    let mut another = known(&rig);
+    another.ask(&rig, async |_: &mut Session<Other>| Ok(()));
+    assert_eq!(rig.platform.logged().len(), 2, "one for each session");
     assert_eq!(visitor.read(&rig), Reply::Ok(1), "the old record is still there for the old type");
 }
 

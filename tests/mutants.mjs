@@ -40,8 +40,8 @@ const LAYOUT = inWorkerd ? WORKERS : CRATE;
 // What is built in one go, and what is built by itself: a change of one has nothing of the other built again.
 const [TOGETHER, ALONE] = ["together", "alone"].map((name) => `target/mutants/${inWorkerd ? `in-workerd-${name}` : name}`);
 
-// Quick to fail.
-const env = { ...process.env, ...(inWorkerd ? {} : { CARGO_TARGET_DIR: CRATE.built }), RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000", TAKEN_OUT: "" };
+// Quick to fail; and a future that holds many bodies is large.
+const env = { ...process.env, ...(inWorkerd ? {} : { CARGO_TARGET_DIR: CRATE.built }), RUST_MIN_STACK: String(256 << 20), RUST_BACKTRACE: "0", SIMULATION_SEEDS: "2000", TAKEN_OUT: "" };
 // What is taken out may be the end of a loop.
 const TEST_SECONDS = 400;
 const BUILD_SECONDS = 1800;

@@ -79,6 +79,12 @@ fn after_thirty_seconds_the_old_id_is_an_unknown_one_and_its_use_is_logged_once(
         "{log:?}"
     );
 
+    let other = known(&rig);
+    other.twin().log_in(&rig);
+    rig.platform.advance(30);
+    other.twin().read(&rig);
+    assert_eq!(rig.platform.logged().len(), 2, "and so is that of another one");
+
     let strict = rig.redeployed(support::KEY, r#"{"ignore_expiry": false}"#);
     assert_eq!(thief.twin().read(&strict), Reply::Expired("Session expired".to_owned()));
 }
@@ -300,6 +306,20 @@ fn a_new_id_for_a_session_killed_meanwhile_revives_nothing() {
     let (reply, set_cookie) = visitor.log_in(&rig);
     assert_eq!((reply, set_cookie), (Reply::Ok(()), None));
     assert!(rig.store.inside.is_empty());
+    let log = rig.platform.logged();
+    assert!(log.len() == 1 && log[0].starts_with("changes_dropped: "), "and there is no id to tell: {log:?}");
+}
+
+#[test]
+fn a_new_id_takes_no_kill_back() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.kill();
+        session.cycle_id();
+        Ok(())
+    });
+    assert!(rig.store.inside.is_empty() && visitor.cookie.is_none());
 }
 
 #[test]

@@ -66,13 +66,44 @@ fn a_session_that_ended_stays_ended_for_the_rest_of_the_handler() {
         session.count += 1;
         for _ in 0..2 {
             assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
-            assert_eq!(session.update(|visit| visit.count += 1).await.unwrap_err().kind(), ErrorKind::Ended);
+            assert_eq!(session.update(|_| panic!("it has ended")).await.unwrap_err().kind(), ErrorKind::Ended);
         }
         assert!(session.record().is_none());
         session.kill();
         session.save().await
     });
     assert!(rig.store.inside.is_empty());
+}
+
+/// The second run of its handler finds that the session has ended, and its reply goes out.
+#[test]
+fn what_a_handler_wants_of_a_session_that_has_ended_is_dropped_and_the_log_says_so() {
+    enum Wants {
+        AnUpdate,
+        ANewId,
+        ALabel,
+    }
+    for wants in [Wants::AnUpdate, Wants::ANewId, Wants::ALabel] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        rig.store.interfere(&[Interference::UpdateAndDelete(r#"{"count":10}"#)]);
+        let is_first = Cell::new(true);
+        let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            if is_first.replace(false) {
+                session.count += 1;
+                return Ok(());
+            }
+            match wants {
+                Wants::AnUpdate => drop(session.update(|_| panic!("it has ended")).await),
+                Wants::ANewId => session.cycle_id(),
+                Wants::ALabel => session.set_label("Firefox"),
+            }
+            Ok(())
+        });
+        assert_eq!((reply, visitor.timing.effect), (Reply::Ok(()), Effect::Dropped));
+        let log = rig.platform.logged();
+        assert_eq!(log.iter().filter(|line| line.starts_with("changes_dropped: ")).count(), 1, "{log:?}");
+    }
 }
 
 #[test]
@@ -88,19 +119,42 @@ fn an_update_after_a_kill_says_ended() {
     assert!(rig.store.inside.is_empty());
 }
 
-/// Where nothing has changed, what is asked of the store is a note of use, if one is due.
+/// Where nothing has changed, what is asked of the store is a note, if one is due: of a use, or of the visitor's address. At the
+/// end nobody asks, and nothing is dropped.
 #[test]
-fn a_save_that_finds_by_its_note_of_use_that_the_session_was_killed_says_ended() {
-    for save in [true, false] {
-        let rig = Rig::with(r#"{"touch_after": 10}"#);
-        let visitor = known(&rig);
-        rig.platform.advance(10);
-        let elsewhere = rig.redeployed(KEY, "{}");
-        let (reply, _) = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
-            visitor.twin().reset(&elsewhere);
-            if save { session.save().await } else { session.update(|_| ()).await }
-        });
-        assert_eq!(reply, expired(), "{save}");
+fn a_save_that_finds_by_its_note_that_the_session_was_killed_says_ended() {
+    enum Asks {
+        ToSave,
+        ToUpdate,
+        Nothing,
+    }
+    for parameters in [r#"{"touch_after": 10}"#, r#"{"ignore_change_ip": false}"#] {
+        for asks in [Asks::ToSave, Asks::ToUpdate, Asks::Nothing] {
+            for between_load_and_update in [false, true] {
+                let rig = Rig::new();
+                let mut visitor = Visitor::at("192.0.2.1");
+                visitor.count(&rig);
+                rig.platform.advance(10);
+                let (rig, elsewhere) = (rig.redeployed(KEY, parameters), rig.redeployed(KEY, "{}"));
+                let (reply, _) = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+                    if between_load_and_update {
+                        rig.store.interfere(&[Interference::Delete]);
+                        rig.store.interfere_on_touch();
+                    } else {
+                        visitor.twin().reset(&elsewhere);
+                    }
+                    match asks {
+                        Asks::ToSave => session.save().await,
+                        Asks::ToUpdate => session.update(|_| ()).await,
+                        Asks::Nothing => Ok(()),
+                    }
+                });
+                let is_asked = !matches!(asks, Asks::Nothing);
+                assert_eq!(reply, if is_asked { expired() } else { Reply::Ok(()) }, "{parameters}");
+                let log = rig.platform.logged();
+                assert_eq!(log.iter().any(|line| line.starts_with("changes_dropped: ")), is_asked, "{log:?}");
+            }
+        }
     }
 }
 
@@ -131,6 +185,30 @@ fn a_change_that_is_too_large_is_taken_back_and_the_handlers_own_reply_goes_out(
     };
     assert_eq!(visitor.ask(&rig, add).0, Reply::Ok(("added", 1)));
     assert_eq!(visitor.ask(&rig, add).0, Reply::Ok(("the basket is full", 1)));
+}
+
+/// It was about to be applied again to what another request had stored; of it nothing is stored.
+#[test]
+fn a_handler_whose_update_was_too_large_in_the_end_may_run_again() {
+    let rig = Rig::with(r#"{"max_data": 30}"#);
+    let mut visitor = Visitor::default();
+    visitor.ask(&rig, async |shop: &mut Session<Shop>| {
+        shop.basket.push("a".to_owned());
+        Ok(())
+    });
+    let runs = Cell::new(0);
+    rig.store.interfere(&[Interference::Update(r#"{"basket":["abcdefgh"]}"#)]);
+    let (reply, _) = visitor.ask(&rig, async |shop: &mut Session<Shop>| {
+        runs.set(runs.get() + 1);
+        let added = shop.update(|shop| shop.basket.push("x".repeat(9))).await;
+        assert_eq!(added.unwrap_err().kind(), ErrorKind::TooLarge);
+        if runs.get() == 1 {
+            rig.store.interfere(&[Interference::Update(r#"{"basket":["abcdefghi"]}"#)]);
+        }
+        shop.basket.pop();
+        Ok("full")
+    });
+    assert_eq!((reply, runs.get()), (Reply::Ok("full"), 2));
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -472,6 +550,27 @@ fn a_failed_save_that_the_handler_has_dealt_with_is_no_log_line() {
     assert_eq!(reply, Reply::Ok(()));
     assert_eq!(rig.platform.logged(), Vec::<String>::new());
     assert_eq!(visitor.read(&rig), Reply::Ok(7));
+}
+
+/// It returns the first of two errors, of which the second one said that the session has ended.
+#[test]
+fn a_handler_that_runs_again_for_a_race_that_was_lost_before_the_end_finds_the_end() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("ada"));
+    let (elsewhere, is_first) = (rig.redeployed(KEY, "{}"), Cell::new(true));
+    let (reply, _) = visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        if !is_first.replace(false) {
+            return Ok(session.user().map(str::to_owned));
+        }
+        session.count += 1;
+        visitor.twin().count(&elsewhere);
+        let lost = session.save().await.unwrap_err();
+        visitor.twin().reset(&elsewhere);
+        assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
+        Err(lost)
+    });
+    assert_eq!(reply, Reply::Ok(None));
 }
 
 #[test]

@@ -110,6 +110,8 @@ fn another_users_sign_in_has_a_handle_and_a_label_of_its_own() {
     });
     let first = visitor.ask(&rig, known_by).0;
     assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), Some("Firefox"));
+    visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("ada"));
+    assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), Some("Firefox"), "ada's still");
     visitor.ask(&rig, async |session: &mut Session<Visit>| session.sign_in("grace"));
     assert_ne!(visitor.ask(&rig, known_by).0, first);
     assert_eq!(stored(&rig, &visitor).unwrap().extensions.get("label"), None);
@@ -156,6 +158,41 @@ fn a_label_is_saved_like_a_change_and_only_of_a_session_that_is_somebodys() {
 }
 
 #[test]
+fn two_users_whom_one_request_signs_in_have_a_handle_each() {
+    let rig = Rig::new();
+    let (reply, _) = Visitor::default().ask(&rig, async |session: &mut Session<Visit>| {
+        let mut handles = Vec::new();
+        for user in ["ada", "grace"] {
+            session.sign_in(user)?;
+            session.save().await?;
+            handles.extend(session.handle().cloned());
+        }
+        Ok(handles)
+    });
+    let Reply::Ok(handles) = reply else { panic!("{reply:?}") };
+    assert!(handles.len() == 2 && handles[0] != handles[1], "{handles:?}");
+}
+
+#[test]
+fn a_label_that_was_saved_is_not_given_again_over_a_later_one() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, sign_in);
+    let elsewhere = rig.redeployed(support::KEY, "{}");
+    visitor.twin().ask(&rig, async |session: &mut Session<Visit>| {
+        session.set_label("Firefox");
+        session.save().await?;
+        visitor.twin().ask(&elsewhere, async |session: &mut Session<Visit>| {
+            session.set_label("Chrome");
+            Ok(())
+        });
+        session.update(|visit| visit.count += 1).await
+    });
+    let record = stored(&rig, &visitor).unwrap();
+    assert_eq!((record.extensions.get("label"), &*record.data), (Some("Chrome"), r#"{"count":2}"#));
+}
+
+#[test]
 fn a_name_that_is_none_is_an_error_and_signs_nobody_in() {
     let rig = Rig::new();
     for name in [String::new(), "x".repeat(257)] {
@@ -177,6 +214,7 @@ fn its_end_counts_from_the_sign_in() {
     let mut visitor = known(&rig);
     rig.platform.advance(90);
     visitor.ask(&rig, sign_in);
+    assert_eq!(stored(&rig, &visitor).unwrap().touched_at, NOW + 90, "and is a use");
     rig.platform.advance(99);
     assert_eq!(as_text(&visitor.ask(&rig, who).0), ADA);
     rig.platform.advance(1);
@@ -222,12 +260,55 @@ fn a_sign_in_that_is_sent_twice_finds_the_basket_again() {
     );
     assert_ne!(first.cookie, second.cookie);
     assert_eq!(as_text(&second.ask(&rig, who).0), ADA);
+    // What a request has changed before is its own.
+    let count_and_sign_in = async |session: &mut Session<Visit>| {
+        session.count += 100;
+        session.sign_in("ada@example.com")?;
+        Ok(session.count)
+    };
+    assert_eq!(visitor.twin().ask(&rig, count_and_sign_in).0, Reply::Ok(100));
     // Whoever only looks with the old id finds nothing of it.
     assert_eq!(visitor.twin().read(&rig), Reply::Ok(0));
     assert_eq!(visitor.twin().ask(&rig, log_in).0, Reply::Ok(()));
     // Nor does anybody after the grace.
     rig.platform.advance(30);
     assert_eq!(visitor.twin().ask(&rig, sign_in_and_count).0, Reply::Ok(10));
+}
+
+/// What is left under an id that was only changed is no data.
+#[test]
+fn a_straggler_begins_from_default_also_where_nothing_could_be_read_as_data() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Points(Option<u64>);
+    impl Default for Points {
+        fn default() -> Self {
+            Self(Some(7))
+        }
+    }
+    let rig = Rig::new();
+    let mut visitor = Visitor::default();
+    visitor.ask(&rig, async |session: &mut Session<Points>| session.save().await);
+    let late = visitor.twin();
+    visitor.ask(&rig, async |session: &mut Session<Points>| {
+        session.cycle_id();
+        Ok(())
+    });
+    let (reply, _) = late.twin().ask(&rig, async |session: &mut Session<Points>| {
+        session.sign_in("ada")?;
+        Ok(session.0)
+    });
+    assert_eq!(reply, Reply::Ok(Some(7)));
+}
+
+/// Nor is it known then whether the session still lives.
+#[test]
+fn nor_does_a_straggler_find_the_basket_where_the_session_cannot_be_read() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let late = visitor.twin();
+    visitor.ask(&rig, sign_in);
+    rig.store.garble(&support::key_of(&visitor));
+    assert_eq!(late.twin().ask(&rig, sign_in).0, Reply::Ok(0));
 }
 
 #[test]
@@ -434,10 +515,43 @@ fn a_sign_out_of_what_a_refused_sign_in_has_left_is_no_error() {
         rig.sessions.of("ada").end_all().await?;
         session.sign_in("ada")?;
         assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
+        assert_eq!(session.user(), None);
         session.sign_out();
         session.save().await
     });
     assert_eq!(reply, Reply::Ok(()));
+    let log = rig.platform.logged();
+    assert!(log.iter().all(|line| !line.starts_with("id_untold: ")), "no id is to be told: {log:?}");
+}
+
+/// And what was there before it, it ends as if nobody had been signed in.
+#[test]
+fn a_sign_out_after_a_refused_sign_in_ends_what_the_visitors_cookie_leads_to() {
+    for is_straggler in [true, false] {
+        let rig = Rig::new();
+        let mut visitor = known(&rig);
+        let late = visitor.twin();
+        if is_straggler {
+            visitor.ask(&rig, log_in);
+        } else {
+            let garbled = stored(&rig, &visitor).unwrap().with(|record| {
+                record.version += 1;
+                record.data = r#"{"count":"one"}"#.to_owned();
+            });
+            let key = support::key_of(&visitor);
+            let updated = pollster::block_on(rig.store.inside.update(&key, &garbled)).unwrap();
+            assert_eq!(updated, Updated::Done);
+        }
+        let (reply, _) = late.twin().ask(&rig, async |session: &mut Session<Visit>| {
+            rig.sessions.of("ada").end_all().await?;
+            session.sign_in("ada")?;
+            assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
+            session.sign_out();
+            session.save().await
+        });
+        assert_eq!(reply, Reply::Ok(()));
+        assert_eq!(stored(&rig, &visitor), None, "{is_straggler}");
+    }
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn a_release_with_a_shorter_timeout_takes_no_time_away() {
     for seconds in [10, 100] {
         rig.platform.advance(seconds);
         assert!(matches!(visitor.count(&shorter), Reply::Ok(2 | 3)));
+        assert_eq!(rig.store.updated_to().expires_at, NOW + 86_400);
     }
     rig.platform.advance(700);
     assert_eq!(visitor.twin().read(&shorter), Reply::Ok(0), "by its own timeout it is over");
@@ -119,6 +120,20 @@ fn the_note_of_use_of_a_session_that_is_gone_is_silent() {
         assert!(rig.store.calls().ends_with(" touch"));
         assert_eq!(rig.platform.logged(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_was_done_is_the_save_where_a_note_of_use_follows() {
+    let rig = Rig::with(DUE);
+    let mut visitor = known(&rig);
+    visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.count += 1;
+        session.save().await?;
+        rig.platform.advance(20);
+        Ok(())
+    });
+    assert!(rig.store.calls().ends_with("update touch"));
+    assert_eq!(visitor.timing.effect, Effect::Saved);
 }
 
 #[test]

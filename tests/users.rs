@@ -53,8 +53,13 @@ fn each_is_listed_with_its_times_and_the_last_used_first() {
     assert_eq!((listed[1].used_at, &listed[1].label), (NOW + 25, &None));
     let own = one.ask(&rig, async |session: &mut Session<Visit>| Ok(session.handle().cloned())).0;
     assert_eq!(own, Reply::Ok(Some(first.handle.clone())), "this one is told by its handle");
-    rig.platform.advance(95);
-    assert_eq!(list(&rig, "ada").len(), 1, "one that has expired is not listed");
+    for _ in 0..8 {
+        rig.platform.advance(1);
+        signed_in(&rig, "ada");
+    }
+    assert!(list(&rig, "ada").is_sorted_by_key(|listed| std::cmp::Reverse(listed.used_at)));
+    rig.platform.advance(87);
+    assert_eq!(list(&rig, "ada").len(), 9, "one that has expired is not listed");
     assert_eq!(list(&rig, "nobody"), Vec::new());
 }
 
@@ -143,6 +148,17 @@ fn who_has_one_session_too_many_loses_the_oldest() {
         .collect();
     let left: Vec<_> = visitors.iter().map(|visitor| is_in(&rig, visitor)).collect();
     assert_eq!(left, [false, false, true, true]);
+    rig.store.fail("end_oldest");
+    let one_more = signed_in(&rig, "ada");
+    assert!(is_in(&rig, &one_more), "also where the oldest could not be ended");
+    assert!(rig.platform.logged()[0].starts_with("oldest_not_ended: the oldest sessions of "));
+    // Those of one second, and without a parameter those that the store can hold.
+    for _ in 0..8 {
+        let rig = Rig::new();
+        rig.store.hold_sessions(1);
+        let (first, second) = (signed_in(&rig, "ada"), signed_in(&rig, "ada"));
+        assert_eq!((is_in(&rig, &first), is_in(&rig, &second)), (false, true));
+    }
     let unlimited = Rig::new();
     (0..40).for_each(|_| drop(signed_in(&unlimited, "ada")));
     assert_eq!(list(&unlimited, "ada").len(), 40);

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Asked, Cookie, Intent, NOTHING, Progress, Session, State};
 use crate::backing::Loaded;
+use crate::cookie::SignedId;
 use crate::log::Event;
 use crate::sign_in::{self, LONGEST_COOKIE, SignIn};
 use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
@@ -61,21 +62,21 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             && self.intent == Intent::Keep
             && self.label.is_none()
             && matches!(changed, Ok(None));
-        let is_over = self.intent != Intent::End
-            && self.progress.is_sure()
-            && self.has_run_out(now)
-            && (changes_nothing || self.has_expired().await?);
-        match &self.state {
-            // A session can be ended twice, and after whatever went wrong.
-            _ if self.intent == Intent::End => self.delete().await,
-            _ if self.progress == Progress::Untold => {
-                if asked != Asked::AtTheEnd {
-                    self.progress = Progress::Unsure;
-                }
-                Err(unsure())
+        // A session can be ended twice, and after whatever went wrong.
+        if self.intent == Intent::End {
+            return self.delete().await;
+        }
+        match (self.progress, asked) {
+            (Progress::Open | Progress::Saved, _) => {}
+            (Progress::Unsure, Asked::AtTheEnd) => return Ok(Effect::Nothing),
+            (Progress::Untold, Asked::AtTheEnd) => return Err(unsure()),
+            (Progress::Unsure | Progress::Untold, Asked::ByUpdate | Asked::BySave) => {
+                self.progress = Progress::Unsure;
+                return Err(unsure());
             }
-            _ if self.progress == Progress::Unsure && asked != Asked::AtTheEnd => Err(unsure()),
-            _ if self.progress == Progress::Unsure => Ok(Effect::Nothing),
+        }
+        let is_over = self.has_run_out(now) && (changes_nothing || self.has_expired().await?);
+        match &self.state {
             // Where nothing was changed, nothing is dropped.
             _ if (is_over || self.has_ended()) && changes_nothing => Ok(Effect::Nothing),
             _ if is_over => Ok(self.end()),
@@ -100,7 +101,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 }
                 let key = key.clone();
                 if !is_changed && !moves && !binds {
-                    return Ok(self.touch(&key, next, asked).await);
+                    return Ok(self.note(&key, next, asked).await);
                 }
                 let mut next = Record {
                     version: record.version.saturating_add(1),
@@ -120,7 +121,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 match (moves, is_changed) {
                     (true, _) => self.move_to_new_id(key, next).await,
                     (false, true) => self.replace(&key, next, asked).await,
-                    (false, false) => Ok(self.bind(&key, next, asked).await),
+                    (false, false) => Ok(self.note(&key, next, asked).await),
                 }
             }
             State::New { .. } | State::Retired { .. } | State::Ended { .. } => match changed? {
@@ -252,7 +253,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                 let untold = backing.untold.replace(Some(key.clone()));
                 if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
                     backing.untold.replace(untold);
-                    self.state = State::Ended { key: None };
+                    self.state = State::Ended { key: self.known_by().cloned() };
                     return Ok(self.drop_changes());
                 }
             }
@@ -285,42 +286,37 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         }
     }
 
-    /// Binds a session that nothing else was done to to the visitor's address: a note that may fail, as a touch.
-    async fn bind(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Effect {
-        // On KV an update does not look, and would take back what another request has stored meanwhile.
+    /// Notes the use, or the address that it is bound to by it, of a session that nothing else was done to. It fails no request.
+    async fn note(&mut self, key: &RecordKey, mut next: Record, asked: Asked) -> Effect {
         let State::Stored { record, .. } = &self.state else { return self.effect };
-        match self.backing.load(key).await {
-            Ok(Loaded::Live(there)) if there.is_same_write(record) => {}
-            _ => return self.effect,
-        }
-        match self.backing.update(key, &next).await {
+        // A note of use makes no new version.
+        let noted = if next.version == record.version {
+            self.backing.touch(key, &next).await
+        } else {
+            self.backing.bind(key, record, &mut next).await
+        };
+        match noted {
+            Ok(Updated::Gone) => return self.found_gone(asked),
+            // A newer version that it gave way to is a session that is there.
+            Ok(Updated::Stale(_)) => self.note_found(asked),
             Ok(Updated::Done) => {
                 self.replaced_by(next);
-                self.note_touch();
+                self.note_found(asked);
+                if self.effect == Effect::Nothing {
+                    self.effect = Effect::Touched;
+                }
             }
-            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
-            // The next use binds it.
-            Ok(Updated::Stale(_) | Updated::Gone) => {}
-            Err(error) => self.log_touch(key, &error),
+            Err(error) => {
+                let sentence = format_args!("the use of {key:?} was not noted: {error}");
+                self.backing.log(Event::TouchFailed, sentence);
+            }
         }
         self.effect
     }
 
-    /// Notes the use. It fails no request.
-    async fn touch(&mut self, key: &RecordKey, touched: Record, asked: Asked) -> Effect {
-        match self.backing.touch(key, &touched).await {
-            Ok(Updated::Gone) if asked != Asked::AtTheEnd => return self.end(),
-            Ok(Updated::Gone) => {}
-            // A newer version that it gave way to is a session that is there.
-            Ok(Updated::Stale(_)) => self.note_found(asked),
-            Ok(Updated::Done) => {
-                self.replaced_by(touched);
-                self.note_found(asked);
-                self.note_touch();
-            }
-            Err(error) => self.log_touch(key, &error),
-        }
-        self.effect
+    /// A note found that the session has ended: whose handler asked is told so, and at the end nothing is dropped.
+    fn found_gone(&mut self, asked: Asked) -> Effect {
+        if asked == Asked::AtTheEnd { self.effect } else { self.end() }
     }
 
     /// The store has this version now.
@@ -338,12 +334,6 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     fn note_found(&mut self, asked: Asked) {
         if let State::Stored { cookie: cookie @ (Cookie::Ageing | Cookie::Noted), .. } = &mut self.state {
             *cookie = if asked == Asked::AtTheEnd { Cookie::Due } else { Cookie::Noted };
-        }
-    }
-
-    fn note_touch(&mut self) {
-        if self.effect == Effect::Nothing {
-            self.effect = Effect::Touched;
         }
     }
 
@@ -394,6 +384,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let is_used = |next: &SessionHandle| self.signed_in.as_ref().is_some_and(|sign_in| sign_in.handle == *next);
         self.backing.next_handle.borrow_mut().take_if(|next| is_used(next));
         self.backing.untold.replace(Some(key.clone()));
+        self.signed = Some(SignedId { id: id.clone(), key: key.clone(), is_current: true });
         self.state = State::Stored { id, key, record, cookie: Cookie::Due };
         // A session that has just begun has a new id.
         self.intent = Intent::Keep;
@@ -421,17 +412,9 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         let effect = self.drop_changes();
         if let State::Stored { key, .. } | State::Retired { key, .. } = &self.state {
             self.backing.is_told(key);
-            // Of one that was bound to an address meanwhile, only that address may end it.
-            let is_known = self.backing.parameters.ignore_change_ip || self.is_bound_already();
-            self.state = State::Ended { key: Some(key.clone()).filter(|_| is_known) };
+            self.state = State::Ended { key: Some(key.clone()) };
         }
-        self.signed_in = None;
         effect
-    }
-
-    /// Whether it was bound to the visitor's address when they came: a straggler's was looked at.
-    fn is_bound_already(&self) -> bool {
-        self.record().is_none_or(|record| record.ip.is_some())
     }
 
     /// Says that nothing is stored of what this request changed.
@@ -441,23 +424,26 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         {
             self.backing.log(
                 Event::ChangesDropped,
-                format_args!("{key:?} ended while a request was in flight; the request's changes are dropped"),
+                format_args!("{key:?} ended while a request was in flight, or is another address's by now; the request's changes are dropped"),
             );
         }
         self.effect = Effect::Dropped;
         self.effect
     }
 
+    /// What a logout ends, if anything.
+    fn known_by(&self) -> Option<&RecordKey> {
+        match &self.state {
+            State::New { presented: key } | State::Ended { key } => key.as_ref(),
+            State::Stored { key, .. } | State::Retired { key, .. } => Some(key),
+        }
+    }
+
     /// Deletes what the visitor's cookie leads to, also when it could not be read.
     async fn delete(&mut self) -> Result<Effect, Error> {
-        let key = match &self.state {
-            State::New { presented } => presented.as_ref(),
-            State::Stored { key, .. } | State::Retired { key, .. } => Some(key),
-            State::Ended { key } => key.as_ref(),
-        };
-        if let Some(key) = key {
-            self.backing.delete(key).await?;
-            self.effect = Effect::Killed;
+        if let Some(key) = self.known_by() {
+            let done = self.backing.kill(key).await?;
+            self.effect = if done == Effect::Dropped { self.drop_changes() } else { done };
         }
         self.state = State::Ended { key: None };
         Ok(self.effect)
@@ -465,15 +451,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
 
     /// Takes the data that another request stored.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
-        let is_bound = !self.backing.parameters.ignore_change_ip;
-        let State::Stored { key, record, .. } = &mut self.state else {
-            return Ok(());
-        };
-        match self.backing.load_again(key).await? {
-            Loaded::Live(newer) if is_bound && newer.ip.is_some() && newer.ip != self.backing.arrival.ip => {
-                // To another address, since this request loaded it.
-                self.drop_changes();
-                self.state = State::Ended { key: None };
+        let State::Stored { key, record, .. } = &mut self.state else { return Ok(()) };
+        match self.backing.load_again(key, record.version).await? {
+            // Bound since this request loaded it.
+            Loaded::Live(newer) if !self.backing.admits(newer.ip.as_ref()) => {
+                self.end();
             }
             Loaded::Live(newer) => {
                 match serde_json::from_str(&newer.data) {
@@ -483,12 +465,11 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                         let error = Error::unreadable(format_args!("{key:?}: {}", Error::data_unreadable(&error)));
                         self.effect = Effect::Dropped;
                         self.state = State::Ended { key: Some(key.clone()) };
+                        self.backing.stop_waiting();
                         return Err(error);
                     }
                 }
                 (self.unchanged, self.loaded) = (None, None);
-                self.signed_in = SignIn::of(&newer);
-                self.backing.saw(newer.version);
                 *record = newer;
             }
             Loaded::Retired { .. } | Loaded::Former | Loaded::Absent | Loaded::Unreadable => {
@@ -496,10 +477,6 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
         }
         Ok(())
-    }
-
-    fn log_touch(&self, key: &RecordKey, error: &Error) {
-        self.backing.log(Event::TouchFailed, format_args!("the use of {key:?} was not noted: {error}"));
     }
 }
 

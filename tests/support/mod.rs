@@ -29,6 +29,10 @@ pub struct SpyStore {
     hanging: Rc<Cell<&'static str>>,
     before_update: Rc<RefCell<Vec<Interference>>>,
     before_load: Rc<RefCell<Option<Interference>>>,
+    interferes_on_touch: Rc<Cell<bool>>,
+    garbled: Rc<RefCell<Option<RecordKey>>>,
+    most_sessions: Rc<Cell<Option<u64>>>,
+    updated_to: Rc<RefCell<Option<Record>>>,
     tells_no_winner: Rc<Cell<bool>>,
     losing: Rc<Cell<&'static str>>,
     /// A call of this name fails after so many others of it, before or after its work.
@@ -106,7 +110,7 @@ impl SpyStore {
         }
     }
 
-    /// From now on it does not say to which record a race was lost.
+    /// From now on it does not say to which record a race was lost, and a note of use gives way, as on KV.
     pub fn tell_no_winner(&self) {
         self.tells_no_winner.set(true);
     }
@@ -114,6 +118,26 @@ impl SpyStore {
     /// Another request gets in before the next load, which there is: a lost race does not say what is there then.
     pub fn interfere_on_load(&self, interference: Interference) {
         *self.before_load.borrow_mut() = Some(interference);
+    }
+
+    /// What another request does before an update it does before a note of use as well.
+    pub fn interfere_on_touch(&self) {
+        self.interferes_on_touch.set(true);
+    }
+
+    /// What the last update was to store. Most stores keep the later of two times; on KV it takes the place of what is there.
+    pub fn updated_to(&self) -> Record {
+        self.updated_to.borrow().clone().expect("an update")
+    }
+
+    /// What is under this key cannot be read.
+    pub fn garble(&self, key: &RecordKey) {
+        *self.garbled.borrow_mut() = Some(key.clone());
+    }
+
+    /// It holds so many sessions of a user and no more.
+    pub fn hold_sessions(&self, most: u64) {
+        self.most_sessions.set(Some(most));
     }
 
     fn as_said(&self, updated: Updated) -> Updated {
@@ -221,6 +245,9 @@ impl Store for SpyStore {
         if let Some(Interference::Delete) = self.before_load.take() {
             self.inside.delete(key).await?;
         }
+        if self.garbled.borrow().as_ref() == Some(key) {
+            return Err(Error::new(ErrorKind::Unreadable, "something else"));
+        }
         self.inside.load(key).await
     }
 
@@ -232,6 +259,7 @@ impl Store for SpyStore {
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.note("update").await?;
+        *self.updated_to.borrow_mut() = Some(record.clone());
         self.let_another_in(key).await?;
         let updated = self.inside.update(key, record).await?;
         self.answered("update", self.as_said(updated))
@@ -239,6 +267,13 @@ impl Store for SpyStore {
 
     async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.note("touch").await?;
+        if self.interferes_on_touch.get() {
+            self.let_another_in(key).await?;
+        }
+        let stored = self.inside.load(key).await?;
+        if self.tells_no_winner.get() && stored.is_some_and(|stored| stored.version > record.version) {
+            return Ok(Updated::Stale(None));
+        }
         self.inside.touch(key, record).await
     }
 
@@ -297,6 +332,10 @@ impl UserStore for SpyStore {
     async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         self.note("end_oldest").await?;
         self.inside.end_oldest(claim, most, now).await
+    }
+
+    fn max_sessions(&self) -> Option<u64> {
+        self.most_sessions.get()
     }
 }
 

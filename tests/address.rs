@@ -18,6 +18,13 @@ const BOUND: &str = r#"{"ignore_change_ip": false}"#;
 const OWNER: &str = "192.0.2.1";
 const OTHER: &str = "192.0.2.2";
 
+/// A visitor who has counted to one, at the owner's address.
+fn at_home(rig: &Rig) -> Visitor {
+    let mut visitor = Visitor::at(OWNER);
+    assert_eq!(visitor.count(rig), Reply::Ok(1));
+    visitor
+}
+
 fn open(sessions: &Sessions, visitor: &Visitor) -> Session<Visit> {
     let incoming = Incoming::new().cookie(visitor.cookie.as_deref()).ip(visitor.ip).with_reply();
     match block_on(sessions.open(&incoming)).unwrap() {
@@ -34,8 +41,7 @@ fn kill(sessions: &Sessions, mut session: Session<Visit>) {
 #[test]
 fn sessions_that_began_unbound_are_bound_at_their_next_use() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let mut visitor = at_home(&rig);
     let bound = rig.redeployed(KEY, BOUND);
     rig.store.calls();
     assert_eq!(visitor.read(&bound), Reply::Ok(1), "nobody is logged out");
@@ -51,8 +57,7 @@ fn sessions_that_began_unbound_are_bound_at_their_next_use() {
 #[test]
 fn one_that_is_bound_within_its_handler_is_saved_after_that() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let mut visitor = at_home(&rig);
     let bound = rig.redeployed(KEY, BOUND);
     let runs = Cell::new(0);
     let (reply, _) = visitor.ask(&bound, async |session: &mut Session<Visit>| {
@@ -75,8 +80,7 @@ fn one_that_is_bound_when_its_time_is_over_lives_on_as_any_other() {
     for parameters in [r#"{"timeout": 100}"#, r#"{"timeout": 100, "ignore_change_ip": false}"#] {
         for does in [Does::Nothing, Does::Save, Does::Change] {
             let rig = Rig::with(r#"{"timeout": 100}"#);
-            let mut visitor = Visitor::at(OWNER);
-            visitor.count(&rig);
+            let mut visitor = at_home(&rig);
             let rig = rig.redeployed(KEY, parameters);
             rig.platform.advance(99);
             let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
@@ -103,8 +107,7 @@ fn a_logout_follows_one_that_was_bound_and_moved_meanwhile() {
     }
     for before in [Before::Nothing, Before::ASave, Before::AnUpdate] {
         let rig = Rig::new();
-        let mut visitor = Visitor::at(OWNER);
-        visitor.count(&rig);
+        let mut visitor = at_home(&rig);
         let (rig, elsewhere) = (rig.redeployed(KEY, BOUND), rig.redeployed(KEY, BOUND));
         let mut late = visitor.twin();
         let moving = RefCell::new(&mut visitor);
@@ -128,8 +131,7 @@ fn a_logout_follows_one_that_was_bound_and_moved_meanwhile() {
 fn but_no_other_addresss_logout_ends_it() {
     for moves in [false, true] {
         let rig = Rig::new();
-        let mut owner = Visitor::at(OWNER);
-        owner.count(&rig);
+        let mut owner = at_home(&rig);
         let (rig, elsewhere) = (rig.redeployed(KEY, BOUND), rig.redeployed(KEY, BOUND));
         let mut thief = Visitor { ip: Some(OTHER), ..owner.twin() };
         let moving = RefCell::new(&mut owner);
@@ -150,8 +152,7 @@ fn but_no_other_addresss_logout_ends_it() {
 #[test]
 fn where_it_cannot_be_looked_whose_it_is_a_logout_fails_and_what_is_no_record_it_ends() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let visitor = at_home(&rig);
     let bound = rig.redeployed(KEY, BOUND);
     let ends = |before: &dyn Fn()| {
         visitor.twin().ask(&bound, async |session: &mut Session<Visit>| {
@@ -200,8 +201,7 @@ fn a_session_that_another_isolate_has_stored_meanwhile_is_bound_at_the_next_use(
 fn a_session_that_was_bound_to_another_address_meanwhile_is_the_others() {
     for updates in [false, true] {
         let rig = Rig::new();
-        let mut owner = Visitor::at(OWNER);
-        owner.count(&rig);
+        let owner = at_home(&rig);
         let (rig, elsewhere) = (rig.redeployed(KEY, BOUND), rig.redeployed(KEY, BOUND));
         let mut thief = Visitor { ip: Some(OTHER), ..owner.twin() };
         let owner = RefCell::new(owner);
@@ -228,8 +228,7 @@ fn a_session_that_was_bound_to_another_address_meanwhile_is_the_others() {
 #[test]
 fn a_session_that_cannot_be_bound_this_time_fails_nobody_and_is_bound_later() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let mut visitor = at_home(&rig);
     let bound = rig.redeployed(KEY, BOUND);
     rig.store.fail("update");
     assert_eq!(visitor.read(&bound), Reply::Ok(1));
@@ -250,8 +249,7 @@ fn a_session_that_cannot_be_bound_this_time_fails_nobody_and_is_bound_later() {
 #[test]
 fn a_session_that_is_another_addresss_stays_whatever_its_thief_sends() {
     let rig = Rig::with(BOUND);
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let mut visitor = at_home(&rig);
     let stolen = visitor.cookie.clone().unwrap();
     let thief = |cookie: String| Visitor { ip: Some(OTHER), ..Visitor::with(cookie) };
     let told = format!("{stolen}; webpy_session_id.told=1");
@@ -269,8 +267,7 @@ fn nor_by_a_request_that_was_under_way_when_it_was_bound_and_moved() {
     for by_update in [false, true] {
         let rig = Rig::new();
         let binds = rig.redeployed(KEY, BOUND);
-        let mut visitor = Visitor::at(OWNER);
-        visitor.count(&rig);
+        let mut visitor = at_home(&rig);
         let incoming = Incoming::new().cookie(visitor.cookie.as_deref()).ip(OTHER);
         let Opened::Session(mut session) = block_on(binds.sessions.open::<Visit>(&incoming)).unwrap() else { panic!() };
         visitor.log_in(&binds);
@@ -293,8 +290,7 @@ fn nor_does_it_end_by_its_id_from_before_a_login() {
     let sign_in = async |session: &mut Session<Visit>| session.sign_in("ada");
     for signs_in in [false, true] {
         let rig = Rig::with(BOUND);
-        let mut visitor = Visitor::at(OWNER);
-        visitor.count(&rig);
+        let mut visitor = at_home(&rig);
         let old = visitor.twin();
         let thief = || Visitor { ip: Some(OTHER), ..old.twin() };
         if signs_in {
@@ -320,8 +316,7 @@ fn nor_does_it_end_by_its_id_from_before_a_login() {
 fn nor_where_it_was_bound_after_it_moved() {
     for is_under_way in [true, false] {
         let rig = Rig::new();
-        let mut visitor = Visitor::at(OWNER);
-        visitor.count(&rig);
+        let visitor = at_home(&rig);
         let (here, old) = (rig.redeployed(KEY, BOUND), visitor.twin());
         let under_way = open(&here.sessions, &old);
         let mut other = Visitor { ip: Some(OTHER), ..visitor };
@@ -337,8 +332,7 @@ fn nor_where_it_was_bound_after_it_moved() {
 #[test]
 fn a_request_of_another_address_that_is_opened_again_finds_nothing_that_is_kept() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let mut visitor = at_home(&rig);
     let (here, old) = (rig.redeployed(KEY, BOUND), visitor.twin());
     let mut late = open(&here.sessions, &Visitor { ip: Some(OTHER), ..visitor.twin() });
     visitor.ask(&here, async |session: &mut Session<Visit>| session.sign_in("ada"));
@@ -358,8 +352,7 @@ fn a_request_of_another_address_that_is_opened_again_finds_nothing_that_is_kept(
 #[test]
 fn a_logout_removes_what_has_expired_whosever_it_was() {
     let rig = Rig::with(BOUND);
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let visitor = at_home(&rig);
     rig.platform.advance(100_000);
     Visitor { ip: Some(OTHER), ..visitor }.reset(&rig);
     assert!(rig.store.inside.is_empty());
@@ -371,8 +364,7 @@ fn a_logout_removes_what_has_expired_whosever_it_was() {
 fn nor_by_one_that_is_opened_again_when_the_grace_is_over() {
     for seconds in [1, 40] {
         let rig = Rig::new();
-        let mut visitor = Visitor::at(OWNER);
-        visitor.count(&rig);
+        let visitor = at_home(&rig);
         let (here, elsewhere) = (rig.redeployed(KEY, BOUND), rig.redeployed(KEY, BOUND));
         let mut late = open(&here.sessions, &visitor);
         let mut other = Visitor { ip: Some(OTHER), ..visitor };
@@ -388,8 +380,7 @@ fn nor_by_one_that_is_opened_again_when_the_grace_is_over() {
 #[test]
 fn a_session_that_is_bound_keeps_the_time_that_it_was_given_meanwhile() {
     let rig = Rig::new();
-    let mut visitor = Visitor::at(OWNER);
-    visitor.count(&rig);
+    let visitor = at_home(&rig);
     let (here, longer) = (rig.redeployed(KEY, BOUND), rig.redeployed(KEY, r#"{"timeout": 9999999}"#));
     let mut late = open(&here.sessions, &visitor);
     rig.platform.advance(10);

@@ -586,17 +586,26 @@ mod tests {
         sessions: MemoryStore,
         lists: RefCell<BTreeMap<UserKey, String>>,
         platform: TestPlatform,
+        /// What is under this key fails to be loaded.
+        failing: RefCell<Option<(RecordKey, ErrorKind)>>,
     }
 
     impl InMemory {
         fn new() -> Self {
             let platform = TestPlatform::at(1_764_000_000);
-            Self { sessions: MemoryStore::default(), lists: RefCell::default(), platform }
+            Self { sessions: MemoryStore::default(), lists: RefCell::default(), platform, failing: RefCell::default() }
+        }
+
+        fn is_on_the_list(&self, key: &RecordKey) -> bool {
+            self.lists.borrow().values().any(|list| list.contains(key.as_str()))
         }
     }
 
     impl Store for InMemory {
         async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+            if let Some((_, kind)) = self.failing.borrow().as_ref().filter(|(failing, _)| failing == key) {
+                return Err(Error::new(*kind, "it fails"));
+            }
             self.sessions.load(key).await
         }
         async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
@@ -704,6 +713,60 @@ mod tests {
     fn retired(record: &Record, to: &RecordKey, platform: &TestPlatform) -> Record {
         let successor = Some(Successor { key: to.clone(), until: platform.now() + 30 });
         Record { version: 2, successor, extensions: crate::Extensions::default(), ..record.clone() }
+    }
+
+    /// It may be a later release's.
+    #[test]
+    fn a_session_that_cannot_be_read_is_left_on_the_list_and_hides_no_other() {
+        let objects = InMemory::new();
+        let keys = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let (claim, _) = signed_in(&objects, "ada");
+            for key in &keys {
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+            }
+            objects.platform.advance(3600);
+            *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unreadable));
+            let listed = objects.list(&claim.user).await.unwrap();
+            assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&keys[1]]);
+            *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
+            assert_eq!(objects.list(&claim.user).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            *objects.failing.borrow_mut() = None;
+            assert_eq!(objects.list(&claim.user).await.unwrap().len(), 2);
+        });
+    }
+
+    #[test]
+    fn what_has_ended_is_taken_off_the_list_by_a_look_when_nobody_can_be_making_it() {
+        let objects = InMemory::new();
+        let key = SessionId::random(&objects.platform).unwrap().record_key();
+        block_on(async {
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &key, &record).await.unwrap(), Updated::Done);
+            objects.sessions.delete(&key).await.unwrap();
+            for (seconds, is_left) in [(0, true), (3600, false)] {
+                objects.platform.advance(seconds);
+                assert_eq!(objects.list(&claim.user).await.unwrap(), []);
+                assert_eq!(objects.is_on_the_list(&key), is_left, "{seconds}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_change_of_id_that_lost_its_race_leaves_nothing_on_the_list() {
+        let objects = InMemory::new();
+        let [from, to] = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+            let newer = Record { version: 2, nonce: 7, ..record.clone() };
+            assert_eq!(objects.update(&from, &newer).await.unwrap(), Updated::Done);
+            let retired = retired(&record, &to, &objects.platform);
+            let changed = objects.change_id(&from, &retired, &to, &mut record.clone()).await.unwrap();
+            assert!(matches!(changed, Updated::Stale(_)), "{changed:?}");
+            assert!(objects.is_on_the_list(&from) && !objects.is_on_the_list(&to));
+        });
     }
 
     #[test]

@@ -367,4 +367,10 @@ export const rules = [
   ["of two tries the later one's cookie is told", "src/tower/stack.rs", "if later.all(|later| later.neighbours().set_cookie.borrow().is_empty()) {", "if later.next().is_none() || true {", "axum", "of_two_tries"],
   ["a body that knows its length is as long as that", "src/tower/replay.rs", "    if let Some(length) = body.size_hint().exact() {\n        return usize::try_from(length).ok();\n    }\n", "", "axum", "that_knows_its_length"],
   ["nor who may not change it", "src/session/commit.rs", "                        self.backing.stop_waiting();\n                        return Err(error);", "                        return Err(error);", "halves", "is_in_nobodys_way"],
+  ["on objects, what cannot be read is left on the list", "src/store/user_objects.rs", "                // Perhaps a later release's.\n                Err(_) => {}", "                Err(_) => ended.push(entry.key.clone()),", "lib", "is_left_on_the_list"],
+  ["and hides no other session", "src/store/user_objects.rs", "Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),", "Err(error) => return Err(error),", "lib", "is_left_on_the_list"],
+  ["an object that fails is no session less", "src/store/user_objects.rs", "Err(error) if error.kind() != ErrorKind::Unreadable => return Err(error),", "Err(error) if false => return Err(error),", "lib", "is_left_on_the_list"],
+  ["what has ended is taken off the list", "src/store/user_objects.rs", "_ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}", "_ if true => {}", "lib", "is_taken_off_the_list"],
+  ["but not while it may be made", "src/store/user_objects.rs", "_ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}", "_ if now < entry.noted_at => {}", "lib", "is_taken_off_the_list"],
+  ["nor does a change of id that lost its race stay on it", "src/store/user_objects.rs", "            drop(forget(objects, user, std::slice::from_ref(to)).await);\n", "", "lib", "leaves_nothing_on_the_list"],
 ];

@@ -215,7 +215,7 @@ impl Backing {
         let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
         match newest.filter(|newest| newest.version > seen) {
             Some(newest) => self.loaded(newest, self.platform.now()).await,
-            None => self.load(key).await.inspect_err(|_| self.stop_waiting()),
+            None => self.load(key).await,
         }
     }
 
@@ -395,13 +395,12 @@ impl Backing {
         let attempt = self.attempt.get().saturating_add(1);
         self.attempt.set(attempt);
         if attempt >= ATTEMPTS {
-            self.stop_waiting();
             return Err(Error::contended());
         }
         if let Some(key) = key {
             let place = self.place.take().unwrap_or_else(|| Rc::new(Place::at_the_end(&self.shared, key)));
             self.place.replace(Some(Rc::clone(&place)));
-            place.turn().await.inspect_err(|_| self.stop_waiting())?;
+            place.turn().await?;
             if let Some((lost_to, lost_at)) = self.lost_to.take() {
                 place.lost_to(&lost_to, lost_at);
             }

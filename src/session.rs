@@ -407,14 +407,19 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             }
             // If it does not come to another attempt, the handler is not to run again either, which called this to run once.
             let progress = std::mem::replace(&mut self.progress, Progress::Saved);
-            let key = match &self.state {
-                State::Stored { key, .. } => Some(key),
-                State::New { .. } | State::Retired { .. } | State::Ended { .. } => None,
-            };
-            self.backing.wait_for_another_attempt(key).await?;
-            self.reload().await?;
+            self.take_the_newer().await.inspect_err(|_| self.backing.stop_waiting())?;
             self.progress = progress;
         }
+    }
+
+    /// Waits for its turn, and takes what another request has stored.
+    async fn take_the_newer(&mut self) -> Result<(), Error> {
+        let key = match &self.state {
+            State::Stored { key, .. } => Some(key),
+            State::New { .. } | State::Retired { .. } | State::Ended { .. } => None,
+        };
+        self.backing.wait_for_another_attempt(key).await?;
+        self.reload().await
     }
 
     /// Takes a change back.

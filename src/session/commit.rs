@@ -424,7 +424,10 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
         {
             self.backing.log(
                 Event::ChangesDropped,
-                format_args!("{key:?} ended while a request was in flight, or is another address's by now; the request's changes are dropped"),
+                format_args!(
+                    "{key:?} ended while a request was in flight, or is another address's by now; \
+                     the request's changes are dropped"
+                ),
             );
         }
         self.effect = Effect::Dropped;
@@ -465,7 +468,6 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
                         let error = Error::unreadable(format_args!("{key:?}: {}", Error::data_unreadable(&error)));
                         self.effect = Effect::Dropped;
                         self.state = State::Ended { key: Some(key.clone()) };
-                        self.backing.stop_waiting();
                         return Err(error);
                     }
                 }

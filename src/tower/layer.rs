@@ -190,18 +190,9 @@ where
                 } else {
                     response = layer.replaced(response, this);
                 }
-                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
-                headers.add_to_map(response.headers_mut());
-                this.neighbours().note_set_cookie(&set_cookie);
-                return Ok(response);
+                return Ok(telling(response, &set_cookie, this));
             }
-            Settled::Failed(set_cookie) => {
-                let mut response = layer.replaced(response, this);
-                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
-                headers.add_to_map(response.headers_mut());
-                this.neighbours().note_set_cookie(&set_cookie);
-                return Ok(response);
-            }
+            Settled::Failed(set_cookie) => return Ok(telling(layer.replaced(response, this), &set_cookie, this)),
             Settled::Unsaved(ignored) => {
                 if let Some(error) = ignored {
                     this.log(&error);
@@ -211,11 +202,7 @@ where
                 return Ok(response);
             }
             Settled::Refused(refusal, set_cookie) => {
-                let mut response = layer.refuse(&refusal, this);
-                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
-                headers.add_to_map(response.headers_mut());
-                this.neighbours().note_set_cookie(&set_cookie);
-                return Ok(response);
+                return Ok(telling(layer.refuse(&refusal, this), &set_cookie, this));
             }
             Settled::Lost(refusal) => (refusal, true),
             Settled::LostWithin(refusal) => (refusal, false),
@@ -247,6 +234,14 @@ where
             return Err(error);
         }
     }
+}
+
+/// A response that tells the visitor's browser this, which layers around may have to tell in another.
+fn telling(mut response: Response, set_cookie: &[String], this: &dyn Layered) -> Response {
+    let headers = SessionHeaders { set_cookie, ..SessionHeaders::default() };
+    headers.add_to_map(response.headers_mut());
+    this.neighbours().note_set_cookie(set_cookie);
+    response
 }
 
 /// All `Cookie` headers in one: HTTP/2 lets a client split them (RFC 9113, section 8.2.3).

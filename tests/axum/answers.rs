@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 use worker::send::SendFuture;
 
-use crate::nested::{Nested, RIVAL_BASKET, Theme, change, see_other};
+use crate::nested::{Nested, RIVAL_BASKET, Theme, change, see_other, with_a_second_try};
 use crate::support::{Interference, Rig, Visit, Visitor};
 use crate::{Basket, RIVAL, Reply, ask, count, request, send};
 
@@ -33,19 +33,9 @@ fn an_expiry_is_answered_by_the_layer_whose_session_it_is() {
     let handler = |_: Result<Session<Basket>, Response>, _: Session<Visit>| async { "never" };
     let router = Router::new()
         .route("/", get(handler))
-        .route(
-            "/both",
-            get(|mut visit: Session<Visit>, mut basket: Session<Basket>| async move {
-                visit.count += 1;
-                basket.things += 1;
-            }),
-        )
         .layer(SessionLayer::<Basket>::over(baskets.sessions.clone()))
         .layer(SessionLayer::<Visit>::over(visits.sessions.clone()));
-    let reply = send(&router, request(&Visitor::default(), "GET", "/both").body(Body::empty()).unwrap());
-    let lines = reply.headers.get_all(header::SET_COOKIE).into_iter();
-    let pairs: Vec<_> = lines.map(|line| line.to_str().unwrap().split(';').next().unwrap()).collect();
-    let visitor = Visitor::with(pairs.join("; "));
+    let visitor = crate::runs::visitor(visits, baskets);
     rigs.iter().for_each(|rig| rig.platform.advance(100_000));
     let reply = send(&router, request(&visitor, "GET", "/").body(Body::empty()).unwrap());
     assert_eq!(reply.brief(), (401, "no visit"));
@@ -91,8 +81,7 @@ fn what_an_inner_layer_has_told_the_browser_it_is_still_told_when_an_outer_one_r
         .layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()))
         .layer(SessionLayer::<Theme>::over(themes.sessions))
         .layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
-    let cookie = nested.visitor.cookie.clone().unwrap();
-    let visitor = Visitor::with(cookie.split("; ").find(|pair| !pair.starts_with("basket")).unwrap());
+    let visitor = nested.visitor_without_a_basket();
     nested.visits.store.fail("update");
     let reply = send(&router, request(&visitor, "POST", "/both").body(Body::empty()).unwrap());
     assert_eq!((reply.status, names_of(&reply)), (503, vec!["basket"]));
@@ -115,8 +104,7 @@ fn what_is_told_is_that_of_the_last_run() {
         if first(&runs) { visit.save().await } else { Ok(()) }
     };
     let router = nested.around(Router::new().route("/", post(handler)));
-    let cookie = nested.visitor.cookie.clone().unwrap();
-    let visitor = Visitor::with(cookie.split("; ").find(|pair| !pair.starts_with("basket")).unwrap());
+    let visitor = nested.visitor_without_a_basket();
     nested.visits.store.interfere(&[RIVAL]);
     nested.visits.store.fail_once("update", 1, false);
     let reply = send(&router, request(&visitor, "POST", "/").body(Body::empty()).unwrap());
@@ -460,20 +448,13 @@ fn of_two_tries_the_cookie_of_the_later_one_is_told() {
     let inner =
         Router::new().route("/", post(handler)).layer(SessionLayer::<Basket>::over(nested.baskets.sessions.clone()));
     let retry = move |mut visit: Session<Visit>, request: Request| {
-        let inner = inner.clone();
         visit.count += 1;
         drop(visit);
-        async move {
-            let parts = request.into_parts().0;
-            let send = |parts| inner.clone().oneshot(Request::from_parts(parts, Body::empty()));
-            drop(send(parts.clone()).await);
-            send(parts).await.unwrap()
-        }
+        with_a_second_try(inner.clone(), request)
     };
     let router =
         Router::new().route("/", post(retry)).layer(SessionLayer::<Visit>::over(nested.visits.sessions.clone()));
-    let cookie = nested.visitor.cookie.clone().unwrap();
-    let visitor = Visitor::with(cookie.split("; ").find(|pair| !pair.starts_with("basket")).unwrap());
+    let visitor = nested.visitor_without_a_basket();
     nested.visits.store.fail("update");
     let reply = send(&router, request(&visitor, "POST", "/").body(Body::empty()).unwrap());
     assert_eq!((reply.status, names_of(&reply), tries.lock().unwrap().len()), (503, vec!["basket"], 2));

@@ -85,7 +85,7 @@ async fn begin<R>(work: &mut Work<R>) {
 }
 
 /// A visitor with a visit of 1 and a basket of 1.
-fn visitor(visits: &Rig, baskets: &Rig) -> Visitor {
+pub(crate) fn visitor(visits: &Rig, baskets: &Rig) -> Visitor {
     let router = Router::new()
         .route(
             "/",

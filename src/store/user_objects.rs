@@ -153,8 +153,10 @@ async fn end(objects: &impl Objects, user: &UserKey, endings: &[Ending]) -> Resu
                 Err(error) => failure = Some(error),
             }
         }
-        if !done.is_empty() {
-            forget(objects, user, &done).await?;
+        if !done.is_empty()
+            && let Err(error) = forget(objects, user, &done).await
+        {
+            failure = Some(error);
         }
     }
     failure.map_or(Ok(many), Err)
@@ -162,16 +164,16 @@ async fn end(objects: &impl Objects, user: &UserKey, endings: &[Ending]) -> Resu
 
 /// Ends the session that had this key, if it is still the same one of this user's where it is now. Whether there was one.
 async fn ended(objects: &impl Objects, user: &UserKey, Ending { key, handle }: &Ending) -> Result<bool, Error> {
-    let found = objects.deleted(key).await?;
-    if found.successor.is_none() {
-        return Ok(found.was_there);
+    let mut found = objects.deleted(key).await?;
+    // Its id was changed by an earlier release, or meanwhile, and perhaps once more since it was looked for; or somebody else was
+    // signed in over it, and perhaps the same user over that, in a session of another handle.
+    while found.successor.is_some() {
+        match self::found(objects, user, handle.as_ref(), key).await? {
+            Some((key, _)) => found = objects.deleted(&key).await?,
+            None => return Ok(false),
+        }
     }
-    // Its id was changed by an earlier release, or meanwhile; or somebody else was signed in over it, and perhaps the same user
-    // over that, in a session of another handle.
-    match self::found(objects, user, handle.as_ref(), key).await? {
-        Some((key, _)) => Ok(objects.deleted(&key).await?.was_there),
-        None => Ok(false),
-    }
+    Ok(found.was_there)
 }
 
 /// All of these at once, in their order.
@@ -1217,6 +1219,489 @@ mod tests {
                 end_one(&objects, &claim.user, &claim.handle).await.map_err(|error| error.to_string()),
                 Ok(true)
             );
+        });
+    }
+
+    /// What the test does first, and what it answers in an object's place.
+    type Before<'a> = &'a dyn Fn(&str, &str) -> Option<Result<String, Error>>;
+
+    fn overloaded() -> Error {
+        Error::new(ErrorKind::Unavailable, "it is overloaded")
+    }
+
+    /// Objects of which some are answered for by the test, or asked when something else has happened.
+    struct Disturbed<'a> {
+        objects: &'a InMemory,
+        /// Before this act with these words, or a delete of this key. With an answer it is never asked.
+        before: Before<'a>,
+    }
+
+    impl Store for Disturbed<'_> {
+        async fn load(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+            self.objects.load(key).await
+        }
+        async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
+            self.objects.create(key, record).await
+        }
+        async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.objects.update(key, record).await
+        }
+        async fn touch(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+            self.objects.touch(key, record).await
+        }
+        async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+            match (self.before)("delete", key.as_str()) {
+                Some(answer) => answer.map(|_| None),
+                None => self.objects.delete(key).await,
+            }
+        }
+    }
+
+    impl Objects for Disturbed<'_> {
+        async fn ask_user(&self, user: &UserKey, act: &str, words: &str) -> Result<String, Error> {
+            match (self.before)(act, words) {
+                Some(answer) => answer,
+                None => self.objects.ask_user(user, act, words).await,
+            }
+        }
+        async fn deleted(&self, key: &RecordKey) -> Result<Deleted, Error> {
+            match (self.before)("delete", key.as_str()) {
+                Some(answer) => answer.map(|_| Deleted { was_there: false, successor: None }),
+                None => self.objects.deleted(key).await,
+            }
+        }
+        fn milliseconds(&self) -> u64 {
+            self.objects.milliseconds()
+        }
+    }
+
+    /// An earlier release changes the id, which its list does not know, once more after the end has found it.
+    #[test]
+    fn what_moves_once_more_while_it_is_ended_ends() {
+        for ends_all in [true, false] {
+            let objects = InMemory::new();
+            let last = SessionId::random(&objects.platform).unwrap().record_key();
+            block_on(async {
+                let (claim, to) = moved_by_an_earlier_release(&objects).await;
+                let record = objects.load(&to).await.unwrap().unwrap();
+                let retired = Record { version: record.version + 1, ..retired(&record, &last, &objects.platform) };
+                let before = |act: &str, key: &str| {
+                    if act == "delete" && key == to.as_str() {
+                        let moved = block_on(move_record(&objects, &to, &retired, &last, &record));
+                        assert!(matches!(moved, Ok(Updated::Done | Updated::Gone)));
+                    }
+                    None
+                };
+                let disturbed = Disturbed { objects: &objects, before: &before };
+                let many = if ends_all {
+                    end_all(&disturbed, &claim.user, objects.milliseconds(), &Spared::None).await.unwrap()
+                } else {
+                    u64::from(end_one(&disturbed, &claim.user, &claim.handle).await.unwrap())
+                };
+                assert_eq!((many, objects.load(&last).await.unwrap()), (1, None));
+            });
+        }
+    }
+
+    /// All of this release: it is signed in again over the key that is to end, and its id is changed after that.
+    #[test]
+    fn what_is_signed_in_again_and_moves_while_it_is_ended_ends() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (first, second, third, (claim, record)) = (key(), key(), key(), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&claim, &first, &record).await.unwrap(), Updated::Done);
+            let before = |act: &str, key: &str| {
+                let (from, to) = match (act, key) {
+                    ("delete", key) if key == first.as_str() => (&first, &second),
+                    ("delete", key) if key == second.as_str() => (&second, &third),
+                    _ => return None,
+                };
+                let retired = retired(&record, to, &objects.platform);
+                let mut moved = record.clone();
+                let changed = if from == &first {
+                    block_on(objects.change_id_for(&claim, from, &retired, to, &mut moved))
+                } else {
+                    block_on(objects.change_id(from, &retired, to, &mut moved))
+                };
+                assert!(matches!(changed, Ok(Updated::Done | Updated::Gone)));
+                None
+            };
+            let disturbed = Disturbed { objects: &objects, before: &before };
+            assert!(end_one(&disturbed, &claim.user, &claim.handle).await.unwrap());
+            assert_eq!(objects.load(&third).await.unwrap(), None);
+        });
+    }
+
+    /// What an object answers that is neither of the two is neither.
+    #[test]
+    fn an_object_that_does_not_understand_fails_the_call() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (at, (claim, record)) = (key(), signed_in(&objects, "ada"));
+        block_on(async {
+            for act in [REGISTER, CONFIRM] {
+                let before = |asked: &str, _: &str| (asked == act).then(|| Ok(unknown(act)));
+                let disturbed = Disturbed { objects: &objects, before: &before };
+                let refused = create_for(&disturbed, &claim, &at, &record).await.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Unavailable, "{act}");
+            }
+        });
+    }
+
+    #[test]
+    fn where_one_cannot_be_ended_the_others_are_and_it_is_when_that_is_done_again() {
+        let objects = InMemory::new();
+        let keys: Vec<_> =
+            (0..=2 * AT_ONCE).map(|_| SessionId::random(&objects.platform).unwrap().record_key()).collect();
+        block_on(async {
+            for key in &keys {
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+            }
+            let (user, now) = (UserKey::of("ada"), objects.milliseconds());
+            *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
+            let failed = objects.end_all(&user, now, &Spared::None).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable);
+            *objects.failing.borrow_mut() = None;
+            for (place, key) in keys.iter().enumerate() {
+                assert_eq!(objects.load(key).await.unwrap().is_some(), place == 0, "{place}");
+            }
+            assert_eq!(objects.end_all(&user, now, &Spared::None).await.unwrap(), 1);
+            assert_eq!(objects.load(&keys[0]).await.unwrap(), None);
+        });
+    }
+
+    /// The first one is to end and cannot, and one more is too many.
+    #[test]
+    fn who_ends_the_oldest_is_told_of_one_that_was_to_end_and_could_not() {
+        let objects = InMemory::new();
+        let keys = [(); 3].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let mut claims = Vec::new();
+            for key in &keys {
+                objects.platform.advance(1);
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+                claims.push(claim);
+            }
+            ask(&objects, &claims[0].user, END, &[claims[0].handle.as_str()]).await.unwrap();
+            *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
+            let failed = objects.end_oldest(&claims[2], 1, objects.milliseconds()).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable);
+            *objects.failing.borrow_mut() = None;
+            assert_eq!(objects.load(&keys[1]).await.unwrap(), None, "all the same");
+        });
+    }
+
+    #[test]
+    fn a_session_that_is_to_end_gets_no_new_id_and_stays_as_it_is_until_then() {
+        let objects = InMemory::new();
+        let [from, to] = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+            ask(&objects, &claim.user, END, &[claim.handle.as_str()]).await.unwrap();
+            let retired = retired(&record, &to, &objects.platform);
+            let changed = objects.change_id(&from, &retired, &to, &mut record.clone()).await.unwrap();
+            assert_eq!(changed, Updated::Gone);
+            assert_eq!(objects.load(&from).await.unwrap(), Some(record), "nothing has changed");
+            assert_eq!(objects.load(&to).await.unwrap(), None);
+        });
+    }
+
+    /// A second record would be told from none.
+    #[test]
+    fn a_sign_in_that_is_refused_is_not_even_tried() {
+        let objects = InMemory::new();
+        let at = SessionId::random(&objects.platform).unwrap().record_key();
+        let ((claim, record), (_, other)) = (signed_in(&objects, "ada"), signed_in(&objects, "ada"));
+        block_on(async {
+            objects.end_all(&claim.user, objects.milliseconds(), &Spared::None).await.unwrap();
+            let other = Record { nonce: 7, ..other };
+            objects.create(&at, &other).await.unwrap();
+            assert_eq!(objects.create_for(&claim, &at, &record).await.unwrap(), Updated::Gone);
+            assert_eq!(objects.load(&at).await.unwrap(), Some(other));
+        });
+    }
+
+    #[test]
+    fn a_change_of_id_takes_the_old_key_off_the_list_at_once() {
+        let objects = InMemory::new();
+        let [from, to] = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+            let retired = retired(&record, &to, &objects.platform);
+            assert_eq!(objects.change_id(&from, &retired, &to, &mut record.clone()).await.unwrap(), Updated::Done);
+            assert!(!objects.is_on_the_list(&from) && objects.is_on_the_list(&to));
+        });
+    }
+
+    #[test]
+    fn a_look_asks_no_more_objects_than_a_request_may() {
+        let objects = InMemory::new();
+        block_on(async {
+            for _ in 0..=MOST_LOADED {
+                let (claim, record) = signed_in(&objects, "ada");
+                let at = SessionId::random(&objects.platform).unwrap().record_key();
+                assert_eq!(objects.create_for(&claim, &at, &record).await.unwrap(), Updated::Done);
+            }
+            assert_eq!(objects.list(&UserKey::of("ada")).await.unwrap().len(), MOST_LOADED);
+        });
+    }
+
+    /// What was signed in before its list was there: a first change of its id came to nothing, and a second did not.
+    #[test]
+    fn of_two_records_of_one_session_the_one_that_is_used_is_listed() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, nobodys, to, (ada, hers)) = (key(), key(), key(), signed_in(&objects, "ada"));
+        block_on(async {
+            objects.create(&from, &hers).await.unwrap();
+            let at = objects.platform.now().to_string();
+            let words = [from.as_str(), nobodys.as_str(), ada.handle.as_str(), &at];
+            assert!(is_listed(&objects, &ada.user, MOVE, &words).await.unwrap());
+            objects.create(&nobodys, &hers).await.unwrap();
+            let retired = retired(&hers, &to, &objects.platform);
+            assert_eq!(objects.change_id(&from, &retired, &to, &mut hers.clone()).await.unwrap(), Updated::Done);
+            objects.platform.advance(61);
+            let used = Record { touched_at: objects.platform.now(), ..hers.clone() };
+            assert_eq!(objects.touch(&to, &used).await.unwrap(), Updated::Done);
+            let listed = objects.list(&ada.user).await.unwrap();
+            assert_eq!(listed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
+        });
+    }
+
+    #[test]
+    fn what_is_superseded_is_of_the_same_session() {
+        let objects = InMemory::new();
+        let other = SessionId::random(&objects.platform).unwrap().record_key();
+        block_on(async {
+            let (claim, record) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &other, &record).await.unwrap(), Updated::Done);
+            moved_and_not_confirmed(&objects).await;
+            objects.platform.advance(61);
+            for _ in 0..2 {
+                assert_eq!(objects.list(&claim.user).await.unwrap().len(), 2);
+            }
+        });
+    }
+
+    /// The old key goes off the list by the same look, and an object of an earlier release knows a session by its key alone.
+    #[test]
+    fn what_is_alive_is_called_by_the_key_that_stays_on_the_list() {
+        let objects = InMemory::new();
+        block_on(async {
+            let to = moved_and_not_confirmed(&objects).await;
+            objects.platform.advance(61);
+            let user = UserKey::of("ada");
+            let alive = alive(&objects, &user, &entries(&objects, &user).await.unwrap()).await.unwrap();
+            assert_eq!(alive.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&to]);
+            assert!(objects.is_on_the_list(&to));
+        });
+    }
+
+    /// Of an object of an earlier release, which names the keys alone.
+    #[test]
+    fn without_handles_too_the_end_of_one_users_sessions_ends_no_other_users() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (from, to) = (key(), key());
+        let ((ada, hers), (grace, mut theirs)) = (signed_in(&objects, "ada"), signed_in(&objects, "grace"));
+        let retired = retired(&hers, &to, &objects.platform);
+        block_on(async {
+            assert_eq!(objects.create_for(&ada, &from, &hers).await.unwrap(), Updated::Done);
+            let changed = objects.change_id_for(&grace, &from, &retired, &to, &mut theirs).await.unwrap();
+            assert_eq!(changed, Updated::Done);
+            let before = |act: &str, _: &str| (act == REVOKE).then(|| Ok(format!("{DONE}\n{}", from.as_str())));
+            let disturbed = Disturbed { objects: &objects, before: &before };
+            assert_eq!(end_all(&disturbed, &ada.user, objects.milliseconds(), &Spared::None).await.unwrap(), 0);
+            assert_eq!(objects.load(&to).await.unwrap(), Some(theirs));
+        });
+    }
+
+    /// None is alive, which the object would take for a Worker that does not say which are.
+    #[test]
+    fn sign_ins_under_way_are_not_too_many_where_no_session_is_alive() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let keys = [key(), key()];
+        block_on(async {
+            for at in &keys {
+                let (claim, _) = signed_in(&objects, "ada");
+                let began_at = claim.began_at.to_string();
+                assert!(is_listed(&objects, &claim.user, REGISTER, &claimed(&claim, at, &began_at)).await.unwrap());
+            }
+            let (claim, _) = signed_in(&objects, "ada");
+            assert_eq!(objects.end_oldest(&claim, 1, objects.milliseconds()).await.unwrap(), 0);
+            for at in &keys {
+                assert_eq!(confirmed(&objects, &claim.user, at, None).await.unwrap(), Updated::Done);
+            }
+        });
+    }
+
+    /// As a Worker of an earlier release asks.
+    #[test]
+    fn who_does_not_say_which_are_alive_means_all() {
+        let objects = InMemory::new();
+        let keys = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            for key in &keys {
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+                objects.platform.advance(1);
+            }
+            let (claim, _) = signed_in(&objects, "ada");
+            let answer = ask(&objects, &claim.user, OLDEST, &["1", claim.handle.as_str()]).await.unwrap();
+            let oldest = endings(&answer).unwrap();
+            assert_eq!(oldest.iter().map(|ending| &ending.key).collect::<Vec<_>>(), [&keys[0]]);
+        });
+    }
+
+    /// And by its key it is not known any more.
+    #[test]
+    fn the_oldest_ends_though_its_id_was_changed_since_it_was_looked_at() {
+        let objects = InMemory::new();
+        let key = || SessionId::random(&objects.platform).unwrap().record_key();
+        let (first, second, new, (oldest, record)) = (key(), key(), key(), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&oldest, &first, &record).await.unwrap(), Updated::Done);
+            objects.platform.advance(1);
+            let (claim, its) = signed_in(&objects, "ada");
+            assert_eq!(objects.create_for(&claim, &second, &its).await.unwrap(), Updated::Done);
+            let before = |act: &str, words: &str| {
+                if act == OLDEST {
+                    // By both, for an object of an earlier release knows the keys alone.
+                    assert!(words.contains(first.as_str()) && words.contains(oldest.handle.as_str()), "{words}");
+                    let retired = retired(&record, &new, &objects.platform);
+                    let changed = block_on(objects.change_id(&first, &retired, &new, &mut record.clone()));
+                    assert_eq!(changed.unwrap(), Updated::Done);
+                }
+                None
+            };
+            let disturbed = Disturbed { objects: &objects, before: &before };
+            assert_eq!(end_oldest(&disturbed, &claim, 1, objects.milliseconds()).await.unwrap(), 1);
+            assert_eq!(objects.load(&new).await.unwrap(), None);
+            assert!(objects.load(&second).await.unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_left_alone_and_one_that_is_as_before_is_not_written() {
+        let (user, platform) = (UserKey::of("ada"), TestPlatform::at(1_764_000_000));
+        let later = answer(Some("edge-session-user/2 -"), &user, REVOKE, "5 - ", platform.milliseconds());
+        assert!(later.keeps.is_none() && ![DONE, GONE].contains(&parts(&later.text).0), "{later:?}");
+        assert_eq!(answer(None, &user, LIST, "", platform.milliseconds()).keeps, None);
+    }
+
+    #[test]
+    fn a_lost_race_is_one_also_where_nothing_can_be_tidied_up() {
+        for act in ["delete", FORGET] {
+            let objects = InMemory::new();
+            let [from, to] = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+            block_on(async {
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, &from, &record).await.unwrap(), Updated::Done);
+                let newer = Record { version: 2, nonce: 7, ..record.clone() };
+                assert_eq!(objects.update(&from, &newer).await.unwrap(), Updated::Done);
+                let retired = retired(&record, &to, &objects.platform);
+                let before = |asked: &str, _: &str| (asked == act).then(|| Err(overloaded()));
+                let disturbed = Disturbed { objects: &objects, before: &before };
+                let changed = change_id(&disturbed, &from, &retired, &to, &record).await.unwrap();
+                assert!(matches!(changed, Updated::Stale(_)), "{act}: {changed:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_session_that_ended_while_it_was_made_and_cannot_be_deleted_is_no_end() {
+        let objects = InMemory::new();
+        let (at, (claim, record)) =
+            (SessionId::random(&objects.platform).unwrap().record_key(), signed_in(&objects, "ada"));
+        block_on(async {
+            let before = |act: &str, _: &str| match act {
+                CONFIRM => {
+                    block_on(ask(&objects, &claim.user, END, &[claim.handle.as_str()])).unwrap();
+                    None
+                }
+                "delete" => Some(Err(overloaded())),
+                _ => None,
+            };
+            let disturbed = Disturbed { objects: &objects, before: &before };
+            let failed = create_for(&disturbed, &claim, &at, &record).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable, "it is there");
+        });
+    }
+
+    #[test]
+    fn while_an_earlier_release_answers_for_its_user_no_other_session_ends_with_it() {
+        let objects = Earlier(InMemory::new());
+        let keys = [(); 2].map(|()| SessionId::random(&objects.0.platform).unwrap().record_key());
+        let (claim, record) = signed_in(&objects.0, "ada");
+        let (other, its) = signed_in(&objects.0, "ada");
+        block_on(async {
+            assert_eq!(create_for(&objects, &claim, &keys[0], &record).await.unwrap(), Updated::Done);
+            assert_eq!(create_for(&objects, &other, &keys[1], &its).await.unwrap(), Updated::Done);
+            assert!(end_one(&objects, &claim.user, &claim.handle).await.unwrap());
+            assert_eq!(objects.load(&keys[0]).await.unwrap(), None);
+            assert_eq!(objects.load(&keys[1]).await.unwrap(), Some(its));
+        });
+    }
+
+    #[test]
+    fn those_that_were_to_end_count_beside_the_oldest() {
+        let objects = InMemory::new();
+        let keys = [(); 3].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        block_on(async {
+            let mut claims = Vec::new();
+            for key in &keys {
+                objects.platform.advance(1);
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+                claims.push(claim);
+            }
+            ask(&objects, &claims[0].user, END, &[claims[0].handle.as_str()]).await.unwrap();
+            assert_eq!(objects.end_oldest(&claims[2], 1, objects.milliseconds()).await.unwrap(), 2);
+        });
+    }
+
+    /// The user's object gives no answer for a moment, and the sessions' own do.
+    #[test]
+    fn where_the_list_cannot_be_told_the_others_end_all_the_same() {
+        let objects = InMemory::new();
+        let keys: Vec<_> = (0..=AT_ONCE).map(|_| SessionId::random(&objects.platform).unwrap().record_key()).collect();
+        block_on(async {
+            for key in &keys {
+                let (claim, record) = signed_in(&objects, "ada");
+                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
+            }
+            let before = |act: &str, _: &str| (act == FORGET).then(|| Err(overloaded()));
+            let (disturbed, user) = (Disturbed { objects: &objects, before: &before }, UserKey::of("ada"));
+            let failed = end_all(&disturbed, &user, objects.milliseconds(), &Spared::None).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable);
+            for key in &keys {
+                assert_eq!(objects.load(key).await.unwrap(), None);
+            }
+        });
+    }
+
+    /// Its end has been asked for, and its object gave no answer.
+    #[test]
+    fn who_is_to_end_and_has_not_yet_ends_nobody_either() {
+        let objects = InMemory::new();
+        let keys = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        let ((thief, record), (ada, hers)) = (signed_in(&objects, "ada"), signed_in(&objects, "ada"));
+        block_on(async {
+            assert_eq!(objects.create_for(&thief, &keys[0], &record).await.unwrap(), Updated::Done);
+            assert_eq!(objects.create_for(&ada, &keys[1], &hers).await.unwrap(), Updated::Done);
+            *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
+            objects.end(&ada.user, &thief.handle).await.unwrap_err();
+            *objects.failing.borrow_mut() = None;
+            let spared = Spared::Session(thief.clone(), keys[0].clone());
+            let refused = objects.end_all(&ada.user, objects.milliseconds(), &spared).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Ended);
+            assert!(objects.load(&keys[1]).await.unwrap().is_some());
         });
     }
 }

@@ -371,4 +371,17 @@ export const rules = [
   ["what has ended is taken off the list", "src/store/user_objects.rs", "_ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}", "_ if true => {}", "lib", "is_taken_off_the_list"],
   ["but not while it may be made", "src/store/user_objects.rs", "_ if now < entry.noted_at.saturating_add(IN_THE_MAKING) => {}", "_ if now < entry.noted_at => {}", "lib", "is_taken_off_the_list"],
   ["nor does a change of id that lost its race stay on it", "src/store/user_objects.rs", "            drop(forget(objects, user, std::slice::from_ref(to)).await);\n", "", "lib", "leaves_nothing_on_the_list"],
+  // What goes on while a user's sessions end, on objects.
+  ["what moves once more while it is ended ends", "src/store/user_objects.rs", "Some((key, _)) => found = objects.deleted(&key).await?,", "Some((key, _)) => return Ok(objects.deleted(&key).await?.was_there),", "lib", "moves_once_more|again_and_moves"],
+  ["who cannot tell the list ends the others all the same", "src/store/user_objects.rs", "        {\n            failure = Some(error);\n        }\n    }\n    failure.map_or(Ok(many), Err)", "        {\n            return Err(error);\n        }\n    }\n    failure.map_or(Ok(many), Err)", "lib", "where_the_list_cannot_be_told"],
+  ["and is told of it", "src/store/user_objects.rs", "        {\n            failure = Some(error);\n        }\n    }\n    failure.map_or(Ok(many), Err)", "        {\n            drop(error);\n        }\n    }\n    failure.map_or(Ok(many), Err)", "lib", "where_the_list_cannot_be_told"],
+  ["one that is to end ends no other", "src/store/user_list.rs", "entry.state != State::Listed && Some(&entry.handle) == spared_handle", "entry.state == State::Ended && Some(&entry.handle) == spared_handle", "lib", "who_is_to_end_and_has_not_yet"],
+  ["sign-ins under way are not too many", "src/store/user_objects.rs", "    if alive.len() <= most {\n", "    if false {\n", "lib", "sign_ins_under_way_are_not_too_many"],
+  ["what is superseded is of the same session", "src/store/user_objects.rs", "before.filter(|other| other.handle == old.handle)", "before.filter(|_| true)", "lib", "what_is_superseded_is_of_the_same"],
+  ["what is alive has the key that stays on the list", "src/store/user_objects.rs", "new.map_or(&entry.key, |new| &new.key)", "new.map_or(&entry.key, |_| &entry.key)", "lib", "called_by_the_key_that_stays"],
+  ["a look asks so many objects and no more", "src/store/user_objects.rs", "ends_of_each(entries).take(MOST_LOADED)", "ends_of_each(entries).take(usize::MAX)", "lib", "a_look_asks_no_more"],
+  ["who is found is the user's", "src/store/user_objects.rs", "UserKey::of_record(&record).as_ref() == Some(user)", "UserKey::of_record(&record).is_some()", "lib", "ends_no_other_users"],
+  ["one that ends by an earlier release's list is one", "src/store/user_objects.rs", "filter(|entry| entry.handle == *handle)", "filter(|_| true)", "lib", "no_other_session_ends_with_it"],
+  ["who says none that are alive means all", "src/store/user_objects.rs", "alive.is_empty() || ", "", "lib", "which_are_alive_means_all"],
+  ["the session's own cookie is taken away last", "src/sessions.rs", "        lines.extend(expired);\n        lines\n", "        expired.into_iter().chain(lines).collect()\n", "kv", "own_cookie_away_last"],
 ];

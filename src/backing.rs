@@ -223,9 +223,7 @@ impl Backing {
     /// again, it does not try, for it would be in the way of one that has. Who has waited tries in any case, also when its turn
     /// was over before its handler was done: otherwise nobody would store anything.
     pub(crate) fn gives_way(&self, key: &RecordKey) -> bool {
-        self.is_in_a_run.get()
-            && self.queues.are_waiting(key, self.platform.milliseconds())
-            && self.place.borrow().is_none()
+        self.is_in_a_run.get() && self.place.borrow().is_none() && self.queues.are_waiting(key, &*self.platform)
     }
 
     /// This session's race is lost, perhaps to this record.

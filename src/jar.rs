@@ -31,7 +31,7 @@ impl Jar {
     /// What a `Cookie` header brings for stores. `has_reply`: whether a reply can set cookies.
     pub(crate) fn of(header: Option<&str>, cookie_name: &str, signer: &Rc<Signer>, has_reply: bool) -> Self {
         let prefix = [cookie_name, "."].concat();
-        let brought = header.filter(|header| header.contains(&prefix)).map(|header| {
+        let brought = header.map(|header| {
             let pairs = cookie::pairs(header).filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         });

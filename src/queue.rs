@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use crate::backing::Shared;
 use crate::platform::random_pause;
-use crate::{Error, Record, RecordKey};
+use crate::{Error, Platform, Record, RecordKey};
 
 /// The requests of one isolate that lost a race on a session, and wait for their turn to try again: one at a time and in the
 /// order in which they came, so that they are not in each other's way and none of them loses for ever.
@@ -98,8 +98,8 @@ impl Queues {
     }
 
     /// Whether requests wait for their turn on this session, so that one that comes had better wait as well.
-    pub(crate) fn are_waiting(&self, key: &RecordKey, now: u64) -> bool {
-        found(&self.queues.borrow(), key).is_some_and(|queue| queue.is_busy(now))
+    pub(crate) fn are_waiting(&self, key: &RecordKey, platform: &dyn Platform) -> bool {
+        found(&self.queues.borrow(), key).is_some_and(|queue| queue.is_busy(platform.milliseconds()))
     }
 
     fn look(&self, key: &RecordKey, ticket: u64, now: u64) -> Look {

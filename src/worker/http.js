@@ -3,8 +3,13 @@
 
 // Whether the request's method is safe (RFC 9110, section 9.2.1), and it opens no WebSocket.
 export function isForLooking(request) {
-  const { method, headers } = request;
-  return method === "HEAD" || method === "OPTIONS" || (method === "GET" && !headers.has("Upgrade"));
+  const { method } = request;
+  return method === "HEAD" || method === "OPTIONS" || (method === "GET" && !request.headers.has("Upgrade"));
+}
+
+// The header with the visitor's cookies, if there is one.
+export function cookie(request) {
+  return request.headers.get("Cookie");
 }
 
 // Says of a reply that it depends on its visitor, if it says nothing of that yet, and takes away what some caches ask first

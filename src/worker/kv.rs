@@ -1,7 +1,7 @@
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
-use worker::js_sys::{Array, Map, Object, Promise, Reflect};
+use worker::js_sys::Promise;
 
 use super::js::{self, Declared};
 use super::platform::WorkerPlatform;
@@ -19,33 +19,20 @@ extern "C" {
     #[derive(Debug)]
     type Namespace;
     #[wasm_bindgen(method, catch)]
-    fn get(this: &Namespace, names: &Array, options: &JsValue) -> Result<Promise, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    fn put(this: &Namespace, name: &str, value: &str, options: &JsValue) -> Result<Promise, JsValue>;
-    #[wasm_bindgen(method, catch)]
     fn delete(this: &Namespace, name: &str) -> Result<Promise, JsValue>;
+}
+
+#[wasm_bindgen(module = "/src/worker/kv.js")]
+extern "C" {
+    // They throw nothing: what fails rejects the promise.
+    fn get(namespace: &Namespace, names: &str) -> Promise;
+    fn value(found: &JsValue, place: usize) -> Option<String>;
+    fn put(namespace: &Namespace, name: &str, value: &str, expiration: f64) -> Promise;
 }
 
 /// An R2 bucket has `get`, `put` and `delete` as well.
 const DECLARED: Declared =
     Declared { table: "[[kv_namespaces]]", named_by: "binding", with: "", method: "getWithMetadata" };
-
-/// For how many seconds a location may keep what it read: the least that KV takes. It is half of KV's own default, and so
-/// half the time for which a location may go on showing an old session.
-const CACHE_TTL: f64 = 30.0;
-
-thread_local! {
-    /// Made once for an isolate: each call into the runtime costs a request as much as some hundred of our instructions.
-    static READ_OPTIONS: JsValue = options("cacheTtl", CACHE_TTL);
-}
-
-/// An object with this one property.
-fn options(name: &str, value: f64) -> JsValue {
-    let options = Object::new();
-    // On a new object that cannot fail.
-    drop(Reflect::set(&options, &name.into(), &value.into()));
-    options.into()
-}
 
 impl KvStore<KvBinding, WorkerPlatform> {
     /// A store in the KV namespace that the environment binds to this name. The namespace may hold
@@ -61,13 +48,13 @@ impl KvStore<KvBinding, WorkerPlatform> {
 
 impl KvNamespace for KvBinding {
     async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
-        let all: Array = names.iter().map(|name| JsValue::from_str(name)).collect();
-        let found: Map = settled(READ_OPTIONS.with(|options| self.0.get(&all, options))).await?.unchecked_into();
-        Ok(all.iter().map(|name| found.get(&name).as_string()).collect())
+        // No name of ours has a blank.
+        let found = settled(Ok(get(&self.0, &names.join(" ")))).await?;
+        Ok((0..names.len()).map(|place| value(&found, place)).collect())
     }
 
     async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
-        settled(self.0.put(name, value, &options("expiration", js::float(expiration)))).await.map(|_| ())
+        settled(Ok(put(&self.0, name, value, js::float(expiration)))).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<(), KvFailure> {

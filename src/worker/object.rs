@@ -9,7 +9,6 @@ use worker::{Env, web_sys};
 use super::js::{self, Declared};
 use super::platform::WorkerPlatform;
 use super::promise::Settled;
-use super::response::text;
 #[cfg(feature = "users")]
 use crate::Users;
 use crate::store::repeat::{Answered, repeated};
@@ -57,12 +56,12 @@ const RECORD: &str = "record";
 extern "C" {
     #[derive(Debug)]
     type Namespace;
-    #[wasm_bindgen(method, catch, js_name = getByName)]
-    fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
+}
 
-    type Stub;
-    #[wasm_bindgen(method, catch)]
-    fn fetch(this: &Stub, url: &str, init: &web_sys::RequestInit) -> Result<Promise, JsValue>;
+#[wasm_bindgen(module = "/src/worker/object.js")]
+extern "C" {
+    /// It throws nothing: what fails rejects the promise.
+    fn ask(namespace: &Namespace, name: &str, message: &str) -> Promise;
 }
 
 impl ObjectStore {
@@ -86,15 +85,7 @@ impl ObjectStore {
     /// What the object of this name answers.
     pub(super) async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
         let message = format!("{PROTOCOL} {act}\n{text}");
-        let init = web_sys::RequestInit::new();
-        init.set_method("POST");
-        init.set_body(&JsValue::from_str(&message));
-        let send = async || {
-            // By a new stub each time: after a failure the old one is broken.
-            let stub = self.namespace.get_by_name(name)?;
-            let response = Settled::of_call(stub.fetch("https://session/", &init)).await?;
-            Settled::of_call(response.unchecked_ref::<web_sys::Response>().text()).await
-        };
+        let send = async || Settled::of(&ask(&self.namespace, name, &message)).await;
         let passes = |thrown: &JsValue| {
             let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
             is("retryable") && !is("overloaded")
@@ -241,12 +232,9 @@ impl SessionObject {
         let object = self.clone();
         future_to_promise(async move {
             let message = Settled::of_call(request.text()).await?.as_string().unwrap_or_default();
-            let response = match object.answer(&message).await {
-                Ok(answer) => text(200, &answer),
-                // An `Err` would reach the Worker as an exception, with a stack for a message.
-                Err(thrown) => text(500, &js::thrown(&thrown)),
-            };
-            Ok(response.into())
+            // An `Err` would reach the Worker as an exception, with a stack for a message.
+            let answer = object.answer(&message).await.unwrap_or_else(|thrown| js::thrown(&thrown));
+            Ok(web_sys::Response::new_with_opt_str(Some(&answer))?.into())
         })
     }
 

@@ -206,10 +206,9 @@ impl Sessions {
         R: HttpResponse,
     {
         let url = request.url();
-        let headers = request.raw().headers();
-        let header = |name: &str| headers.get(name).ok().flatten();
-        let cookie = header("Cookie");
-        // Asked for only where it is looked at: what crosses into the runtime is what a request costs.
+        let cookie = cookie(request.raw());
+        // Others are asked for only where they are looked at: what crosses into the runtime is what a request costs.
+        let header = |name: &str| request.raw().headers().get(name).ok().flatten();
         let parameters = self.parameters();
         let asks_for_ip =
             !parameters.ignore_change_ip || parameters.cookie_domain.is_some() || Connection::asks_for_ip(&url);
@@ -241,6 +240,7 @@ impl Sessions {
 extern "C" {
     #[wasm_bindgen(js_name = isForLooking)]
     fn is_for_looking(request: &web_sys::Request) -> bool;
+    fn cookie(request: &web_sys::Request) -> Option<String>;
 }
 
 /// What tells of the site that a request was sent by.

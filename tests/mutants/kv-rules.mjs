@@ -177,7 +177,7 @@ export const kvRules = [
   ["what is met forgets what was given up", "src/store/kv/known.rs", "        entry.given_up.clear();\n        if !is_in_kv", "        if !is_in_kv", "lib", "what_was_given_up_is_forgotten_when"],
   ["and so does an end", "src/store/kv/known.rs", "        entry.puts.forget();\n        entry.given_up.clear();", "        entry.puts.forget();", "lib", "what_was_given_up_is_forgotten_when"],
   ["nothing is given of what was killed under an id before", "src/store/kv/visit.rs", "            self.withdraw(key);\n            return Ok(None);", "            return Ok(None);", "simulation", "killed_under_its_id_from_before"],
-  ["a note of use is carried", "src/store/kv/visit.rs", "carried::give(jar, &self.kv.platform, key, &touched, Fate::Stored, News::Changed)?;", "let _ = jar;", "simulation", "noted_elsewhere_counts"],
+  ["a note of use is carried", "src/store/kv/visit.rs", "carried::give(jar, &self.kv.platform, key, &touched, Fate::Stored, News::Changed, self.now())?;", "let _ = jar;", "simulation", "noted_elsewhere_counts"],
   ["for as long as a write", "src/store/kv/carried.rs", "write.time.max(record.touched_at.saturating_mul(1000)).min(now)", "write.time.min(now)", "simulation", "noted_elsewhere_counts"],
   ["a cookie has three kilobytes", "src/store/kv/carried.rs", "record.saturating_add(before)", "record", "simulation", "leaves_a_write_whole"],
 ];

@@ -170,10 +170,10 @@ pub(super) fn give(
     written: &Written,
     fate: Fate,
     news: News,
+    now: u64,
 ) -> Result<(), Error> {
     let Written { write, record } = written;
     // It may have been made, or used, by a clock that is ahead of ours, and counts from now on.
-    let now = platform.milliseconds();
     let since = write.time.max(record.touched_at.saturating_mul(1000)).min(now);
     let left = CARRIED_FOR.saturating_sub(now.saturating_sub(since));
     if left == 0 {

@@ -168,10 +168,11 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Visit<N, P> {
             Some((_, its)) => *its = base,
             None => bases.push((key.clone(), base)),
         }
-        self.kv.known.borrow_mut().hold(key, self.now());
+        let now = self.now();
+        self.kv.known.borrow_mut().hold(key, now);
         let Some(jar) = &self.jar else { return Ok(()) };
         carried::take_away_if(jar, key, &|nonce| self.kv.known.borrow().is_built_on(key, &written.write, nonce));
-        carried::give(jar, &self.kv.platform, key, &written, fate, news)
+        carried::give(jar, &self.kv.platform, key, &written, fate, news, now)
     }
 
     /// The session has ended: its visitor's browser is given nothing of it any more.
@@ -468,7 +469,7 @@ impl<N: KvNamespace + 'static, P: Platform + 'static> Store for Visit<N, P> {
                 known.touched(key, &touched, now);
                 drop(known);
                 if let Some(jar) = &self.jar {
-                    carried::give(jar, &self.kv.platform, key, &touched, Fate::Stored, News::Changed)?;
+                    carried::give(jar, &self.kv.platform, key, &touched, Fate::Stored, News::Changed, self.now())?;
                 }
                 Ok(Updated::Done)
             }

@@ -24,7 +24,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 export WASM_BINDGEN_BIN := $(CURDIR)/.tools/bin/wasm-bindgen
 export ESBUILD_BIN := $(CURDIR)/node_modules/.bin/esbuild
 export WASM_OPT_BIN := $(CURDIR)/node_modules/.bin/wasm-opt
-WRANGLER := node $(CURDIR)/node_modules/wrangler/bin/wrangler.js
+WRANGLER := node '$(CURDIR)/node_modules/wrangler/bin/wrangler.js'
 # No question and no message home, from any of them: nor the question where in the world this machine is, whose answer a Worker
 # would find in `request.cf`.
 export WRANGLER_SEND_METRICS := false
@@ -133,7 +133,7 @@ endif
 ACCOUNTS := examples/accounts
 .PHONY: example
 example: setup $(ACCOUNTS)/.wrangler/state/migrated
-	$(WRANGLER) dev --cwd $(ACCOUNTS) --port $(PORT) --env-file $(CURDIR)/.dev.vars
+	$(WRANGLER) dev --cwd $(ACCOUNTS) --port $(PORT) --env-file '$(CURDIR)/.dev.vars'
 
 $(ACCOUNTS)/.wrangler/state/migrated: $(NPM_STAMP) $(wildcard migrations/*.sql $(ACCOUNTS)/migrations/*.sql)
 	@echo '==> the local D1 database of $(ACCOUNTS)'
@@ -153,7 +153,7 @@ dist/index.js: $(TOOLS) $(SOURCES) wrangler.toml
 
 # Another Worker: the tests' own, and the examples. They are not deployed, and so built without the optimisations that take
 # longest.
-QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 WASM_OPT_BIN=$(CURDIR)/scripts/no-wasm-opt
+QUICK := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 WASM_OPT_BIN='$(CURDIR)/scripts/no-wasm-opt'
 ROUTES := tests/worker/routes/dist/index.js
 EXAMPLES := $(patsubst %/wrangler.toml,%/dist/index.js,$(wildcard examples/*/wrangler.toml))
 WORKERS := $(ROUTES) $(EXAMPLES)
@@ -306,7 +306,7 @@ WEIGHED := $(foreach kind,plain users axum,target/bench/weight/$(kind)/index_bg.
 CONSTANT := bench/constant/build/index_bg.wasm
 # All that is built for it shares one folder.
 BENCH_TARGET ?= $(CURDIR)/target/bench/cargo
-BENCH_BUILD := CARGO_TARGET_DIR=$(BENCH_TARGET) RUN_TO_COMPLETION=1 worker-build --release
+BENCH_BUILD := CARGO_TARGET_DIR='$(BENCH_TARGET)' RUN_TO_COMPLETION=1 worker-build --release
 BENCH_SOURCES := $(TOOLS) $(SOURCES) $(wildcard bench/*/Cargo.toml bench/*/src/*.rs template/axum/lib.rs)
 
 .PHONY: bench bench-waiting bench-processor bench-bill bench-core need-wrk

@@ -460,6 +460,7 @@ impl Sessions {
     fn set_cookie<T>(session: &Session<T>) -> Vec<String> {
         let backing = session.backing();
         let (parameters, arrival) = (&backing.parameters, &backing.arrival);
+        let mut expired = None;
         let mut lines = match session.cookie_change() {
             CookieChange::Set { id, key, expires_at, is_kept } => {
                 let connection = arrival.connection();
@@ -473,7 +474,10 @@ impl Sessions {
                 vec![cookie::set(parameters, &backing.signer, id, lifetime, &connection)]
             }
             // A cookie that was not sent needs no taking away.
-            CookieChange::Expire if arrival.has_cookie => vec![cookie::expire(parameters, &arrival.connection())],
+            CookieChange::Expire if arrival.has_cookie => {
+                expired = Some(cookie::expire(parameters, &arrival.connection()));
+                Vec::new()
+            }
             CookieChange::Expire | CookieChange::Keep => Vec::new(),
         };
         let given = arrival.jar.given();
@@ -482,6 +486,8 @@ impl Sessions {
             let connection = arrival.connection();
             lines.extend(given.iter().map(|given| cookie::given(parameters, given, &connection)));
         }
+        // The last, as in `Jar::given`.
+        lines.extend(expired);
         lines
     }
 

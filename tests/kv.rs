@@ -565,3 +565,32 @@ fn a_look_of_a_second_and_a_half_does_not_roll_a_count_back() {
     assert_eq!(run(cookie, 2).0, 2, "the count stays");
     assert_eq!(platform.now(), NOW + 12);
 }
+
+/// curl, with one file to read and to write, heeds only the last line of a reply that takes cookies away.
+#[test]
+fn a_logout_takes_the_sessions_own_cookie_away_last() {
+    let (store, _, platform) = rig();
+    let signer = Signer::from_secret(KEY).unwrap();
+    let sessions = Sessions::new(store, platform, signer, SessionParameters::default()).unwrap();
+    let request = |cookie: &str, kills: bool| {
+        let incoming = Incoming::new().cookie(cookie).with_reply();
+        let handler = async |session: &mut Session<Visit>| -> Result<(), ()> {
+            session.count += 1;
+            if kills {
+                session.kill();
+            }
+            Ok(())
+        };
+        match block_on(sessions.run(&incoming, handler)) {
+            Ok(Outcome::Replied { set_cookie, .. }) => set_cookie,
+            other => panic!("{other:?}"),
+        }
+    };
+    let given = request("", false);
+    let cookies: Vec<_> = given.iter().filter_map(|line| line.split(';').next()).collect();
+    let lines = request(&cookies.join("; "), true);
+    let names: Vec<_> = lines.iter().map(|line| (line.split('=').next().unwrap(), line.contains("Max-Age=0"))).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names[0].0.starts_with("webpy_session_id.") && names.iter().all(|(_, is_gone)| *is_gone), "{names:?}");
+    assert_eq!(names[1].0, "webpy_session_id");
+}

@@ -496,18 +496,15 @@ fn tables(name: &str) -> (String, String) {
 
 /// D1 tells its errors apart by their text alone.
 fn failed(message: &str, binding: &str, table: &str) -> Error {
-    let needs_migration = [
-        &format!("no such table: {table}"),
-        "no such column: extensions",
-        "no column named extensions",
-        "no such column: owner",
-    ];
+    // Our statements name no columns but the table's own.
+    let needs_migration = [&format!("no such table: {table}"), "no such column: ", "no column named "];
     if needs_migration.iter().any(|text| message.contains(*text)) {
         return Error::new(
             ErrorKind::Unavailable,
             format_args!(
                 "D1 has no table `{table}`, or one of an earlier release; run `npx wrangler d1 migrations apply {binding} --remote` \
-                 for the deployed Worker, or with `--local` for `wrangler dev`"
+                 for the deployed Worker, or with `--local` for `wrangler dev`, with all files of edge-session's `migrations/`. Where the \
+                 table is another program's, as web.py's: take another database, or another name by `D1Store::with_table` ({message})"
             ),
         );
     }
@@ -546,6 +543,7 @@ mod tests {
             "D1_ERROR: no such column: extensions at offset 80: SQLITE_ERROR",
             "D1_ERROR: table sessions has no column named extensions: SQLITE_ERROR",
             "D1_ERROR: no such column: owner at offset 47: SQLITE_ERROR",
+            "D1_ERROR: no such column: version at offset 7: SQLITE_ERROR",
             "D1_ERROR: no such table: sessions_revocations: SQLITE_ERROR",
         ] {
             let error = failed(message, "DB", "sessions");

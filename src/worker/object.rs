@@ -175,7 +175,14 @@ impl ObjectStore {
     }
 }
 
+/// An object tells its errors apart by their text alone.
 fn failed(message: &str) -> Error {
+    if message.contains("SQLite-backed") {
+        return Error::misconfigured(
+            "the class SessionObject has no SQLite storage: declare it with `storage = \"sqlite\"` below [exports.SessionObject], or by \
+             `new_sqlite_classes` in [[migrations]]; one that is deployed without has to be deleted first",
+        );
+    }
     Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
 }
 

@@ -91,6 +91,12 @@ impl Worker {
         Self::of("tests/worker/with-a-bucket.toml", "dist", Store::Kv, &vars, Some(KEY), false)
     }
 
+    /// A Worker whose objects have no SQLite.
+    pub fn without_sqlite() -> Self {
+        let vars = json!({ "session_parameters": { "store": "object" } });
+        Self::of("tests/worker/without-sqlite.toml", "dist", Store::Object, &vars, Some(KEY), false)
+    }
+
     /// A Worker with the routes that only tests have.
     pub fn with_routes(store: Store) -> Self {
         Self::with_routes_and(store, json!({}))

@@ -297,6 +297,15 @@ fn a_bucket_that_is_bound_in_place_of_kv_is_named_as_such() {
 }
 
 #[test]
+fn objects_without_sqlite_are_named_as_such() {
+    let worker = Worker::without_sqlite();
+    assert_eq!(Visitor::default().get(&worker, "count").status, 500);
+    worker.has_logged(
+        "misconfigured: the class SessionObject has no SQLite storage: declare it with `storage = \"sqlite\"`",
+    );
+}
+
+#[test]
 fn a_missing_short_or_published_key_is_refused_and_the_log_names_the_command() {
     for (secret, expected) in [
         (

@@ -589,7 +589,8 @@ fn a_logout_takes_the_sessions_own_cookie_away_last() {
     let given = request("", false);
     let cookies: Vec<_> = given.iter().filter_map(|line| line.split(';').next()).collect();
     let lines = request(&cookies.join("; "), true);
-    let names: Vec<_> = lines.iter().map(|line| (line.split('=').next().unwrap(), line.contains("Max-Age=0"))).collect();
+    let names: Vec<_> =
+        lines.iter().map(|line| (line.split('=').next().unwrap(), line.contains("Max-Age=0"))).collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names[0].0.starts_with("webpy_session_id.") && names.iter().all(|(_, is_gone)| *is_gone), "{names:?}");
     assert_eq!(names[1].0, "webpy_session_id");

@@ -573,6 +573,10 @@ fn answered(list: &mut UserList, user: &UserKey, act: &str, words: &str, now: u6
 
 #[cfg(feature = "conformance")]
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(feature = "conformance")]
+#[cfg(test)]
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;

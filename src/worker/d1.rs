@@ -502,9 +502,10 @@ fn failed(message: &str, binding: &str, table: &str) -> Error {
         return Error::new(
             ErrorKind::Unavailable,
             format_args!(
-                "D1 has no table `{table}`, or one of an earlier release; run `npx wrangler d1 migrations apply {binding} --remote` \
-                 for the deployed Worker, or with `--local` for `wrangler dev`, with all files of edge-session's `migrations/`. Where the \
-                 table is another program's, as web.py's: take another database, or another name by `D1Store::with_table` ({message})"
+                "D1 has no table `{table}`, or one of an earlier release; with all files of edge-session's `migrations/`, run \
+                 `npx wrangler d1 migrations apply {binding} --remote` for the deployed Worker, or with `--local` for `wrangler dev`. \
+                 Where the table is another program's, as web.py's: take another database, or another name, by `D1Store::with_table` and \
+                 in your copy of the migrations ({message})"
             ),
         );
     }
@@ -549,6 +550,9 @@ mod tests {
             let error = failed(message, "DB", "sessions");
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert!(error.to_string().contains("wrangler d1 migrations apply DB"), "{error}");
+        }
+        for message in ["D1_ERROR: no such table: baskets: SQLITE_ERROR", "D1_ERROR: D1 DB is overloaded."] {
+            assert!(!failed(message, "DB", "sessions").to_string().contains("migrations"), "{message}");
         }
     }
 }

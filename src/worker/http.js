@@ -1,5 +1,5 @@
 // What src/worker/serve.rs and src/worker/response.rs ask of the runtime by one call where they would need several: each call
-// from the Worker's wasm costs a request some microseconds (bench/NOTES.md).
+// from the Worker's wasm costs a request about a microsecond (bench/NOTES.md).
 
 // Whether the request's method is safe (RFC 9110, section 9.2.1), and it opens no WebSocket.
 export function isForLooking(request) {

@@ -91,7 +91,15 @@ impl ObjectStore {
             is("retryable") && !is("overloaded")
         };
         let answered = repeated(&WorkerPlatform, send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
-        Ok(Answered { answer: answered.answer.as_string().unwrap_or_default(), repeated: answered.repeated })
+        let answer = answered.answer.as_string().unwrap_or_default();
+        // What the runtime throws in the object is known by its text alone.
+        if parts(&answer).0.contains("SQLite-backed") {
+            return Err(Error::misconfigured(
+                "the class SessionObject has no SQLite storage: declare it with `storage = \"sqlite\"` below [exports.SessionObject], or \
+                 by `new_sqlite_classes` in [[migrations]]; one that is deployed without has to be deleted first",
+            ));
+        }
+        Ok(Answered { answer, repeated: answered.repeated })
     }
 }
 
@@ -175,14 +183,7 @@ impl ObjectStore {
     }
 }
 
-/// An object tells its errors apart by their text alone.
 fn failed(message: &str) -> Error {
-    if message.contains("SQLite-backed") {
-        return Error::misconfigured(
-            "the class SessionObject has no SQLite storage: declare it with `storage = \"sqlite\"` below [exports.SessionObject], or by \
-             `new_sqlite_classes` in [[migrations]]; one that is deployed without has to be deleted first",
-        );
-    }
     Error::new(ErrorKind::Unavailable, format_args!("object: {message}"))
 }
 

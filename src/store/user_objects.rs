@@ -706,6 +706,18 @@ mod tests {
         (claim, to)
     }
 
+    /// So many sessions of ada's, signed in one after another.
+    fn adas(objects: &InMemory, many: usize) -> (Vec<RecordKey>, Vec<Claim>) {
+        let one = |_| {
+            objects.platform.advance(1);
+            let key = SessionId::random(&objects.platform).unwrap().record_key();
+            let (claim, record) = signed_in(objects, "ada");
+            assert_eq!(block_on(objects.create_for(&claim, &key, &record)).unwrap(), Updated::Done);
+            (key, claim)
+        };
+        (0..many).map(one).unzip()
+    }
+
     fn signed_in(objects: &InMemory, user: &str) -> (Claim, Record) {
         let platform = &objects.platform;
         let handle = SessionHandle::random(platform).unwrap();
@@ -725,13 +737,9 @@ mod tests {
     #[test]
     fn a_session_that_cannot_be_read_is_left_on_the_list_and_hides_no_other() {
         let objects = InMemory::new();
-        let keys = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        let (keys, _) = adas(&objects, 2);
         block_on(async {
             let (claim, _) = signed_in(&objects, "ada");
-            for key in &keys {
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-            }
             objects.platform.advance(3600);
             *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unreadable));
             let listed = objects.list(&claim.user).await.unwrap();
@@ -1356,13 +1364,8 @@ mod tests {
     #[test]
     fn where_one_cannot_be_ended_the_others_are_and_it_is_when_that_is_done_again() {
         let objects = InMemory::new();
-        let keys: Vec<_> =
-            (0..=2 * AT_ONCE).map(|_| SessionId::random(&objects.platform).unwrap().record_key()).collect();
+        let (keys, _) = adas(&objects, 2 * AT_ONCE + 1);
         block_on(async {
-            for key in &keys {
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-            }
             let (user, now) = (UserKey::of("ada"), objects.milliseconds());
             *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
             let failed = objects.end_all(&user, now, &Spared::None).await.unwrap_err();
@@ -1380,15 +1383,8 @@ mod tests {
     #[test]
     fn who_ends_the_oldest_is_told_of_one_that_was_to_end_and_could_not() {
         let objects = InMemory::new();
-        let keys = [(); 3].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        let (keys, claims) = adas(&objects, 3);
         block_on(async {
-            let mut claims = Vec::new();
-            for key in &keys {
-                objects.platform.advance(1);
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-                claims.push(claim);
-            }
             ask(&objects, &claims[0].user, END, &[claims[0].handle.as_str()]).await.unwrap();
             *objects.failing.borrow_mut() = Some((keys[0].clone(), ErrorKind::Unavailable));
             let failed = objects.end_oldest(&claims[2], 1, objects.milliseconds()).await.unwrap_err();
@@ -1549,13 +1545,8 @@ mod tests {
     #[test]
     fn who_does_not_say_which_are_alive_means_all() {
         let objects = InMemory::new();
-        let keys = [(); 2].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        let (keys, _) = adas(&objects, 2);
         block_on(async {
-            for key in &keys {
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-                objects.platform.advance(1);
-            }
             let (claim, _) = signed_in(&objects, "ada");
             let answer = ask(&objects, &claim.user, OLDEST, &["1", claim.handle.as_str()]).await.unwrap();
             let oldest = endings(&answer).unwrap();
@@ -1656,15 +1647,8 @@ mod tests {
     #[test]
     fn those_that_were_to_end_count_beside_the_oldest() {
         let objects = InMemory::new();
-        let keys = [(); 3].map(|()| SessionId::random(&objects.platform).unwrap().record_key());
+        let (_, claims) = adas(&objects, 3);
         block_on(async {
-            let mut claims = Vec::new();
-            for key in &keys {
-                objects.platform.advance(1);
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-                claims.push(claim);
-            }
             ask(&objects, &claims[0].user, END, &[claims[0].handle.as_str()]).await.unwrap();
             assert_eq!(objects.end_oldest(&claims[2], 1, objects.milliseconds()).await.unwrap(), 2);
         });
@@ -1674,12 +1658,8 @@ mod tests {
     #[test]
     fn where_the_list_cannot_be_told_the_others_end_all_the_same() {
         let objects = InMemory::new();
-        let keys: Vec<_> = (0..=AT_ONCE).map(|_| SessionId::random(&objects.platform).unwrap().record_key()).collect();
+        let (keys, _) = adas(&objects, AT_ONCE + 1);
         block_on(async {
-            for key in &keys {
-                let (claim, record) = signed_in(&objects, "ada");
-                assert_eq!(objects.create_for(&claim, key, &record).await.unwrap(), Updated::Done);
-            }
             let before = |act: &str, _: &str| (act == FORGET).then(|| Err(overloaded()));
             let (disturbed, user) = (Disturbed { objects: &objects, before: &before }, UserKey::of("ada"));
             let failed = end_all(&disturbed, &user, objects.milliseconds(), &Spared::None).await.unwrap_err();

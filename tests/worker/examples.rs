@@ -15,6 +15,8 @@ on_each_store! {
         let mut ada = Visitor::default();
         assert_eq!(ada.get(worker, "").body, "nobody");
         assert_eq!(ada.post_form(worker, "login", b"user=ada&password=wrong").status, 403);
+        let no_form = ada.ask_with(worker, "POST", "login", &[("content-type", "application/json")]);
+        assert_eq!(no_form.brief(), (400, "a form, please"));
         assert_eq!(ada.cookie, None, "who is not logged in has no session");
         // A session from before, which a thief knows.
         assert_eq!(ada.post_form(worker, "login", ADA).brief(), (200, "welcome"));

@@ -80,7 +80,9 @@ fn redirect_home(request: &Request) -> Result<Response> {
 /// Another site's page sends this form: the payment's.
 async fn paid(request: &Request, env: &Env) -> Result<Response> {
     edge_session::serve_from_anywhere(request, env, async |session: &mut Session<Shop>| {
-        let form = request.clone()?.form_data().await?;
+        let Ok(form) = request.clone()?.form_data().await else {
+            return Response::error("a form, please", 400); // anybody may call this route
+        };
         let Some(FormEntry::Field(receipt)) = form.get("receipt") else {
             return Response::error("receipt, please", 400);
         };

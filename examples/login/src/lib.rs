@@ -19,7 +19,9 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         match (request.method(), request.path().as_str()) {
             (Method::Get, "/") => Response::ok(session.user().unwrap_or("nobody")),
             (Method::Post, "/login") => {
-                let form = request.clone()?.form_data().await?;
+                let Ok(form) = request.clone()?.form_data().await else {
+                    return Response::error("a form, please", 400);
+                };
                 let (Some(FormEntry::Field(user)), Some(FormEntry::Field(password))) =
                     (form.get("user"), form.get("password"))
                 else {

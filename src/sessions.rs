@@ -460,34 +460,29 @@ impl Sessions {
     fn set_cookie<T>(session: &Session<T>) -> Vec<String> {
         let backing = session.backing();
         let (parameters, arrival) = (&backing.parameters, &backing.arrival);
-        let mut expired = None;
-        let mut lines = match session.cookie_change() {
-            CookieChange::Set { id, key, expires_at, is_kept } => {
-                let connection = arrival.connection();
-                if let Some(objection) = cookie::objection(parameters, &connection) {
-                    let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
-                    backing.log_once(Event::CookieRefused, None, sentence);
-                }
-                let lifetime = expires_at.saturating_sub(backing.platform.now());
-                let lifetime = Some(lifetime).filter(|_| is_kept || parameters.persistent);
-                backing.is_told(key);
-                vec![cookie::set(parameters, &backing.signer, id, lifetime, &connection)]
+        let change = session.cookie_change();
+        let mut lines = Vec::new();
+        if let CookieChange::Set { id, key, expires_at, is_kept } = change {
+            let connection = arrival.connection();
+            if let Some(objection) = cookie::objection(parameters, &connection) {
+                let sentence = format_args!("browsers will not keep the session's cookie: {objection}");
+                backing.log_once(Event::CookieRefused, None, sentence);
             }
-            // A cookie that was not sent needs no taking away.
-            CookieChange::Expire if arrival.has_cookie => {
-                expired = Some(cookie::expire(parameters, &arrival.connection()));
-                Vec::new()
-            }
-            CookieChange::Expire | CookieChange::Keep => Vec::new(),
-        };
+            let lifetime = expires_at.saturating_sub(backing.platform.now());
+            let lifetime = Some(lifetime).filter(|_| is_kept || parameters.persistent);
+            backing.is_told(key);
+            lines.push(cookie::set(parameters, &backing.signer, id, lifetime, &connection));
+        }
         let given = arrival.jar.given();
         // How the request came is found out only where a cookie is set: most replies set none.
         if !given.is_empty() {
             let connection = arrival.connection();
             lines.extend(given.iter().map(|given| cookie::given(parameters, given, &connection)));
         }
-        // The last, as in `Jar::given`.
-        lines.extend(expired);
+        // A cookie that was not sent needs no taking away. It comes last, as in `Jar::given`.
+        if matches!(change, CookieChange::Expire) && arrival.has_cookie {
+            lines.push(cookie::expire(parameters, &arrival.connection()));
+        }
         lines
     }
 

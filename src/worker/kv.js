@@ -20,3 +20,7 @@ export function value(found, place) {
 export async function put(namespace, name, value, expiration) {
   await namespace.put(name, value, { expiration });
 }
+
+export async function remove(namespace, name) {
+  await namespace.delete(name);
+}

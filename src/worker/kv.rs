@@ -18,8 +18,6 @@ extern "C" {
     /// through serde, which costs the Worker 10 KB.
     #[derive(Debug)]
     type Namespace;
-    #[wasm_bindgen(method, catch)]
-    fn delete(this: &Namespace, name: &str) -> Result<Promise, JsValue>;
 }
 
 #[wasm_bindgen(module = "/src/worker/kv.js")]
@@ -28,6 +26,7 @@ extern "C" {
     fn get(namespace: &Namespace, names: &str) -> Promise;
     fn value(found: &JsValue, place: usize) -> Option<String>;
     fn put(namespace: &Namespace, name: &str, value: &str, expiration: f64) -> Promise;
+    fn remove(namespace: &Namespace, name: &str) -> Promise;
 }
 
 /// An R2 bucket has `get`, `put` and `delete` as well.
@@ -49,22 +48,22 @@ impl KvStore<KvBinding, WorkerPlatform> {
 impl KvNamespace for KvBinding {
     async fn get(&self, names: &[String]) -> Result<Vec<Option<String>>, KvFailure> {
         // No name of ours has a blank.
-        let found = settled(Ok(get(&self.0, &names.join(" ")))).await?;
+        let found = settled(get(&self.0, &names.join(" "))).await?;
         Ok((0..names.len()).map(|place| value(&found, place)).collect())
     }
 
     async fn put(&self, name: &str, value: &str, expiration: u64) -> Result<(), KvFailure> {
-        settled(Ok(put(&self.0, name, value, js::float(expiration)))).await.map(|_| ())
+        settled(put(&self.0, name, value, js::float(expiration))).await.map(|_| ())
     }
 
     async fn delete(&self, name: &str) -> Result<(), KvFailure> {
-        settled(self.0.delete(name)).await.map(|_| ())
+        settled(remove(&self.0, name)).await.map(|_| ())
     }
 }
 
 /// KV tells its errors apart by their text alone: `KV PUT failed: 429 Too Many Requests`.
-async fn settled(call: Result<Promise, JsValue>) -> Result<JsValue, KvFailure> {
-    Settled::of_call(call).await.map_err(|thrown| {
+async fn settled(answer: Promise) -> Result<JsValue, KvFailure> {
+    Settled::of(&answer).await.map_err(|thrown| {
         let message = js::thrown(&thrown);
         if message.contains("PUT failed: 429") { KvFailure::TooManyWrites } else { KvFailure::Other(message) }
     })

@@ -383,5 +383,5 @@ export const rules = [
   ["who is found is the user's", "src/store/user_objects.rs", "UserKey::of_record(&record).as_ref() == Some(user)", "UserKey::of_record(&record).is_some()", "lib", "ends_no_other_users"],
   ["one that ends by an earlier release's list is one", "src/store/user_objects.rs", "filter(|entry| entry.handle == *handle)", "filter(|_| true)", "lib", "no_other_session_ends_with_it"],
   ["who says none that are alive means all", "src/store/user_objects.rs", "alive.is_empty() || ", "", "lib", "which_are_alive_means_all"],
-  ["the session's own cookie is taken away last", "src/sessions.rs", "        lines.extend(expired);\n        lines\n", "        expired.into_iter().chain(lines).collect()\n", "kv", "own_cookie_away_last"],
+  ["the session's own cookie is taken away last", "src/sessions.rs", "lines.push(cookie::expire(parameters, &arrival.connection()));", "lines.insert(0, cookie::expire(parameters, &arrival.connection()));", "kv", "own_cookie_away_last"],
 ];

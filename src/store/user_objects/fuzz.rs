@@ -68,7 +68,7 @@ struct World {
     told: RefCell<BTreeSet<RecordKey>>,
     ends: RefCell<Vec<Told>>,
     browsers: RefCell<Vec<Option<RecordKey>>>,
-    names: RefCell<u64>,
+    names: Cell<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl World {
             told: RefCell::default(),
             ends: RefCell::default(),
             browsers: RefCell::new(vec![None; 4]),
-            names: RefCell::new(0),
+            names: Cell::new(0),
         }
     }
     fn draw(&self, of: u64) -> u64 {
@@ -122,8 +122,8 @@ impl World {
         self.story.borrow_mut().push(format!("{:4} {:7} {line}", self.step.get(), self.now.get() - 1_764_000_000_000));
     }
     fn name(&self) -> u64 {
-        *self.names.borrow_mut() += 1;
-        *self.names.borrow()
+        self.names.set(self.names.get() + 1);
+        self.names.get()
     }
     fn key(&self) -> RecordKey {
         RecordKey::from_stored(&format!("{:04x}{}", self.name(), "0".repeat(60))).unwrap()
@@ -155,6 +155,12 @@ impl World {
     }
 }
 
+/// Keys and handles by their first digits.
+fn brief(words: &str) -> String {
+    let brief = |word: &'_ str| word.get(..4).filter(|_| word.len() > 14).unwrap_or(word).to_owned();
+    words.split(' ').map(brief).collect::<Vec<_>>().join(" ")
+}
+
 fn short(call: &Call) -> String {
     let k = |key: &RecordKey| key.as_str()[..4].to_owned();
     match call {
@@ -165,8 +171,7 @@ fn short(call: &Call) -> String {
         }
         Call::Delete(key) => format!("delete {}", k(key)),
         Call::Ask(user, act, words) => {
-            let words: Vec<_> = words.split(' ').map(|word| if word.len() > 14 { &word[..4] } else { word }).collect();
-            format!("{} {act} {}", &user.as_str()[..2], words.join(" "))
+            format!("{} {act} {}", &user.as_str()[..2], brief(words))
         }
     }
 }
@@ -187,16 +192,7 @@ fn shown(got: &Got) -> String {
         Got::Deleted(deleted) => {
             format!("{} {:?}", deleted.was_there, deleted.successor.as_ref().map(|next| &next.key.as_str()[..4]))
         }
-        Got::Answer(text) => text
-            .split('\n')
-            .map(|line| {
-                line.split(' ')
-                    .map(|word| if word.len() > 14 { &word[..4] } else { word })
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
-            .collect::<Vec<_>>()
-            .join(" | "),
+        Got::Answer(text) => text.split('\n').map(brief).collect::<Vec<_>>().join(" | "),
     }
 }
 
@@ -246,10 +242,7 @@ impl View {
         }
         sent.call = None;
         let mut repeated = false;
-        let may_be_late = match &call {
-            Call::Ask(..) => world.weather.late_messages,
-            _ => false,
-        };
+        let may_be_late = world.weather.late_messages && matches!(call, Call::Ask(..));
         if may_be_late && world.one_in(12) {
             // Its first message is under way for long.
             let due = world.step.get() + world.draw(150);

@@ -214,9 +214,10 @@ last := dist/index.js
 $(foreach worker,$(WORKERS),$(eval $(worker): | $(last))$(eval last := $(worker)))
 endif
 
-lint: $(WASM_TARGET)
+lint: $(WASM_TARGET) | need-npm
 	@echo '==> format and lints'
 	cargo fmt --check
+	node tests/mutants.mjs --texts
 	cargo clippy --no-default-features --features conformance --all-targets -- -D warnings
 	cargo clippy --all-features --all-targets -- -D warnings
 	cargo clippy --target wasm32-unknown-unknown -- -D warnings

@@ -3,7 +3,8 @@
 //
 // Built and run natively, below target/mutants. All that can be are in one build (mutants/weave.mjs). In it the tests must pass as long
 // as nothing is taken out, which is seen first. Rules that only workerd can show, those of `src/worker`, are in a build of the Workers,
-// and so is each by itself: `make test-worker-mutants`, or with `--in-workerd` before the others.
+// and so is each by itself: `make test-worker-mutants`, or with `--in-workerd` before the others. That each rule's text still stands in its
+// file is seen in no time, with `--texts`, as `make lint` does.
 import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -14,8 +15,10 @@ import { workerRules } from "./mutants/worker-rules.mjs";
 import { MARK, WHICH, weave } from "./mutants/weave.mjs";
 
 const inWorkerd = process.argv[2] === "--in-workerd";
-const only = process.argv[inWorkerd ? 3 : 2];
-const mutants = (inWorkerd ? workerRules : [...rules, ...kvRules])
+const isText = process.argv[2] === "--texts";
+const only = process.argv[inWorkerd || isText ? 3 : 2];
+const allRules = [...rules, ...kvRules];
+const mutants = (isText ? [...allRules, ...workerRules] : inWorkerd ? workerRules : allRules)
   .map(([rule, file, from, to, files, tests], number) => ({ number, rule, file, from, to, files: files.split("|"), tests }))
   .filter(({ rule }) => !only || rule.includes(only));
 
@@ -162,6 +165,16 @@ async function runTests(folder, programs, { files, tests }, more = {}) {
   return { found: false, wrong: isPassed ? null : output.slice(-3000) };
 }
 
+// A rule that was written anew has its text in the list written anew, too.
+const texts = new Map([...new Set(["src/lib.rs", ...mutants.map(({ file }) => file)])].map((file) => [file, readFileSync(file, "utf8")]));
+const timesOf = ({ file, from }) => texts.get(file).split(from).length - 1;
+const lost = mutants.filter((mutant) => timesOf(mutant) !== 1);
+for (const mutant of lost) console.error(`UNTESTED  without: ${mutant.rule}: its text stands ${timesOf(mutant)} times in ${mutant.file}`);
+if (isText || lost.length > 0) {
+  console.log(`mutants: the text of ${mutants.length - lost.length} stands once, ${lost.length} not`);
+  process.exit(lost.length > 0 || mutants.length === 0 ? 1 : 0);
+}
+
 // Another run would build its own in the same place.
 const RUNNING = "target/mutants/running";
 function isAlive(id) {
@@ -196,23 +209,16 @@ function report(mutant, { found, hangs, wrong }) {
   else failures.push(`${mutant.rule}: ${wrong || `passes without it: ${mutant.tests}, in ${mutant.files.join(" and ")}`}`);
 }
 
-const texts = new Map([...new Set(["src/lib.rs", ...mutants.map(({ file }) => file)])].map((file) => [file, readFileSync(file, "utf8")]));
-const standing = mutants.filter((mutant) => {
-  const times = texts.get(mutant.file).split(mutant.from).length - 1;
-  if (times !== 1) report(mutant, { found: false, wrong: `its text stands ${times} times in ${mutant.file}` });
-  return times === 1;
-});
-
 // All that can be in one build.
 const changed = new Map();
 const woven = new Set();
 for (const [file, text] of [...texts].filter(([file]) => file.endsWith(".rs"))) {
-  const { text: changedText, numbers } = weave(text, standing.filter((mutant) => mutant.file === file));
+  const { text: changedText, numbers } = weave(text, mutants.filter((mutant) => mutant.file === file));
   changed.set(file, changedText);
   for (const number of numbers) woven.add(number);
 }
 changed.set("src/lib.rs", changed.get("src/lib.rs") + WHICH);
-const [together, alone] = [true, false].map((isWoven) => standing.filter(({ number }) => woven.has(number) === isWoven));
+const [together, alone] = [true, false].map((isWoven) => mutants.filter(({ number }) => woven.has(number) === isWoven));
 
 // What is wrong with the tests of some with nothing taken out.
 const wrongs = new Map();
@@ -220,11 +226,11 @@ const testsOf = ({ files, tests }) => `${files} ${tests}`;
 
 async function runTogether() {
   prepare(TOGETHER, changed);
-  const { programs, error } = await build(TOGETHER, standing.flatMap(({ files }) => files));
+  const { programs, error } = await build(TOGETHER, mutants.flatMap(({ files }) => files));
   if (error) return failures.push(error);
   // `make test` has played the simulation for longer before it comes to all of these: it is seen only that this build is the crate.
   const seeds = only ? {} : { SIMULATION_SEEDS: "50" };
-  const each = [...new Map(standing.map((mutant) => [testsOf(mutant), mutant])).values()];
+  const each = [...new Map(mutants.map((mutant) => [testsOf(mutant), mutant])).values()];
   // Workers that are started once for all of them.
   const controls = inWorkerd ? [{ files: ["worker"], tests: each.map(({ tests }) => tests).join("|") }] : each;
   await eachOf(controls, async (mutant) => {
@@ -256,7 +262,7 @@ async function runAlone(mutant) {
 
 if (mutants.length === 0) failures.push(`no rule's text contains: ${only}`);
 else console.log(`${mutants.length} mutants, ${alone.length} in a build of its own; a minute or two to build the others`);
-if (standing.length > 0) await runTogether();
+if (mutants.length > 0) await runTogether();
 for (const mutant of alone) await runAlone(mutant);
 for (const failure of failures) console.log(`\n${failure}`);
 console.log(`mutants: ${passed} passed, ${failures.length} failed`);

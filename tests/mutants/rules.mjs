@@ -20,7 +20,7 @@ export const rules = [
   ["also after a first sign-in", "src/session/commit.rs", "let untold = backing.untold.replace(Some(key.clone()));\n                if", "let untold = backing.untold.take();\n                if", "sign_in", "a_first_sign_in_whose_answer_is_lost"],
   ["and by a request that is given up", "src/session/commit.rs", "let untold = backing.untold.replace(Some(key.clone()));\n        let refused", "let untold = backing.untold.take();\n        let refused", "new_id", "that_is_given_up_with_a_new_id"],
   ["what was saved under a new id is logged, too", "src/session/commit.rs", "self.backing.untold.replace(Some(key.clone()));", "", "new_id", "a_failure_after_the_save_of_a_new_id"],
-  ["but not what was told", "src/sessions.rs", "                backing.is_told(key);\n", "", "new_id", "that_was_told_or_has_ended"],
+  ["but not what was told", "src/sessions.rs", "            backing.is_told(key);\n", "", "new_id", "that_was_told_or_has_ended"],
   ["nor what has ended", "src/backing.rs", "            self.is_told(&key);\n", "", "new_id", "that_was_told_or_has_ended"],
   ["nor what has ended elsewhere", "src/session/commit.rs", "            self.backing.is_told(key);\n            self.state", "            self.state", "new_id", "says_nothing_of_another"],
   ["but of another id that says nothing", "src/backing.rs", "take_if(|untold| untold == key)", "take_if(|_| true)", "new_id", "says_nothing_of_another"],

@@ -8,16 +8,17 @@ use std::task::Poll;
 use crate::arrival::Arrival;
 use crate::log::{self, Event, Said};
 use crate::nesting::Nesting;
-use crate::platform::Sleep;
+use crate::platform::{Sleep, random_pause};
 use crate::queue::{Place, Queues};
 use crate::session::NOTHING;
 use crate::sign_in::SignIn;
+use crate::store::repeat::PAUSES;
 use crate::store::{Answer, AnyStore, Claim, RequestStore};
 #[cfg(feature = "users")]
 use crate::store::{AnyUserStore, Spared};
 use crate::{
-    Effect, Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionParameters, Signer,
-    Updated, UserKey,
+    Effect, Error, ErrorKind, Incoming, Jar, Platform, Record, RecordKey, SessionHandle, SessionId, SessionParameters,
+    Signer, Successor, Updated, UserKey,
 };
 
 /// What sessions stand on, shared by all requests.
@@ -96,6 +97,15 @@ impl Deref for Backing {
     fn deref(&self) -> &Shared {
         &self.shared
     }
+}
+
+/// The record of a session that gets a new id.
+pub(crate) struct Retiring<'a> {
+    pub(crate) key: &'a RecordKey,
+    /// What is left of it, but for where it went.
+    pub(crate) retired: Record,
+    /// Until when who comes with it is a straggler.
+    pub(crate) until: u64,
 }
 
 /// What a key leads to.
@@ -244,10 +254,6 @@ impl Backing {
         self.stop_waiting();
     }
 
-    pub(crate) async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        self.within_deadline(self.store().create(key, record)).await
-    }
-
     pub(crate) async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
         self.within_deadline(self.store().update(key, record)).await
     }
@@ -276,47 +282,71 @@ impl Backing {
         }
     }
 
-    pub(crate) async fn change_id(
+    /// Stores a record under a new id, and says which: of a session that begins, or in place of the one that is retired; by a sign-in,
+    /// perhaps. `Gone` also if the user's sessions were ended since the request began.
+    ///
+    /// Where the answer is lost, it is stored under another id: what arrives late is under one that nobody was told, and that no
+    /// logout has to find.
+    pub(crate) async fn store_under_new_id(
         &self,
-        from: &RecordKey,
-        retired: &Record,
-        to: &RecordKey,
-        moved: &mut Record,
-    ) -> Result<Updated, Error> {
-        self.within_deadline(self.store().change_id(from, retired, to, moved)).await
+        record: &mut Record,
+        mut retiring: Option<Retiring<'_>>,
+        sign_in: Option<&SignIn>,
+    ) -> Result<(Updated, SessionId, RecordKey), Error> {
+        let users = sign_in.and_then(|sign_in| Some((self.store().users()?, self.claim(sign_in))));
+        let until = self.platform.milliseconds().saturating_add(DEADLINE.into());
+        let mut pauses = PAUSES.into_iter();
+        let mut lost = Vec::new();
+        let (updated, id, key) = loop {
+            let id = SessionId::random(&*self.platform)?;
+            let key = id.record_key();
+            // Each attempt is another write: one under another id is not taken for it.
+            record.nonce = self.nonce()?;
+            if let Some(Retiring { retired, until, .. }) = &mut retiring {
+                retired.nonce = record.nonce;
+                retired.successor = Some(Successor { key: key.clone(), until: *until });
+            }
+            if retiring.is_some() || sign_in.is_some() {
+                self.untold.replace(Some(key.clone()));
+            }
+            let stored = match (&users, &retiring) {
+                (None, None) => self.store().create(&key, record),
+                (None, Some(Retiring { key: from, retired, .. })) => {
+                    self.store().change_id(from, retired, &key, record)
+                }
+                (Some((users, claim)), None) => users.create_for(claim, &key, record),
+                (Some((users, claim)), Some(Retiring { key: from, retired, .. })) => {
+                    users.change_id_for(claim, from, retired, &key, record)
+                }
+            };
+            match self.within_deadline(stored).await {
+                Err(error) if error.passes() && self.platform.milliseconds() < until => match pauses.next() {
+                    Some(longest) => random_pause(&*self.platform, 0, longest).await,
+                    None => return Err(error),
+                },
+                stored => break (stored?, id, key),
+            }
+            lost.push(key);
+        };
+        // Where it was stored all the same, it would be on its user's list.
+        for key in lost {
+            drop(self.within_deadline(self.store().delete(&key)).await);
+        }
+        if let (Updated::Done, Some((users, claim))) = (&updated, &users)
+            && let Some(most) = self.parameters.max_sessions.or(users.max_sessions())
+            // They are signed in; who has one too many is told so at the next sign-in.
+            && let Err(error) =
+                self.within_deadline(users.end_oldest(claim, most, self.platform.milliseconds())).await
+        {
+            let sentence = format_args!("the oldest sessions of {:?} were not ended: {error}", claim.user);
+            self.log(Event::OldestNotEnded, sentence);
+        }
+        Ok((updated, id, key))
     }
 
-    /// [`create`](Self::create), or [`change_id`](Self::change_id) from what is retired, by a sign-in: `Gone` also if the
-    /// user's sessions were ended since the request began.
-    pub(crate) async fn sign_in(
-        &self,
-        sign_in: &SignIn,
-        from: Option<(&RecordKey, &Record)>,
-        to: &RecordKey,
-        record: &mut Record,
-    ) -> Result<Updated, Error> {
-        let Some(users) = self.store().users() else {
-            return match from {
-                Some((from, retired)) => self.change_id(from, retired, to, record).await,
-                None => self.create(to, record).await.map(|()| Updated::Done),
-            };
-        };
-        let user = UserKey::of(&sign_in.user);
-        let claim = Claim::new(user, sign_in.handle.clone(), self.arrival.began_at);
-        let updated = match from {
-            Some((from, retired)) => users.change_id_for(&claim, from, retired, to, record),
-            None => users.create_for(&claim, to, record),
-        };
-        let updated = self.within_deadline(updated).await?;
-        if let (Updated::Done, Some(most)) = (&updated, self.parameters.max_sessions.or(users.max_sessions())) {
-            // They are signed in; who has one too many is told so at the next sign-in.
-            if let Err(error) = self.within_deadline(users.end_oldest(&claim, most, self.platform.milliseconds())).await
-            {
-                let sentence = format_args!("the oldest sessions of {:?} were not ended: {error}", claim.user);
-                self.log(Event::OldestNotEnded, sentence);
-            }
-        }
-        Ok(updated)
+    /// What this request claims that signs a user in.
+    fn claim(&self, sign_in: &SignIn) -> Claim {
+        Claim::new(UserKey::of(&sign_in.user), sign_in.handle.clone(), self.arrival.began_at)
     }
 
     #[cfg(feature = "users")]

@@ -16,6 +16,8 @@ pub struct Error {
     /// Shared by all copies of an error that a session gave its handler, so that the session can tell whether the
     /// handler still has one: see [`is_held_elsewhere`](Self::is_held_elsewhere). Whether it has been answered.
     copies: Option<Arc<AtomicBool>>,
+    /// Whether the same may work at once, if it is done again.
+    passes: bool,
 }
 
 /// What can be done about an [`Error`].
@@ -78,10 +80,36 @@ impl Error {
         Self::of(kind, &message)
     }
 
+    /// The same error, of a call whose connection was lost, or whose other end was just started anew: it may work at once if it is
+    /// made again.
+    ///
+    /// For stores of your own: a [`Store::create`](crate::Store::create) that fails so is made again, under another id.
+    ///
+    /// ```
+    /// use edge_session::{Error, ErrorKind};
+    ///
+    /// let failure = Error::new(ErrorKind::Unavailable, "the connection was lost").passing();
+    /// assert_eq!(failure.status(), 503);
+    /// ```
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self { passes: true, ..self }
+    }
+
+    /// Whether it may work at once, if it is done again.
+    pub(crate) fn passes(&self) -> bool {
+        self.passes
+    }
+
+    /// Of what is not to be done again: it was, or it is not known what it did.
+    pub(crate) fn lasting(self) -> Self {
+        Self { passes: false, ..self }
+    }
+
     /// One function for all kinds of messages, which weighs less than one for each.
     #[cold]
     fn of(kind: ErrorKind, message: &dyn fmt::Display) -> Self {
-        Self { kind, message: one_line(message), copies: None }
+        Self { kind, message: one_line(message), copies: None, passes: false }
     }
 
     pub(crate) fn misconfigured(message: impl fmt::Display) -> Self {

@@ -95,6 +95,10 @@ pub trait Store {
 
     /// Inserts under a key that must be unused.
     ///
+    /// It is sent once, unless a delete leaves what outlives all that arrives late, as KV's marks do. Who sends it again, because
+    /// its answer was lost, does so under another key: what arrives after a logout is then under an id that nobody was told.
+    /// The session layer does that for an error that is [passing](Error::passing).
+    ///
     /// # Errors
     ///
     /// `Duplicate` when the key is used (a store that cannot see this, as KV, overwrites: keys come
@@ -134,7 +138,8 @@ pub trait Store {
 
     /// Gives the session under `from` the key `to`: `moved` is its record there, and `retired`, the next version of
     /// the old one, is what is left under `from`. `Stale` and `Gone` as for an [`update`](Self::update) to `retired`; then
-    /// nothing has changed. What the store notes in `moved`'s extensions is written with each later version.
+    /// nothing has changed. What the store notes in `moved`'s extensions is written with each later version. An error that is
+    /// [passing](Error::passing) says that nothing has happened under `from`: it is done again, with another `to`.
     ///
     /// The default creates, then updates. A failure between the two leaves a record that nobody knows the id of; in
     /// the other order, it would have lost the session. A store that can do both in one step should.
@@ -150,7 +155,7 @@ pub trait Store {
         moved: &mut Record,
     ) -> Result<Updated, Error> {
         self.create(to, moved).await?;
-        let updated = self.update(from, retired).await?;
+        let updated = self.update(from, retired).await.map_err(Error::lasting)?;
         if updated != Updated::Done {
             // Nobody knows its id: what cannot be deleted now is only space, until it expires.
             drop(self.delete(to).await);
@@ -240,7 +245,8 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 
 /// The boxes are ours: nobody who writes a store meets them.
 pub(crate) trait AnyStore {
     fn load<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Record>>;
-    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()>;
+    /// `Done`, as a change of id is.
+    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn touch<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated>;
     fn delete<'a>(&'a self, key: &'a RecordKey) -> Answer<'a, Option<Successor>>;
@@ -282,8 +288,8 @@ impl<S: Store> AnyStore for S {
         Box::pin(Store::load(self, key))
     }
 
-    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, ()> {
-        Box::pin(Store::create(self, key, record))
+    fn create<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated> {
+        Box::pin(async move { Store::create(self, key, record).await.map(|()| Updated::Done) })
     }
 
     fn update<'a>(&'a self, key: &'a RecordKey, record: &'a Record) -> Answer<'a, Updated> {

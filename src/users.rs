@@ -101,7 +101,7 @@ impl UserSessions {
     ///
     /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay.
     /// (On objects, not if it was signed out at the same moment by its own visitor.) After `Unavailable` some may have ended; do it
-    /// again. Where an answer was lost on the way and the store was asked again, those that the first call has ended are not counted.
+    /// again. Where an answer was lost on the way and the store was asked again, those that the first call has ended are not counted, and a sign-in that was stored twice counts twice.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
         let spared = self.noted(session.spared_for(&self.user))?;
         self.noted(self.backing().end_all(&self.key, &spared).await)
@@ -131,22 +131,30 @@ impl UserSessions {
     async fn listed(&self) -> Result<Vec<UserSession>, Error> {
         let backing = self.backing();
         let now = backing.platform.now();
-        let mut listed = Vec::new();
+        let mut listed: Vec<(UserSession, u64)> = Vec::new();
         for (_, record) in backing.list(&self.key).await? {
             let Some(SignIn { user, at, handle, .. }) = SignIn::of(&record) else { continue };
             if user != self.user || record.successor.is_some() || backing.parameters.has_expired(&record, now) {
                 continue;
             }
-            listed.push(UserSession {
+            let session = UserSession {
                 handle,
                 label: sign_in::label_of(&record),
                 began_at: record.created_at,
                 authenticated_at: at,
                 used_at: record.touched_at,
                 ends_at: backing.parameters.ends_at(&record),
-            });
+            };
+            // One that was stored twice, since its answer was lost, changes and is used by the id that its visitor was told.
+            let session = (session, record.version);
+            let news = |(session, version): &(UserSession, u64)| (*version, session.used_at);
+            match listed.iter_mut().find(|(other, _)| other.handle == session.0.handle) {
+                Some(other) if news(other) < news(&session) => *other = session,
+                Some(_) => {}
+                None => listed.push(session),
+            }
         }
-        Ok(listed)
+        Ok(listed.into_iter().map(|(session, _)| session).collect())
     }
 
     /// For a call of its own: nobody's request.

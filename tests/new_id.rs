@@ -387,6 +387,61 @@ fn a_handler_that_fails_gets_no_new_id() {
     assert_eq!(visitor.read(&rig), Reply::Ok(1));
 }
 
+/// What arrives late is under an id then that nobody was told, and that no logout has to find.
+#[test]
+fn a_session_whose_creation_has_no_answer_is_created_under_another_id() {
+    for is_done in [true, false] {
+        let rig = Rig::new();
+        rig.store.lose_connections();
+        rig.store.fail_once("create", 0, is_done);
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&rig), Reply::Ok(1));
+        assert_eq!(rig.store.calls(), "create create delete", "and what the first one may have left is deleted");
+        assert_eq!((rig.store.inside.len(), visitor.read(&rig)), (1, Reply::Ok(1)));
+        let before = visitor.twin();
+        rig.store.calls();
+        rig.store.fail_once("create", 0, is_done);
+        assert_eq!(visitor.log_in(&rig).0, Reply::Ok(()));
+        assert_eq!(rig.store.calls(), "load create create update delete");
+        let successor = stored(&rig, &before).unwrap().successor.unwrap();
+        assert_eq!((rig.store.inside.len(), successor.key), (2, key_of(&visitor)));
+        assert_eq!(before.twin().reset(&rig).0, Reply::Ok(()), "a logout finds it");
+        assert_eq!(visitor.read(&rig), Reply::Ok(0));
+        assert_eq!(rig.platform.logged(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn nothing_is_created_again_that_failed_otherwise_and_nothing_more_than_twice() {
+    for (loses_connections, calls) in [(false, "create"), (true, "create create create")] {
+        let rig = Rig::new();
+        if loses_connections {
+            rig.store.lose_connections();
+        }
+        rig.store.fail("create");
+        let mut visitor = Visitor::default();
+        assert_eq!(visitor.count(&rig), Reply::Error(ErrorKind::Unavailable));
+        assert_eq!((rig.store.calls().as_str(), visitor.cookie), (calls, None));
+    }
+    let rig = Rig::new();
+    rig.store.lose_connections();
+    rig.store.slow_down(&rig.platform, 5);
+    rig.store.fail("create");
+    assert_eq!(Visitor::default().count(&rig), Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(rig.store.calls(), "create", "nor when its visitor has waited as long as for one that hangs");
+}
+
+/// The old id may be retired already, in favour of the first new one.
+#[test]
+fn a_change_of_id_whose_second_step_has_no_answer_is_not_done_again() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.lose_connections();
+    rig.store.lose("update");
+    assert_eq!(visitor.log_in(&rig).0, Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(rig.store.calls(), "load create update");
+}
+
 /// The session may have moved; its visitor comes with the old id, which is worth nothing then.
 #[test]
 fn a_login_whose_answer_is_lost_is_an_error_and_the_log_says_so() {

@@ -164,6 +164,57 @@ fn who_has_one_session_too_many_loses_the_oldest() {
     assert_eq!(list(&unlimited, "ada").len(), 40);
 }
 
+/// It says that nothing has happened, though the id was changed: then the second change loses its race to the first, and the session
+/// that begins has nothing of the one before, which a logout with the old id would not find.
+#[test]
+fn a_sign_in_of_a_store_that_says_too_much_is_in_one_session() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    rig.store.lose_connections();
+    rig.store.fail_once("change_id_for", 0, true);
+    assert_eq!(sign_in(&rig, &mut visitor, "ada"), Reply::Ok(()));
+    assert_eq!((list(&rig, "ada").len(), is_in(&rig, &visitor)), (1, true));
+    assert_eq!(visitor.read(&rig), Reply::Ok(0));
+    let ended = visitor.reset(&rig).0;
+    assert_eq!((ended, list(&rig, "ada").len()), (Reply::Ok(()), 0));
+}
+
+/// By the same handle: one of them is under an id that nobody was told.
+#[test]
+fn a_sign_in_that_was_stored_twice_is_one_session() {
+    // Whichever of the two keys is the lesser.
+    for is_labelled in [true, false].repeat(16) {
+        let rig = Rig::with(r#"{"max_sessions": 2, "timeout": 100, "touch_after": 1}"#);
+        let first = signed_in(&rig, "ada");
+        rig.platform.advance(1);
+        rig.store.lose_connections();
+        rig.store.fail("delete");
+        rig.store.fail_once("create_for", 0, true);
+        let mut twice = Visitor::default();
+        assert_eq!(sign_in(&rig, &mut twice, "ada"), Reply::Ok(()));
+        assert_eq!(rig.store.calls(), "load change_id_for end_oldest create_for create_for delete end_oldest");
+        if is_labelled {
+            twice.ask(&rig, async |session: &mut Session<Visit>| {
+                session.set_label("Firefox on Linux");
+                Ok(())
+            });
+        } else {
+            rig.platform.advance(5);
+            assert!(is_in(&rig, &twice));
+        }
+        let listed = list(&rig, "ada");
+        assert_eq!(listed.len(), 2);
+        let (used_at, label) = if is_labelled { (1, Some("Firefox on Linux")) } else { (6, None) };
+        assert_eq!((listed[0].used_at - NOW, listed[0].label.as_deref()), (used_at, label), "by the id that is known");
+        assert!(is_in(&rig, &first), "it is not one too many");
+        rig.store.fail("");
+        let own = twice.twin().ask(&rig, async |session: &mut Session<Visit>| Ok(session.handle().cloned())).0;
+        let Reply::Ok(Some(own)) = own else { panic!("{own:?}") };
+        assert!(block_on(rig.sessions.of("ada").end(&own)).unwrap());
+        assert_eq!((list(&rig, "ada").len(), is_in(&rig, &twice)), (1, false), "and it ends as one");
+    }
+}
+
 #[test]
 fn what_does_not_list_costs_no_call_more_than_before() {
     let rig = Rig::new();

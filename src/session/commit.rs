@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Asked, Cookie, Intent, NOTHING, Progress, Session, State};
-use crate::backing::Loaded;
+use crate::backing::{Loaded, Retiring};
 use crate::cookie::SignedId;
 use crate::log::Event;
 use crate::sign_in::{self, LONGEST_COOKIE, SignIn};
-use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Successor, Updated};
+use crate::{Effect, Error, ErrorKind, Extensions, Record, RecordKey, SessionHandle, SessionId, Updated};
 
 /// For how many seconds an old id is a straggler's after [`Session::cycle_id`], and not a thief's: as long as the
 /// requests of one page may be late.
@@ -234,7 +234,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     async fn create(&mut self, data: String, now: u64) -> Result<Effect, Error> {
         let mut record = Record {
             version: 1,
-            nonce: self.backing.nonce()?,
+            nonce: 0,
             created_at: now,
             touched_at: now,
             expires_at: now,
@@ -244,21 +244,16 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             data: self.storable(data)?,
         };
         record.expires_at = self.backing.parameters.expires_at(&record, now);
-        let id = SessionId::random(&*self.backing.platform)?;
-        let key = id.record_key();
-        let backing = Rc::clone(&self.backing);
-        match self.signing_in.clone() {
-            None => self.written(backing.create(&key, &record)).await?,
-            Some(sign_in) => {
-                let untold = backing.untold.replace(Some(key.clone()));
-                if self.written(backing.sign_in(&sign_in, None, &key, &mut record)).await? != Updated::Done {
-                    backing.untold.replace(untold);
-                    self.state = State::Ended { key: self.known_by().cloned() };
-                    return Ok(self.drop_changes());
-                }
-            }
+        let (backing, sign_in) = (Rc::clone(&self.backing), self.signing_in.clone());
+        let untold = backing.untold.borrow().clone();
+        let stored = backing.store_under_new_id(&mut record, None, sign_in.as_ref());
+        let (updated, id, key) = self.written(stored).await?;
+        if updated == Updated::Done {
+            return Ok(self.stored_as(id, key, record, Effect::Created));
         }
-        Ok(self.stored_as(id, key, record, Effect::Created))
+        backing.untold.replace(untold);
+        self.state = State::Ended { key: self.known_by().cloned() };
+        Ok(self.drop_changes())
     }
 
     async fn replace(&mut self, key: &RecordKey, next: Record, asked: Asked) -> Result<Effect, Error> {
@@ -338,10 +333,8 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     }
 
     async fn move_to_new_id(&mut self, old: RecordKey, next: Record) -> Result<Effect, Error> {
-        let id = SessionId::random(&*self.backing.platform)?;
-        let key = id.record_key();
         let mut moved = Record { version: 1, ..next.clone() };
-        let until = self.backing.platform.now().saturating_add(GRACE);
+        let now = self.backing.platform.now();
         let before = match &self.state {
             // Not of one that is bound to an address: an earlier release asks nobody for theirs who comes with the old id.
             State::Stored { record, .. }
@@ -352,27 +345,21 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
             // The data has moved; a copy of it would outlive a logout.
             _ => NOTHING,
         };
-        let kept_until = self.backing.platform.now().saturating_add(KEPT_FOR);
+        let kept_until = now.saturating_add(KEPT_FOR);
         let retired = Record {
             expires_at: if before == NOTHING { next.expires_at } else { next.expires_at.min(kept_until) },
-            successor: Some(Successor { key: key.clone(), until }),
             extensions: Extensions::default(),
             data: before.to_owned(),
             ..next
         };
-        let backing = Rc::clone(&self.backing);
-        let sign_in = self.signing_in.clone();
-        let change = async {
-            match &sign_in {
-                Some(sign_in) => backing.sign_in(sign_in, Some((&old, &retired)), &key, &mut moved).await,
-                None => backing.change_id(&old, &retired, &key, &mut moved).await,
-            }
-        };
-        let untold = backing.untold.replace(Some(key.clone()));
-        let refused = match self.written(change).await? {
-            Updated::Done => return Ok(self.stored_as(id, key, moved, Effect::Moved)),
-            Updated::Stale(newer) => Err(backing.lost(newer)),
-            Updated::Gone => Ok(self.end()),
+        let retiring = Retiring { key: &old, retired, until: now.saturating_add(GRACE) };
+        let (backing, sign_in) = (Rc::clone(&self.backing), self.signing_in.clone());
+        let untold = backing.untold.borrow().clone();
+        let stored = backing.store_under_new_id(&mut moved, Some(retiring), sign_in.as_ref());
+        let refused = match self.written(stored).await? {
+            (Updated::Done, id, key) => return Ok(self.stored_as(id, key, moved, Effect::Moved)),
+            (Updated::Stale(newer), ..) => Err(backing.lost(newer)),
+            (Updated::Gone, ..) => Ok(self.end()),
         };
         backing.untold.replace(untold);
         refused

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
@@ -157,10 +158,15 @@ impl UserStore for MemoryStore {
     async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         let mut theirs = self.list(&claim.user).await?;
         theirs.retain(|(_, record)| record.expires_at > now / 1000);
-        let is_claimed = |record: &Record| SessionHandle::of_record(record).as_ref() == Some(&claim.handle);
-        theirs.sort_by_key(|(_, record)| (sign_in::time_of(record), is_claimed(record)));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        theirs.truncate(theirs.len().saturating_sub(most));
+        let mut times = BTreeMap::new();
+        for (_, record) in &theirs {
+            let at = times.entry(SessionHandle::of_record(record)).or_default();
+            *at = sign_in::time_of(record).max(*at);
+        }
+        let mut newest: Vec<_> = times.into_iter().collect();
+        newest.sort_by_key(|(handle, at)| Reverse((*at, handle.as_ref() == Some(&claim.handle))));
+        newest.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        theirs.retain(|(_, record)| newest.iter().all(|(handle, _)| *handle != SessionHandle::of_record(record)));
         Ok(self.removed(&theirs))
     }
 }

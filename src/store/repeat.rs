@@ -20,7 +20,7 @@ use crate::platform::random_pause;
 use crate::{Error, ErrorKind, Platform, Updated};
 
 /// Before each repetition, a random pause of at most so many milliseconds.
-const PAUSES: [u32; 2] = [100, 400];
+pub(crate) const PAUSES: [u32; 2] = [100, 400];
 
 /// The result of a call that may have been repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -90,10 +90,13 @@ impl UserList {
         !ends && self.note(key, &moving.handle, since, now)
     }
 
-    /// Also a second time, when the first answer was lost.
+    /// Also a second time, when the first answer was lost. Not what is to end, or has ended, by any of its keys.
     fn note(&mut self, key: &RecordKey, handle: &SessionHandle, since: u64, now: u64) -> bool {
-        if let Some(entry) = self.entry(key) {
-            return entry.state == State::Listed;
+        if self.entries.iter().any(|entry| entry.handle == *handle && entry.state != State::Listed) {
+            return false;
+        }
+        if self.entry(key).is_some() {
+            return true;
         }
         let handle = handle.clone();
         self.entries.push(Entry { key: key.clone(), handle, noted_at: now, state: State::Listed, since });
@@ -294,6 +297,18 @@ mod tests {
         assert!(!list.register(&one, &at, 6), "although it began later: this one is to end");
         list.forget(std::slice::from_ref(&at), 7);
         assert!(!list.confirm(&at, None, 8), "nor when it has ended");
+        assert!(list.is_empty());
+    }
+
+    #[test]
+    fn what_was_ended_is_not_made_again_under_another_key() {
+        let platform = TestPlatform::at(1_764_000_000);
+        let (mut list, one, at) = (UserList::default(), claim(&platform), key(&platform));
+        list.register(&one, &at, 5);
+        assert_eq!(keys(list.condemn_one(&one.handle)), std::slice::from_ref(&at));
+        assert!(!list.register(&one, &key(&platform), 6), "its answer was lost, and so it is sent again");
+        list.forget(std::slice::from_ref(&at), 7);
+        assert!(!list.register(&one, &key(&platform), 8), "nor when it has ended");
         assert!(list.is_empty());
     }
 

@@ -224,14 +224,23 @@ async fn listed_move(
     to: &RecordKey,
     moved: &Record,
 ) -> Result<Updated, Error> {
-    match move_record(objects, from, retired, to, moved).await? {
-        Updated::Done => confirmed(objects, user, to, Some(from)).await,
-        other => {
-            // What stays on the list leads nowhere.
-            drop(forget(objects, user, std::slice::from_ref(to)).await);
-            Ok(other)
-        }
+    match move_record(objects, from, retired, to, moved).await {
+        Ok(Updated::Done) => confirmed(objects, user, to, Some(from)).await,
+        other => came_to_nothing(objects, user, to, other).await,
     }
+}
+
+/// Takes a key off the list that nobody will have. What stays on it all the same leads nowhere.
+async fn came_to_nothing(
+    objects: &impl Objects,
+    user: &UserKey,
+    to: &RecordKey,
+    made: Result<Updated, Error>,
+) -> Result<Updated, Error> {
+    if made.as_ref().map_or_else(Error::passes, |_| true) {
+        drop(forget(objects, user, std::slice::from_ref(to)).await);
+    }
+    made
 }
 
 /// Creates, then retires: a failure between the two leaves a record that nobody knows the id of.
@@ -265,8 +274,10 @@ pub async fn create_for(
     if !is_listed(objects, &claim.user, REGISTER, &claimed(claim, key, &claim.began_at.to_string())).await? {
         return Ok(Updated::Gone);
     }
-    objects.create(key, record).await?;
-    confirmed(objects, &claim.user, key, None).await
+    match objects.create(key, record).await {
+        Ok(()) => confirmed(objects, &claim.user, key, None).await,
+        Err(error) => came_to_nothing(objects, &claim.user, key, Err(error)).await,
+    }
 }
 
 /// [`change_id_for`](crate::UserStore::change_id_for).
@@ -783,6 +794,27 @@ mod tests {
         });
     }
 
+    /// A look at the list would otherwise take it for the session's last key, while the session's id is being changed.
+    #[test]
+    fn a_key_that_nobody_will_have_is_taken_off_the_list() {
+        let inside = InMemory::new();
+        let key = || SessionId::random(&inside.platform).unwrap().record_key();
+        for (failure, is_off) in [(overloaded().passing(), true), (overloaded(), false)] {
+            let before = |act: &str, _: &str| (act == "create").then(|| Err(failure.clone()));
+            let objects = Disturbed { objects: &inside, before: &before };
+            let (from, to, first) = (key(), key(), key());
+            block_on(async {
+                let (claim, record) = signed_in(&inside, "ada");
+                assert!(create_for(&objects, &claim, &first, &record).await.is_err());
+                assert_eq!(create_for(&inside, &claim, &from, &record).await.unwrap(), Updated::Done);
+                let retired = retired(&record, &to, &inside.platform);
+                assert!(change_id(&objects, &from, &retired, &to, &record).await.is_err());
+                let is_listed = [&first, &from, &to].map(|key| inside.is_on_the_list(key));
+                assert_eq!(is_listed, [!is_off, true, !is_off]);
+            });
+        }
+    }
+
     #[test]
     fn an_id_that_an_earlier_release_has_changed_leads_to_its_session() {
         let objects = InMemory::new();
@@ -1194,7 +1226,7 @@ mod tests {
     /// Objects of which some are answered for by the test, or asked when something else has happened.
     struct Disturbed<'a> {
         objects: &'a InMemory,
-        /// Before this act with these words, or a delete of this key. With an answer it is never asked.
+        /// Before this act with these words, or a create or delete of this key. With an answer it is never asked.
         before: Before<'a>,
     }
 
@@ -1203,7 +1235,10 @@ mod tests {
             self.objects.load(key).await
         }
         async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-            self.objects.create(key, record).await
+            match (self.before)("create", key.as_str()) {
+                Some(answer) => answer.map(drop),
+                None => self.objects.create(key, record).await,
+            }
         }
         async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
             self.objects.update(key, record).await

@@ -40,7 +40,8 @@ pub trait UserStore: Store {
         moved: &mut Record,
     ) -> Result<Updated, Error>;
 
-    /// The user's records, in whatever order, and perhaps some that have expired.
+    /// The user's records, in whatever order, and perhaps some that have expired. A session may be there by several, all of its handle,
+    /// where a sign-in's answer was lost and it was stored again: it is one.
     ///
     /// # Errors
     ///
@@ -56,7 +57,7 @@ pub trait UserStore: Store {
     async fn end(&self, user: &UserKey, handle: &SessionHandle) -> Result<bool, Error>;
 
     /// Ends all of the user's sessions but the one that is `spared`, which asks for it, and from now on refuses what began
-    /// before `now`, in milliseconds since 1970 UTC. Gives how many there were.
+    /// before `now`, in milliseconds since 1970 UTC. Gives how many there were, of which one that was stored again may count twice.
     ///
     /// # Errors
     ///

@@ -111,7 +111,15 @@ impl D1Store {
     /// A statement whose answer was lost is sent again: it recognises its own write, or does the
     /// same thing twice to the same end. D1 itself repeats only reads.
     async fn rows(&self, sql: &str, values: &[JsValue]) -> Result<Answered<Array>, Error> {
-        self.repeated(async || Settled::of_call(self.statement(sql, values)?.raw()).await).await
+        repeated(&WorkerPlatform, async || self.rows_once(sql, values).await, Error::passes)
+            .await
+            .map_err(Error::lasting)
+    }
+
+    /// Those of a statement that is sent once: [`Store::create`].
+    async fn rows_once(&self, sql: &str, values: &[JsValue]) -> Result<Array, Error> {
+        let answer = self.statement(sql, values).and_then(|statement| statement.raw());
+        self.answered(Settled::of_call(answer).await)
     }
 
     /// The row of this key, if there is one.
@@ -124,10 +132,12 @@ impl D1Store {
         self.database.prepare(sql)?.bind(values)
     }
 
-    async fn repeated(&self, call: impl AsyncFn() -> Result<JsValue, JsValue>) -> Result<Answered<Array>, Error> {
-        let answered = repeated(&WorkerPlatform, call, |thrown| is_retryable(&js::thrown(thrown))).await;
-        let Answered { answer, repeated } = answered.map_err(|thrown| self.failed(&js::thrown(&thrown)))?;
-        Ok(Answered { answer: answer.unchecked_into(), repeated })
+    fn answered(&self, answer: Result<JsValue, JsValue>) -> Result<Array, Error> {
+        answer.map(JsCast::unchecked_into).map_err(|thrown| {
+            let message = js::thrown(&thrown);
+            let failure = self.failed(&message);
+            if is_retryable(&message) { failure.passing() } else { failure }
+        })
     }
 
     /// Sets all columns of a row to the values of [`values`], if the row is of the version before, or is this very
@@ -227,7 +237,7 @@ impl Store for D1Store {
              ON CONFLICT (session_id) DO UPDATE SET version = version \
              WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
         );
-        if self.rows(&sql, &values(key, record)).await?.answer.length() == 0 {
+        if self.rows_once(&sql, &values(key, record)).await?.length() == 0 {
             return Err(Error::new(ErrorKind::Duplicate, "D1: the key is used"));
         }
         Ok(())
@@ -377,7 +387,7 @@ impl D1Store {
             let prepared = Settled::of(&Promise::all(&prepared)).await?;
             Settled::of_call(self.database.batch(&prepared)).await
         };
-        self.repeated(call).await
+        repeated(&WorkerPlatform, async || self.answered(call().await), Error::passes).await.map_err(Error::lasting)
     }
 
     /// Whether nothing refuses a claim, whose [values](claimed) have numbers from this one on.
@@ -412,7 +422,7 @@ impl UserStore for D1Store {
              WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version"
         );
         let all: Vec<JsValue> = values(key, record).into_iter().chain(claimed(claim)).collect();
-        if self.rows(&sql, &all).await?.answer.length() > 0 {
+        if self.rows_once(&sql, &all).await?.length() > 0 {
             return Ok(Updated::Done);
         }
         let sql = format!("SELECT 1 WHERE {}", self.is_not_revoked(1));
@@ -480,8 +490,9 @@ impl UserStore for D1Store {
     async fn end_oldest(&self, claim: &Claim, most: u64, now: u64) -> Result<u64, Error> {
         let table = &self.table;
         let sql = format!(
-            "DELETE FROM {table} WHERE session_id IN (SELECT session_id FROM {table} WHERE owner = ?1 AND expires_at > ?4 \
-             ORDER BY signed_in DESC, handle IS ?3 DESC LIMIT -1 OFFSET ?2) RETURNING 1"
+            "DELETE FROM {table} WHERE owner = ?1 AND expires_at > ?4 AND handle IN \
+             (SELECT handle FROM {table} WHERE owner = ?1 AND expires_at > ?4 GROUP BY handle \
+             ORDER BY max(signed_in) DESC, handle IS ?3 DESC LIMIT -1 OFFSET ?2) RETURNING 1"
         );
         let [user, _, handle] = claimed(claim);
         let values = [user, js::number(most), handle, js::number(now / 1000)];

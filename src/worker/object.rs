@@ -75,23 +75,28 @@ impl ObjectStore {
     }
 
     /// What the object of `key` answers.
-    ///
-    /// When the object was moved or reset, the message is sent again, to a new stub, since the old
-    /// one is broken; a repeated write is recognised. An overloaded object is left alone.
     async fn ask(&self, key: &RecordKey, act: &str, record: Option<&Record>) -> Result<Answered<String>, Error> {
         self.ask_object(key.as_str(), act, &record.map(Record::to_text).unwrap_or_default()).await
     }
 
     /// What the object of this name answers.
+    ///
+    /// When the object was moved or reset, the message is sent again, to a new stub, since the old
+    /// one is broken; a repeated write is recognised. An overloaded object is left alone.
     pub(super) async fn ask_object(&self, name: &str, act: &str, text: &str) -> Result<Answered<String>, Error> {
+        let send = async || self.send(name, act, text).await;
+        repeated(&WorkerPlatform, send, Error::passes).await.map_err(Error::lasting)
+    }
+
+    /// What the object of this name answers to a message that is sent once, as that of a [create](Store::create) is.
+    async fn send(&self, name: &str, act: &str, text: &str) -> Result<String, Error> {
         let message = format!("{PROTOCOL} {act}\n{text}");
-        let send = async || Settled::of(&ask(&self.namespace, name, &message)).await;
-        let passes = |thrown: &JsValue| {
-            let is = |flag: &str| Reflect::get(thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
-            is("retryable") && !is("overloaded")
-        };
-        let answered = repeated(&WorkerPlatform, send, passes).await.map_err(|thrown| failed(&js::thrown(&thrown)))?;
-        let answer = answered.answer.as_string().unwrap_or_default();
+        let answer = Settled::of(&ask(&self.namespace, name, &message)).await.map_err(|thrown| {
+            let is = |flag: &str| Reflect::get(&thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
+            let failure = failed(&js::thrown(&thrown));
+            if is("retryable") && !is("overloaded") { failure.passing() } else { failure }
+        })?;
+        let answer = answer.as_string().unwrap_or_default();
         // What the runtime throws in the object is known by its text alone.
         if parts(&answer).0.contains("SQLite-backed") {
             return Err(Error::misconfigured(
@@ -99,7 +104,7 @@ impl ObjectStore {
                  by `new_sqlite_classes` in [[migrations]]; one that is deployed without has to be deleted first",
             ));
         }
-        Ok(Answered { answer, repeated: answered.repeated })
+        Ok(answer)
     }
 }
 
@@ -133,7 +138,7 @@ impl Store for ObjectStore {
     }
 
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
-        match parts(&self.ask(key, CREATE, Some(record)).await?.answer).0 {
+        match parts(&self.send(key.as_str(), CREATE, &record.to_text()).await?).0 {
             DONE => Ok(()),
             DUPLICATE => Err(Error::new(ErrorKind::Duplicate, "object: the key is used")),
             other => Err(failed(other)),

@@ -104,6 +104,11 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { faults: OfWrites(3), ..of("a voucher, answers lost", &[(V, Take), (V, TakeAndSave)]) },
         // Logout is final.
         of("a logout", &[(V, Count), (V, CountByUpdate), (V, Reset)]),
+        Scenario {
+            faults: OfWrites(2),
+            kinds: &Kind::EXACT,
+            ..of("a logout, and one of what begins after it", &[(V, Reset), (V, Count), (V, Reset)])
+        },
         of("two logouts", &[(V, Reset), (V, Count), (V, Reset)]),
         of("a logout and a login", &[(V, LogIn), (V, Reset)]),
         of("a logout, a login and a count", &[(V, LogIn), (V, Reset), (V, Count)]),
@@ -355,10 +360,11 @@ fn a_store_with_a_flaw_is_found_out() {
         (Flaw::IgnoresVersions, &[(V, Count), (V, Count)][..], OfWrites(0), "was acknowledged and is lost"),
         (Flaw::Inserts, &[(V, Count), (V, Reset)], OfWrites(0), "alive after a logout"),
         (Flaw::IsSureOfRepetitions, &[(V, CountByUpdate), (V, CountByUpdate)], OfWrites(2), "was applied twice"),
+        (Flaw::CreatesAgain, &[(V, LogIn), (V, Reset)], OfWrites(1), "alive after a logout"),
         (Flaw::TouchesByUpdate, &[(V, Look), (V, Count)], OfWrites(0), "was acknowledged and is lost"),
         (Flaw::ForgetsRevocations, &[(V, SignIn), (A, SignIn), (V, EndAll)], OfWrites(0), "after the end of all"),
     ] {
-        let scenario = Scenario { flaw, faults, age: 20, kinds: &[Kind::D1], ..Scenario::of("a flaw", acts) };
+        let scenario = Scenario { flaw, faults, age: 20, kinds: &Kind::EXACT, ..Scenario::of("a flaw", acts) };
         let found = explore(&scenario).expect_err(&format!("{flaw:?}"));
         assert!(found.contains(expected), "{flaw:?}: {found}");
     }

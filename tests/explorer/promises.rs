@@ -15,6 +15,7 @@ pub fn broken(run: &Run) -> Option<String> {
         exact,
         told_is_true,
         logout_is_final,
+        a_logout_ends_what_it_came_with,
         the_old_id_is_worth_nothing,
         another_address_gets_nothing,
         nobody_is_logged_out,
@@ -136,6 +137,19 @@ fn logout_is_final(run: &Run, got: &[Got]) -> Result<(), String> {
     let originals = known(run, got).into_iter().filter(|cookie| !copies.contains(&cookie.as_str()));
     if originals.into_iter().any(|cookie| run.seen_by(Some(&cookie)).writes.contains(&0)) {
         return Err("alive after a logout".to_owned());
+    }
+    Ok(())
+}
+
+/// Whichever session a logout came with, also one that began a moment ago.
+fn a_logout_ends_what_it_came_with(run: &Run, got: &[Got]) -> Result<(), String> {
+    let has_it = |got: &&Got| got.notes.borrow().states.last().is_some_and(|(state, _)| state == "Session(stored)");
+    let is_end = |got: &&Got| run.kind != Kind::Kv && got.act.logs_out() && got.replied().is_some();
+    for got in got.iter().filter(is_end).filter(has_it) {
+        let seen = run.seen_by(got.cookie.as_deref());
+        if seen != Seen::default() {
+            return Err(format!("alive after its logout by request {}: {seen:?}", got.number - 1));
+        }
     }
     Ok(())
 }

@@ -41,6 +41,8 @@ pub enum Flaw {
     Inserts,
     /// A repeated write that meets another's is a lost race, or a session that is gone.
     IsSureOfRepetitions,
+    /// A session whose creation has no answer is created again under the same id.
+    CreatesAgain,
     /// A touch writes the whole record.
     TouchesByUpdate,
     /// A sign-in does not look whether its user's sessions were ended.
@@ -101,6 +103,16 @@ impl Exact {
         repeated(&self.world, send, |_| true).await
     }
 
+    /// A call that is not sent again: a session is created again under another id.
+    async fn call_once<A: 'static>(
+        &self,
+        name: &str,
+        effect: impl Fn(&MemoryStore) -> Result<A, Error> + 'static,
+    ) -> Result<A, Error> {
+        let inside = self.inside.clone();
+        self.world.send(name, move || effect(&inside)).await.map_err(Error::passing)
+    }
+
     fn sure(&self, answered: Answered<Updated>) -> Result<Updated, Error> {
         if self.flaw == Flaw::IsSureOfRepetitions { Ok(answered.answer) } else { answered.sure() }
     }
@@ -119,7 +131,11 @@ impl Store for Exact {
     async fn create(&self, key: &RecordKey, record: &Record) -> Result<(), Error> {
         self.keys.borrow_mut().push(key.clone());
         let (key, record) = (key.clone(), record.clone());
-        self.call("create", move |inside| block_on(inside.create(&key, &record))).await.map(|_| ())
+        let create = move |inside: &MemoryStore| block_on(inside.create(&key, &record));
+        match self.flaw {
+            Flaw::CreatesAgain => self.call("create", create).await.map(|_| ()),
+            _ => self.call_once("create", create).await,
+        }
     }
 
     async fn update(&self, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
@@ -200,7 +216,7 @@ impl UserStore for Exact {
         }
         self.keys.borrow_mut().push(key.clone());
         let (key, record) = (key.clone(), record.clone());
-        Ok(self.call("create", move |inside| block_on(inside.create_for(&claim, &key, &record))).await?.answer)
+        self.call_once("create", move |inside| block_on(inside.create_for(&claim, &key, &record))).await
     }
 
     async fn change_id_for(

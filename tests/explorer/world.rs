@@ -50,8 +50,16 @@ impl Choices {
 /// A store call that was sent and has not taken effect yet.
 struct Sent {
     name: String,
-    lands: Box<dyn FnOnce(Fate)>,
+    lands: Lands,
 }
+
+enum Lands {
+    As(Box<dyn FnOnce(Fate) -> Option<Effect>>),
+    /// Its sender has given it up.
+    Late(Effect),
+}
+
+type Effect = Box<dyn FnOnce()>;
 
 /// How many store calls may be lost, or their answers.
 #[derive(Clone, Copy)]
@@ -65,6 +73,8 @@ enum Fate {
     Answered,
     AnswerLost,
     Lost,
+    /// It takes effect later, when it has been given up.
+    Late,
     /// By KV, which takes one write a second under one name.
     Refused,
 }
@@ -177,21 +187,42 @@ impl World {
     /// The call at this place takes effect, or not, and is answered, or not.
     pub fn land(&self, place: usize) {
         let sent = self.0.sent.borrow_mut().remove(place);
-        let is_kv_write = sent.name.starts_with("put ") || sent.name.starts_with("delete session");
-        let all = [Fate::Answered, Fate::AnswerLost, Fate::Lost, Fate::Refused];
-        let fates = if is_kv_write { &all[..] } else { &all[..3] };
-        let is_read = sent.name.starts_with("load") || sent.name.starts_with("get");
-        let can_fail = self.0.faults_left.get() > 0 && !(is_read && self.0.spares_reads.get());
-        let fate = if can_fail { fates[self.choose(fates.len())] } else { Fate::Answered };
-        if fate != Fate::Answered {
-            self.0.faults_left.set(self.0.faults_left.get() - 1);
+        match sent.lands {
+            Lands::As(lands) => {
+                let fate = self.fate_of(&sent.name);
+                self.tell(format_args!("{} takes effect: {fate:?}", sent.name));
+                if let Some(effect) = lands(fate) {
+                    self.0.sent.borrow_mut().push(Sent { lands: Lands::Late(effect), ..sent });
+                }
+            }
+            Lands::Late(effect) => {
+                self.tell(format_args!("{} takes effect: late", sent.name));
+                effect();
+            }
         }
-        self.tell(format_args!("{} takes effect: {fate:?}", sent.name));
-        (sent.lands)(fate);
         self.0.landed.set(self.0.landed.get() + 1);
         for waker in self.0.resting.take() {
             waker.wake();
         }
+    }
+
+    fn fate_of(&self, name: &str) -> Fate {
+        let is_read = name.starts_with("load") || name.starts_with("get");
+        if self.0.faults_left.get() == 0 || is_read && self.0.spares_reads.get() {
+            return Fate::Answered;
+        }
+        let is_kv_write = name.starts_with("put ") || name.starts_with("delete session");
+        let last = match (is_kv_write, is_read) {
+            (true, _) => Some(Fate::Refused),
+            (false, true) => None,
+            (false, false) => Some(Fate::Late),
+        };
+        let fates: Vec<_> = [Fate::Answered, Fate::AnswerLost, Fate::Lost].into_iter().chain(last).collect();
+        let fate = fates[self.choose(fates.len())];
+        if fate != Fate::Answered {
+            self.0.faults_left.set(self.0.faults_left.get() - 1);
+        }
+        fate
     }
 
     /// Sends a store call. It takes effect some time later, also when nobody waits for its answer any more.
@@ -206,19 +237,26 @@ impl World {
         self.0.calls.borrow_mut().push((request, name.clone()));
         let answer: Rc<RefCell<Awaited<A>>> = Rc::new(RefCell::new((None, None)));
         let slot = Rc::clone(&answer);
-        let lands = Box::new(move |fate| {
-            let done = if matches!(fate, Fate::Lost | Fate::Refused) { None } else { Some(effect()) };
-            let told = match (fate, done) {
-                (Fate::Answered, Some(done)) => done,
-                (Fate::Refused, _) => Err(Error::new(ErrorKind::Unavailable, REFUSED)),
-                _ => Err(Error::new(ErrorKind::Unavailable, "the answer is lost")),
+        let lands = move |fate| {
+            let failed = |message| (Err(Error::new(ErrorKind::Unavailable, message)), None);
+            let (told, left): (_, Option<Effect>) = match fate {
+                Fate::Answered => (effect(), None),
+                Fate::AnswerLost => {
+                    drop(effect());
+                    failed("the answer is lost")
+                }
+                Fate::Lost => failed("the answer is lost"),
+                Fate::Refused => failed(REFUSED),
+                Fate::Late => (failed("the answer is lost").0, Some(Box::new(|| drop(effect())))),
             };
             let mut slot = slot.borrow_mut();
             slot.0 = Some(told);
             if let Some(waker) = slot.1.take() {
                 waker.wake();
             }
-        });
+            left
+        };
+        let lands = Lands::As(Box::new(lands));
         self.0.sent.borrow_mut().push(Sent { name: format!("{name} of {request}"), lands });
         Box::pin(poll_fn(move |context| {
             let mut slot = answer.borrow_mut();

@@ -1,7 +1,7 @@
 // As rules.mjs, of what only workerd can show. The test file is `worker`.
 export const workerRules = [
   // D1's statements.
-  ["D1: a used key is refused", "src/worker/d1.rs", "ON CONFLICT (session_id) DO UPDATE SET version = version \\\n             WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version\"\n        );\n        if self.rows(&sql, &values(key, record))", "ON CONFLICT (session_id) DO UPDATE SET version = version RETURNING version\"\n        );\n        if self.rows(&sql, &values(key, record))", "worker", "the_store_conforms::on_d1"],
+  ["D1: a used key is refused", "src/worker/d1.rs", "ON CONFLICT (session_id) DO UPDATE SET version = version \\\n             WHERE version = excluded.version AND nonce = excluded.nonce RETURNING version\"\n        );\n        if self.rows_once(&sql, &values(key, record))", "ON CONFLICT (session_id) DO UPDATE SET version = version RETURNING version\"\n        );\n        if self.rows_once(&sql, &values(key, record))", "worker", "the_store_conforms::on_d1"],
   ["D1: a repeated update is recognised", "src/worker/d1.rs", "(version = ?2 - 1 OR version = ?2 AND nonce = ?3)", "(version = ?2 - 1)", "worker", "a_write_whose_answer_is_lost_is_recognised::on_d1"],
   ["D1: an update replaces the version before it", "src/worker/d1.rs", "(version = ?2 - 1 OR version = ?2 AND nonce = ?3)", "(version < ?2 OR version = ?2 AND nonce = ?3)", "worker", "the_store_conforms::on_d1"],
   ["D1: an update takes no later touch back", "src/worker/d1.rs", "max(atime, ?5)", "?5", "worker", "the_store_conforms::on_d1"],
@@ -20,8 +20,10 @@ export const workerRules = [
   ["D1: an end of all spares one", "src/worker/d1.rs", "(format!(\"{} AND {is_there}\", self.is_not_revoked(1)), \"AND handle IS NOT ?3\")", "(format!(\"{} AND {is_there}\", self.is_not_revoked(1)), \"\")", "worker", "the_store_conforms::on_d1"],
   ["D1: what has ended ends no others", "src/worker/d1.rs", "(format!(\"{} AND {is_there}\", self.is_not_revoked(1)), \"AND handle IS NOT ?3\")", "(format!(\"{} AND ({is_there} OR 1)\", self.is_not_revoked(1)), \"AND handle IS NOT ?3\")", "worker", "the_store_conforms::on_d1"],
   ["D1: an earlier end takes no later one back", "src/worker/d1.rs", "SET revoked_at = max(revoked_at, excluded.revoked_at)", "SET revoked_at = excluded.revoked_at", "worker", "the_store_conforms::on_d1"],
-  ["D1: what has expired is not counted", "src/worker/d1.rs", "WHERE owner = ?1 AND expires_at > ?4 \\", "WHERE owner = ?1 AND ?4 = ?4 \\", "worker", "the_store_conforms::on_d1"],
-  ["D1: the oldest end", "src/worker/d1.rs", "ORDER BY signed_in DESC, handle", "ORDER BY signed_in ASC, handle", "worker", "the_store_conforms::on_d1"],
+  ["D1: what has expired is not counted", "src/worker/d1.rs", "WHERE owner = ?1 AND expires_at > ?4 GROUP", "WHERE owner = ?1 AND ?4 = ?4 GROUP", "worker", "the_store_conforms::on_d1"],
+  ["D1: the oldest end", "src/worker/d1.rs", "ORDER BY max(signed_in) DESC, handle", "ORDER BY max(signed_in) ASC, handle", "worker", "the_store_conforms::on_d1"],
+  ["D1: one that is there twice is counted once", "src/worker/d1.rs", "GROUP BY handle", "GROUP BY session_id", "worker", "the_store_conforms::on_d1"],
+  ["D1: a session is created once under one id", "src/worker/d1.rs", "if self.rows_once(&sql, &values(key, record)).await?.length()", "if self.rows(&sql, &values(key, record)).await?.answer.length()", "worker", "what_arrives_after_a_logout_brings_nothing_back::on_d1"],
   ["D1: a sweep goes on", "src/worker/d1.rs", "if rows < SWEEP_CHUNK {", "if rows <= SWEEP_CHUNK {", "worker", "the_sweep_frees_expired_rows_by_chunks"],
   ["D1: a sweep spares the living", "src/worker/d1.rs", "(SELECT session_id FROM {table} WHERE expires_at <= ?1 LIMIT ?2) RETURNING 1", "(SELECT session_id FROM {table} WHERE expires_at <= ?1 + 9000000 LIMIT ?2) RETURNING 1", "worker", "the_store_conforms::on_d1"],
   ["D1: and says what it leaves", "src/worker/d1.rs", "swept.left = counted.dyn_into().ok().and_then(|row: Array| whole(&row.get(0))).unwrap_or_default();", "drop(counted);", "worker", "a_sweep_says_what_it_leaves"],
@@ -67,4 +69,5 @@ export const workerRules = [
   ["a key under another name is repaired under that", "src/worker/environment.rs", "Error::misconfigured(error.to_string().replace(usual, name))", "Error::misconfigured(error.to_string())", "worker", "what_is_wrong_under_another_name"],
   ["a key that is bound as an object is named as such", "src/worker/environment.rs", "secret.as_string().map_or_else(|| Err(Self::bound_as_an_object()), |text| Self::from_secret(&text))", "Self::from_secret(&secret.as_string().unwrap_or_default())", "worker", "what_is_bound_as_something_else"],
   ["a binding of another kind is named as such", "src/worker/js.rs", "binding.as_ref().is_some_and(|binding| !has_method(binding))", "binding.as_ref().is_some_and(|binding| !has_method(binding) && false)", "worker", "what_is_bound_as_something_else"],
+  ["objects: a session is created once under one id", "src/worker/object.rs", "self.send(key.as_str(), CREATE, &record.to_text()).await?", "self.ask_object(key.as_str(), CREATE, &record.to_text()).await?.answer", "worker", "what_arrives_after_a_logout_brings_nothing_back::on_object"],
 ];

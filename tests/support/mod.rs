@@ -37,6 +37,7 @@ pub struct SpyStore {
     losing: Rc<Cell<&'static str>>,
     /// A call of this name fails after so many others of it, before or after its work.
     failing_once: Rc<RefCell<Option<FailingOnce>>>,
+    loses_connections: Rc<Cell<bool>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
     unhurried: Rc<Cell<bool>>,
 }
@@ -92,6 +93,16 @@ impl SpyStore {
     /// Makes one call of this name fail, after so many others of it, with its work done or not.
     pub fn fail_once(&self, call: &'static str, after: u32, is_done: bool) {
         *self.failing_once.borrow_mut() = Some((call, after, is_done));
+    }
+
+    /// From now on what fails has lost its connection, and may work at once.
+    pub fn lose_connections(&self) {
+        self.loses_connections.set(true);
+    }
+
+    fn failure(&self, message: &str) -> Error {
+        let error = Error::new(ErrorKind::Unavailable, message);
+        if self.loses_connections.get() { error.passing() } else { error }
     }
 
     /// Whether this is the call that fails.
@@ -152,7 +163,7 @@ impl SpyStore {
     /// The answer, unless it is lost.
     fn answered<A>(&self, call: &'static str, answer: A) -> Result<A, Error> {
         if self.losing.get() == call || self.fails_now(call, true) {
-            return Err(Error::new(ErrorKind::Unavailable, "the answer is lost"));
+            return Err(self.failure("the answer is lost"));
         }
         Ok(answer)
     }
@@ -188,7 +199,7 @@ impl SpyStore {
             std::future::pending::<()>().await;
         }
         if self.failing.get() == call || self.fails_now(call, false) {
-            return Err(Error::new(ErrorKind::Unavailable, "disk on fire in rack 7"));
+            return Err(self.failure("disk on fire in rack 7"));
         }
         Ok(())
     }

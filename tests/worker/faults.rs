@@ -25,7 +25,7 @@ on_d1_and_object! {
         let worker = Worker::over_faulty_stores(store);
         let mut visitor = Visitor::default();
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["lost", "lost"]);
-        assert_eq!((reply.brief(), calls), ((200, "1"), 3), "created once");
+        assert_eq!((reply.brief(), calls), ((200, "1"), 5), "created under a third id, and the first two deleted");
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["none", "lost", "lost"]);
         assert_eq!((reply.brief(), calls), ((200, "2"), 4), "counted once");
         assert_eq!(visitor.count(&worker), 3);
@@ -67,6 +67,25 @@ on_d1_and_object! {
         assert_ne!(visitor.cookie, old.cookie);
         for visitor in [&mut visitor, &mut old] {
             assert_eq!(visitor.get(&worker, "whoami").body, "0");
+        }
+    }
+
+    /// What was given up arrives when its session, which was stored by a second message, has ended.
+    fn what_arrives_after_a_logout_brings_nothing_back(store: Store) {
+        let worker = Worker::over_faulty_stores_with_routes(store);
+        for path in ["count", "login"] {
+            let mut visitor = Visitor::default();
+            let faults: &[&str] = if path == "count" { &["late"] } else { &["none", "late"] };
+            if path == "login" {
+                visitor.count(&worker);
+            }
+            let (reply, _) = with_faults(&worker, &mut visitor, path, faults);
+            assert_eq!(reply.status, 200);
+            let mut thief = visitor.clone();
+            assert_ne!(thief.get(&worker, "whoami").body, "0");
+            visitor.get(&worker, "reset");
+            worker.order(&["arrive"]);
+            assert_eq!(thief.get(&worker, "whoami").body, "0", "{path}");
         }
     }
 

@@ -1,10 +1,12 @@
 // Stores that fail on order, for the tests of what the Worker makes of it: between the Worker and its real KV, D1 and
-// objects, by service bindings. POST / gives the faults of the next calls, one word each, or how KV behaves; GET / the calls
-// that were made.
+// objects, by service bindings. POST / gives the faults of the next calls, one word each, or how KV behaves, or lets what is late
+// `arrive`; GET / the calls that were made.
 import { RpcTarget, WorkerEntrypoint } from "cloudflare:workers";
 
 let faults = [];
 let calls = [];
+// What was given up and has not arrived yet: each from a request of its own, by whose bindings it is made again.
+let late = [];
 
 // How KV behaves from now on: `limited` to one write a second and name, `frozen` at what was read first, as in a place that
 // sees no newer value, how many milliseconds a put takes, and whether it is `held` until the next order.
@@ -36,12 +38,16 @@ const errors = {
 };
 
 // Makes the call, or does what was ordered instead. The rival is another request, between a lost answer and the
-// repetition.
-async function made(store, name, call, rival) {
+// repetition; `arrives` makes the call when it is late, by these bindings.
+async function made(store, name, call, rival, arrives) {
   calls.push(name);
   const fault = faults.shift() ?? "none";
   if (fault === "none") return call();
   if (fault === "hang") return pause(20_000);
+  if (fault === "late") {
+    late.push(arrives);
+    throw errors[store].passing();
+  }
   if (fault.startsWith("lost")) {
     await call();
     if (fault !== "lost") await rival(fault);
@@ -92,7 +98,8 @@ class Statement extends RpcTarget {
     return new Statement(this.#statement.bind(...values), this.#name, { ...this.#inside, values }, this.#rival);
   }
   raw() {
-    return made("d1", this.#name, () => this.#statement.raw(), this.#rival);
+    const { sql, values } = this.#inside;
+    return made("d1", this.#name, () => this.#statement.raw(), this.#rival, ({ DB }) => DB.prepare(sql).bind(...values).raw());
   }
   // What `batch` needs of it on this side.
   async inside() {
@@ -119,18 +126,18 @@ export class D1 extends WorkerEntrypoint {
   }
   async batch(statements) {
     const inside = await Promise.all(statements.map((statement) => statement.inside()));
-    const prepared = inside.map(({ sql, values }) => this.env.DB.prepare(sql).bind(...values));
-    return made("d1", "batch", () => this.env.DB.batch(prepared), (fault) => this.#rival(fault));
+    const run = ({ DB }) => DB.batch(inside.map(({ sql, values }) => DB.prepare(sql).bind(...values)));
+    return made("d1", "batch", () => run(this.env), (fault) => this.#rival(fault), run);
   }
 }
 
 class Stub extends RpcTarget {
-  #stub;
+  #name;
   #objects;
-  constructor(stub, objects) {
+  #stub;
+  constructor(name, objects) {
     super();
-    this.#stub = stub;
-    this.#objects = objects;
+    [this.#name, this.#objects, this.#stub] = [name, objects, objects.getByName(name)];
   }
   fetch(url, init) {
     const ask = (body) => this.#stub.fetch(url, { ...init, body });
@@ -145,21 +152,27 @@ class Stub extends RpcTarget {
       const next = record.replace(/^(\S+) (\d+) (\d+)/, (_, format, version) => `${format} ${Number(version) + 1} 0`);
       return ask(`edge-session/1 update\n${next}`);
     };
-    return made("object", init.body.split("\n")[0].split(" ")[1], () => ask(init.body), rival);
+    const [name, act] = [this.#name, init.body.split("\n")[0].split(" ")[1]];
+    const arrives = ({ SESSION_OBJECTS }) => SESSION_OBJECTS.getByName(name).fetch(url, init);
+    return made("object", act, () => ask(init.body), rival, arrives);
   }
 }
 
 export class Objects extends WorkerEntrypoint {
   getByName(name) {
     calls.push("stub");
-    return new Stub(this.env.SESSION_OBJECTS.getByName(name), this.env.SESSION_OBJECTS);
+    return new Stub(name, this.env.SESSION_OBJECTS);
   }
 }
 
 export default {
-  async fetch(request) {
+  async fetch(request, env) {
     if (request.method !== "POST") return Response.json(calls);
     const order = await request.json();
+    if (order[0] === "arrive") {
+      order.shift();
+      for (const arrives of late.splice(0)) await arrives(env);
+    }
     if (Array.isArray(order)) faults = order;
     else [kv, written, read] = [order, new Map(), new Map()];
     calls = [];

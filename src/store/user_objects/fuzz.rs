@@ -20,8 +20,8 @@ use crate::store::repeat::Answered;
 struct Weather {
     losses: bool,
     aborts: bool,
-    /// A message to a list that is sent twice may take effect a second time, later. (A session that is made so, after its end, lives
-    /// again: CONTRIBUTING.md.)
+    /// A message to a list that is sent twice may take effect a second time, later. What makes a session is sent once, and may take
+    /// effect when it has been given up.
     late_messages: bool,
     /// Seconds between the clocks.
     skew: i64,
@@ -242,11 +242,15 @@ impl View {
         }
         sent.call = None;
         let mut repeated = false;
-        let may_be_late = world.weather.late_messages && matches!(call, Call::Ask(..));
+        let may_be_late = world.weather.late_messages && matches!(call, Call::Ask(..) | Call::Create(..));
         if may_be_late && world.one_in(12) {
             // Its first message is under way for long.
             let due = world.step.get() + world.draw(150);
             world.late.borrow_mut().push((due, call.clone()));
+            if matches!(call, Call::Create(..)) {
+                world.say(format!("#{} gives up {}", self.number, short(&call)));
+                return Err(lost().passing());
+            }
             repeated = true;
         } else if world.weather.losses && world.one_in(15) {
             drop(world.effect(&call));

@@ -296,7 +296,6 @@ impl Backing {
         let users = sign_in.and_then(|sign_in| Some((self.store().users()?, self.claim(sign_in))));
         let until = self.platform.milliseconds().saturating_add(DEADLINE.into());
         let mut pauses = PAUSES.into_iter();
-        let mut lost = Vec::new();
         let (updated, id, key) = loop {
             let id = SessionId::random(&*self.platform)?;
             let key = id.record_key();
@@ -326,12 +325,9 @@ impl Backing {
                 },
                 stored => break (stored?, id, key),
             }
-            lost.push(key);
+            // Where it was stored all the same, it would be in the way. A store that cannot even do this is not asked again.
+            self.within_deadline(self.store().delete(&key)).await?;
         };
-        // Where it was stored all the same, it would be on its user's list.
-        for key in lost {
-            drop(self.within_deadline(self.store().delete(&key)).await);
-        }
         if let (Updated::Done, Some((users, claim))) = (&updated, &users)
             && let Some(most) = self.parameters.max_sessions.or(users.max_sessions())
             // They are signed in; who has one too many is told so at the next sign-in.

@@ -606,7 +606,6 @@ impl<T> Session<T> {
     }
 
     /// What the handler wanted to become of it, and has not saved, does not.
-    #[cfg(feature = "axum")]
     pub(crate) fn drop_intent(&mut self) {
         if !matches!(self.state, State::Ended { key: None }) {
             self.intent = Intent::Keep;

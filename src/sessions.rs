@@ -73,6 +73,14 @@ pub enum Outcome<R, E> {
     },
     /// The handler failed. Nothing was stored, except what it [saved](Session::save) itself.
     Failed(E),
+    /// The session layer failed, but what the handler had saved before is stored, and its browser is to be told of it: a new id,
+    /// for instance. Otherwise such a failure is the `Err` of [`run`](Sessions::run).
+    Refused {
+        /// What went wrong. Its [status](Error::status) is the reply's.
+        error: Error,
+        /// The `Set-Cookie` headers to send with the reply, each as a header of its own.
+        set_cookie: Vec<String>,
+    },
 }
 
 impl Sessions {
@@ -158,7 +166,8 @@ impl Sessions {
     ///
     /// - `Unavailable` when the store failed, `Contended` when the race was lost too often. The visitor's cookie
     ///   stays as it is. The record is untouched, unless the store did what it was asked and only its answer was lost:
-    ///   a change of id may then have ended the visitor's id without telling the new one, which is logged.
+    ///   a change of id may then have ended the visitor's id without telling the new one, which is logged. (Where the handler had
+    ///   saved something that the browser is to be told, such a failure is [`Outcome::Refused`].)
     /// - `Unserializable` and `TooLarge` when the data cannot be stored; the record is untouched.
     /// - `Unreadable` when the handler returned that of an [`update`](Session::update).
     /// - `CrossOrigin` when another site made the visitor's browser send the request, if the
@@ -213,7 +222,15 @@ impl Sessions {
             match refusal.kind() {
                 ErrorKind::Contended if session.may_run_again() => session = self.reopen(session).await?,
                 ErrorKind::Ended => return Ok(self.ended()),
-                _ => return Err(refusal),
+                _ if session.may_run_again() => return Err(refusal),
+                _ => {
+                    let set_cookie = Self::set_cookie_of_saved(&mut session);
+                    return if set_cookie.is_empty() {
+                        Err(refusal)
+                    } else {
+                        Ok(Outcome::Refused { error: refusal, set_cookie })
+                    };
+                }
             }
         }
     }
@@ -458,9 +475,11 @@ impl Sessions {
 
     /// What its visitor is told, by the parameters that it was opened with.
     fn set_cookie<T>(session: &Session<T>) -> Vec<String> {
-        let backing = session.backing();
+        Self::lines(session.backing(), session.cookie_change())
+    }
+
+    fn lines(backing: &Backing, change: CookieChange<'_>) -> Vec<String> {
         let (parameters, arrival) = (&backing.parameters, &backing.arrival);
-        let change = session.cookie_change();
         let mut lines = Vec::new();
         if let CookieChange::Set { id, key, expires_at, is_kept } = change {
             let connection = arrival.connection();
@@ -486,8 +505,7 @@ impl Sessions {
         lines
     }
 
-    /// Ends a request that fails by a reply of its handler's own: the `Set-Cookie` lines for what that has saved itself.
-    #[cfg(feature = "axum")]
+    /// Ends a request that fails: the `Set-Cookie` lines for what its handler has saved itself.
     pub(crate) fn set_cookie_of_saved<T>(session: &mut Session<T>) -> Vec<String> {
         session.drop_intent();
         Self::set_cookie(session)

@@ -396,13 +396,13 @@ fn a_session_whose_creation_has_no_answer_is_created_under_another_id() {
         rig.store.fail_once("create", 0, is_done);
         let mut visitor = Visitor::default();
         assert_eq!(visitor.count(&rig), Reply::Ok(1));
-        assert_eq!(rig.store.calls(), "create create delete", "and what the first one may have left is deleted");
+        assert_eq!(rig.store.calls(), "create delete create", "what the first one may have left is deleted");
         assert_eq!((rig.store.inside.len(), visitor.read(&rig)), (1, Reply::Ok(1)));
         let before = visitor.twin();
         rig.store.calls();
         rig.store.fail_once("create", 0, is_done);
         assert_eq!(visitor.log_in(&rig).0, Reply::Ok(()));
-        assert_eq!(rig.store.calls(), "load create create update delete");
+        assert_eq!(rig.store.calls(), "load create delete create update");
         let successor = stored(&rig, &before).unwrap().successor.unwrap();
         assert_eq!((rig.store.inside.len(), successor.key), (2, key_of(&visitor)));
         assert_eq!(before.twin().reset(&rig).0, Reply::Ok(()), "a logout finds it");
@@ -413,7 +413,7 @@ fn a_session_whose_creation_has_no_answer_is_created_under_another_id() {
 
 #[test]
 fn nothing_is_created_again_that_failed_otherwise_and_nothing_more_than_twice() {
-    for (loses_connections, calls) in [(false, "create"), (true, "create create create")] {
+    for (loses_connections, calls) in [(false, "create"), (true, "create delete create delete create")] {
         let rig = Rig::new();
         if loses_connections {
             rig.store.lose_connections();
@@ -423,6 +423,12 @@ fn nothing_is_created_again_that_failed_otherwise_and_nothing_more_than_twice() 
         assert_eq!(visitor.count(&rig), Reply::Error(ErrorKind::Unavailable));
         assert_eq!((rig.store.calls().as_str(), visitor.cookie), (calls, None));
     }
+    let rig = Rig::new();
+    rig.store.lose_connections();
+    rig.store.fail_once("create", 0, true);
+    rig.store.fail("delete");
+    assert_eq!(Visitor::default().count(&rig), Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(rig.store.calls(), "create delete", "nor where nothing can be deleted");
     let rig = Rig::new();
     rig.store.lose_connections();
     rig.store.slow_down(&rig.platform, 5);
@@ -478,9 +484,10 @@ fn a_record_that_an_earlier_release_retired_is_retired() {
     assert_eq!(visitor.read(&rig), Reply::Ok(0));
 }
 
-/// An error has no reply of ours to carry the cookie.
+/// The handler's own error has no reply of ours to carry the cookie.
 #[test]
-fn a_failure_after_the_save_of_a_new_id_is_logged() {
+fn a_failure_after_the_save_of_a_new_id_tells_the_id_or_is_logged() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Failure {
         Handler,
         Store,
@@ -494,7 +501,7 @@ fn a_failure_after_the_save_of_a_new_id_is_logged() {
             let rig = Rig::new();
             let mut visitor = begin(&rig);
             let spy = rig.store.clone();
-            let (reply, _) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+            let (reply, set_cookie) = visitor.ask(&rig, async |session: &mut Session<Visit>| {
                 session.cycle_id();
                 session.save().await?;
                 session.count += 1;
@@ -514,8 +521,15 @@ fn a_failure_after_the_save_of_a_new_id_is_logged() {
                 Ok(())
             });
             assert_ne!(reply, Reply::Ok(()));
+            let is_told = set_cookie.is_some();
+            let is_by_handler = matches!(failure, Failure::Handler | Failure::End);
             let log = rig.platform.logged().join("\n");
-            assert!(log.contains("its visitor has not been told the id"), "{log}");
+            assert_eq!(is_told, !is_by_handler, "{failure:?}");
+            assert_eq!(log.contains("its visitor has not been told the id"), !is_told, "{failure:?}: {log}");
+            spy.fail("");
+            if is_told {
+                assert!(stored(&rig, &visitor).unwrap().successor.is_none(), "{failure:?}: it is the new one");
+            }
         }
     }
 }

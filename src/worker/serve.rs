@@ -105,7 +105,7 @@ where
 {
     match Sessions::from_env(env) {
         Ok(sessions) => sessions.serve_with(request, reply, handler).await,
-        Err(error) => Ok(answered(&error, reply)),
+        Err(error) => Ok(answer(&logged(&error), &[], reply)),
     }
 }
 
@@ -128,7 +128,7 @@ where
 {
     match Sessions::from_env(env) {
         Ok(sessions) => sessions.serve_from_anywhere(request, handler).await,
-        Err(error) => Ok(answered(&error, refused)),
+        Err(error) => Ok(answer(&logged(&error), &[], refused)),
     }
 }
 
@@ -140,7 +140,7 @@ impl Sessions {
     ///
     /// A failure of the session layer is no `Err`: `serve` logs it and replies 503 with
     /// `Retry-After`, or 500 if only the operator can repair it. The visitor's cookie stays as
-    /// it is. If the session ended while the handler ran, and the handler returned the error of its `save`, the
+    /// it is, unless the handler had saved the session under a new id. If the session ended while the handler ran, and the handler returned the error of its `save`, the
     /// reply is a 401. A request that another site made the visitor's browser send is answered 403 before the handler runs,
     /// unless it is a `GET`, `HEAD` or `OPTIONS` that opens no WebSocket.
     ///
@@ -219,20 +219,19 @@ impl Sessions {
         if let Some(sent) = &sent {
             incoming = sent.added_to(incoming);
         }
-        match self.run(&incoming, handler).await {
+        let (refusal, set_cookie) = match self.run(&incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, timing }) => {
                 let timing = parameters.server_timing.then(|| timing.to_string());
                 let headers =
                     SessionHeaders { set_cookie: &set_cookie, server_timing: timing.as_deref(), retry_after: None };
-                Ok(reply.with_session_headers(&headers))
+                return Ok(reply.with_session_headers(&headers));
             }
-            Ok(Outcome::Expired { message, set_cookie }) => {
-                let headers = SessionHeaders { set_cookie: &set_cookie, ..SessionHeaders::default() };
-                Ok(reply(&Refusal::expired(&message)).with_session_headers(&headers))
-            }
-            Ok(Outcome::Failed(error)) => Err(error),
-            Err(error) => Ok(answered(&error, reply)),
-        }
+            Ok(Outcome::Expired { message, set_cookie }) => (Refusal::expired(&message), set_cookie),
+            Ok(Outcome::Failed(error)) => return Err(error),
+            Ok(Outcome::Refused { error, set_cookie }) => (logged(&error), set_cookie),
+            Err(error) => (logged(&error), Vec::new()),
+        };
+        Ok(answer(&refusal, &set_cookie, reply))
     }
 }
 
@@ -273,17 +272,21 @@ impl Error {
     /// 503, and not a word of the message.
     #[must_use]
     pub fn into_reply<R: HttpResponse>(self) -> R {
-        answered(&self, refused)
+        answer(&logged(&self), &[], refused)
     }
 }
 
-/// The error in the log, and the reply to it.
-fn answered<R: HttpResponse>(error: &Error, reply: impl FnOnce(&Refusal) -> R) -> R {
+/// The error, which goes to the log, as its visitor is told of it.
+fn logged(error: &Error) -> Refusal {
     error.answered();
     WorkerPlatform.log(format_args!("{}: {error}", error.kind().as_str()));
-    let refusal = Refusal::from(error);
-    let headers = SessionHeaders { retry_after: refusal.retry_after, ..SessionHeaders::default() };
-    reply(&refusal).with_session_headers(&headers)
+    Refusal::from(error)
+}
+
+/// The reply in the handler's place, which tells the visitor's browser this.
+fn answer<R: HttpResponse>(refusal: &Refusal, set_cookie: &[String], reply: impl FnOnce(&Refusal) -> R) -> R {
+    let headers = SessionHeaders { set_cookie, retry_after: refusal.retry_after, ..SessionHeaders::default() };
+    reply(refusal).with_session_headers(&headers)
 }
 
 /// So that `session.save().await?` works in a handler. The error stays inside, by which [`Sessions::serve`] knows

@@ -294,6 +294,7 @@ pub async fn ask<T: Data>(
         }
         Ok(Outcome::Expired { set_cookie, .. }) => (Answer::Expired, set_cookie),
         Ok(Outcome::Failed(error)) => panic!("the handler returns what its save said, and nothing else: {error}"),
+        Ok(Outcome::Refused { error, set_cookie }) => (Answer::Failed(error.kind()), set_cookie),
         Err(error) => failed(error),
         Ok(_) => panic!("this release has no other outcome"),
     }

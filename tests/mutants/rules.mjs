@@ -387,7 +387,7 @@ export const rules = [
   ["what has no answer is created under another id", "src/backing.rs", "Err(error) if error.passes() &&", "Err(error) if error.passes() && false &&", "new_id", "whose_creation_has_no_answer"],
   ["and only what passes by itself", "src/backing.rs", "Err(error) if error.passes() &&", "Err(error) if", "new_id", "nothing_is_created_again_that_failed_otherwise"],
   ["as long as it is not late", "src/backing.rs", "error.passes() && self.platform.milliseconds() < until", "error.passes()", "new_id", "nothing_is_created_again_that_failed_otherwise"],
-  ["what the first attempt has left is deleted", "src/backing.rs", "            lost.push(key);\n", "", "new_id", "whose_creation_has_no_answer"],
+  ["what the first attempt has left is deleted", "src/backing.rs", "            self.within_deadline(self.store().delete(&key)).await?;\n", "", "new_id", "whose_creation_has_no_answer"],
   ["each attempt is a write of its own", "src/backing.rs", "record.nonce = self.nonce()?;", "record.nonce = 7;", "users", "of_a_store_that_says_too_much"],
   ["what is retired is that write, too", "src/backing.rs", "                retired.nonce = record.nonce;\n", "", "users", "of_a_store_that_says_too_much"],
   ["a change of id is done again only where its first step failed", "src/store.rs", "self.update(from, retired).await.map_err(Error::lasting)?", "self.update(from, retired).await?", "new_id", "whose_second_step_has_no_answer"],
@@ -397,4 +397,6 @@ export const rules = [
   ["what was ended is not made again under another key", "src/store/user_list.rs", "if self.entries.iter().any(|entry| entry.handle == *handle && entry.state != State::Listed) {", "if self.entry(key).is_some_and(|entry| entry.state != State::Listed) {", "lib", "not_made_again_under_another_key"],
   ["a key that nobody will have is taken off the list", "src/store/user_objects.rs", "made.as_ref().map_or_else(Error::passes, |_| true)", "made.as_ref().map_or_else(|_| false, |_| true)", "lib", "that_nobody_will_have"],
   ["but not one that somebody may have", "src/store/user_objects.rs", "made.as_ref().map_or_else(Error::passes, |_| true)", "made.as_ref().map_or_else(|_| true, |_| true)", "lib", "that_nobody_will_have"],
+  ["what was saved before a failure is told", "src/sessions.rs", "let set_cookie = Self::set_cookie_of_saved(&mut session);", "let set_cookie: Vec<String> = Vec::new();", "new_id", "tells_the_id_or_is_logged"],
+  ["but not what was only wanted", "src/sessions.rs", "        session.drop_intent();\n", "", "new_id", "tells_the_id_or_is_logged"],
 ];

@@ -139,6 +139,7 @@ impl Stage {
         match isolate.run(incoming, handler).await {
             Ok(Outcome::Replied { reply, set_cookie, .. }) => Reply { count: Ok(reply), set_cookie },
             Ok(Outcome::Failed(error)) | Err(error) => Reply { count: Err(error.status()), set_cookie: Vec::new() },
+            Ok(Outcome::Refused { error, set_cookie }) => Reply { count: Err(error.status()), set_cookie },
             Ok(Outcome::Expired { .. }) => Reply { count: Err(401), set_cookie: Vec::new() },
             Ok(_) => panic!("not expected"),
         }

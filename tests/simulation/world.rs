@@ -405,6 +405,7 @@ impl World {
         let (status, set_cookie) = match isolate.sessions.run(&incoming, handler).await {
             Ok(Outcome::Replied { set_cookie, .. }) => (200, set_cookie),
             Ok(Outcome::Expired { set_cookie, .. }) => (401, set_cookie),
+            Ok(Outcome::Refused { error, set_cookie }) => (error.status(), set_cookie),
             Ok(_) => (500, Vec::new()),
             Err(error) => {
                 self.tell(format!("request {number}: {error}"));

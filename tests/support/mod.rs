@@ -488,6 +488,7 @@ impl Visitor {
             }
             Ok(Outcome::Expired { message, set_cookie }) => (Reply::Expired(message), set_cookie),
             Ok(Outcome::Failed(error)) => (Reply::Failed(error.to_string()), Vec::new()),
+            Ok(Outcome::Refused { error, set_cookie }) => (Reply::Error(error.kind()), set_cookie),
             Ok(_) => panic!("this release has no other outcome"),
             Err(error) => (Reply::Error(error.kind()), Vec::new()),
         };

@@ -70,6 +70,21 @@ on_d1_and_object! {
         }
     }
 
+    /// Its visitor would come with the old id otherwise, which is worth nothing by then.
+    fn a_login_that_was_saved_before_the_store_failed_is_told(store: Store) {
+        let worker = Worker::over_faulty_stores_with_routes(store);
+        let mut visitor = Visitor::default();
+        visitor.count(&worker);
+        let old = visitor.cookie.clone();
+        let before = if matches!(store, Store::D1) { 2 } else { 3 };
+        let faults: Vec<_> = std::iter::repeat_n("none", before).chain(["broken"]).collect();
+        let (reply, _) = with_faults(&worker, &mut visitor, "login-saved-at-once", &faults);
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        assert!(visitor.cookie.is_some() && visitor.cookie != old);
+        assert_eq!(visitor.count(&worker), 2);
+    }
+
     /// What was given up arrives when its session, which was stored by a second message, has ended.
     fn what_arrives_after_a_logout_brings_nothing_back(store: Store) {
         let worker = Worker::over_faulty_stores_with_routes(store);

@@ -69,6 +69,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         "/yield" => yields(request, env).await,
         "/notes" => notes(request, env).await,
         "/login" => login(request, env).await,
+        "/login-saved-at-once" => login_saved_at_once(request, env).await,
         "/whoami" => whoami(request, env).await,
         "/slow-count" => slow_count(request, env).await,
         "/slow-look" => slow_look(request, env).await,
@@ -372,6 +373,17 @@ async fn public(request: &Request, env: &Env) -> Result<Response> {
         response.headers().set("CDN-Cache-Control", "max-age=60")?;
         response.headers().set("Vary", "Accept-Encoding, cookie")?;
         Ok(response)
+    })
+    .await
+}
+
+/// A change of id that is stored before the handler is done, and another change after that.
+async fn login_saved_at_once(request: &Request, env: &Env) -> Result<Response> {
+    serve(request, env, async |session: &mut Session<Visit>| {
+        session.cycle_id();
+        session.save().await?;
+        session.count = session.count.saturating_add(1);
+        Response::ok("")
     })
     .await
 }

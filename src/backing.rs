@@ -293,41 +293,50 @@ impl Backing {
         mut retiring: Option<Retiring<'_>>,
         sign_in: Option<&SignIn>,
     ) -> Result<(Updated, SessionId, RecordKey), Error> {
-        let users = sign_in.and_then(|sign_in| Some((self.store().users()?, self.claim(sign_in))));
-        let until = self.platform.milliseconds().saturating_add(DEADLINE.into());
+        let mut users = sign_in.and_then(|sign_in| Some((self.store().users()?, self.claim(sign_in))));
         let mut pauses = PAUSES.into_iter();
-        let (updated, id, key) = loop {
-            let id = SessionId::random(&*self.platform)?;
-            let key = id.record_key();
-            // Each attempt is another write: one under another id is not taken for it.
-            record.nonce = self.nonce()?;
-            if let Some(Retiring { retired, until, .. }) = &mut retiring {
-                retired.nonce = record.nonce;
-                retired.successor = Some(Successor { key: key.clone(), until: *until });
-            }
-            if retiring.is_some() || sign_in.is_some() {
-                self.untold.replace(Some(key.clone()));
-            }
-            let stored = match (&users, &retiring) {
-                (None, None) => self.store().create(&key, record),
-                (None, Some(Retiring { key: from, retired, .. })) => {
-                    self.store().change_id(from, retired, &key, record)
+        let attempts = async {
+            loop {
+                let id = SessionId::random(&*self.platform)?;
+                let key = id.record_key();
+                // Each attempt is another write: one under another id is not taken for it.
+                record.nonce = self.nonce()?;
+                if let Some(Retiring { retired, until, .. }) = &mut retiring {
+                    retired.nonce = record.nonce;
+                    retired.successor = Some(Successor { key: key.clone(), until: *until });
                 }
-                (Some((users, claim)), None) => users.create_for(claim, &key, record),
-                (Some((users, claim)), Some(Retiring { key: from, retired, .. })) => {
-                    users.change_id_for(claim, from, retired, &key, record)
+                if retiring.is_some() || sign_in.is_some() {
+                    self.untold.replace(Some(key.clone()));
                 }
-            };
-            match self.within_deadline(stored).await {
-                Err(error) if error.passes() && self.platform.milliseconds() < until => match pauses.next() {
-                    Some(longest) => random_pause(&*self.platform, 0, longest).await,
-                    None => return Err(error),
-                },
-                stored => break (stored?, id, key),
+                let stored = match (&users, &retiring) {
+                    (None, None) => self.store().create(&key, record),
+                    (None, Some(Retiring { key: from, retired, .. })) => {
+                        self.store().change_id(from, retired, &key, record)
+                    }
+                    (Some((users, claim)), None) => users.create_for(claim, &key, record),
+                    (Some((users, claim)), Some(Retiring { key: from, retired, .. })) => {
+                        users.change_id_for(claim, from, retired, &key, record)
+                    }
+                };
+                match (stored.await, pauses.next()) {
+                    (Err(error), Some(longest)) if error.passes() => random_pause(&*self.platform, 0, longest).await,
+                    (stored, _) => return Ok((stored?, id, key)),
+                }
+                if let Some(Retiring { key: from, .. }) = &retiring
+                    && let Some(Record { successor: Some(successor), .. }) = self.store().load(from).await?
+                    && successor.key == key
+                {
+                    // Of a store that says so all the same.
+                    return Ok((Updated::Done, id, key));
+                }
+                // Where it was stored all the same, it would be in the way. A store that cannot even do this is not asked again.
+                self.store().delete(&key).await?;
+                if let Some((_, claim)) = &mut users {
+                    claim.lost.push(key);
+                }
             }
-            // Where it was stored all the same, it would be in the way. A store that cannot even do this is not asked again.
-            self.within_deadline(self.store().delete(&key)).await?;
         };
+        let (updated, id, key) = self.within_deadline(Box::pin(attempts)).await?;
         if let (Updated::Done, Some((users, claim))) = (&updated, &users)
             && let Some(most) = self.parameters.max_sessions.or(users.max_sessions())
             // They are signed in; who has one too many is told so at the next sign-in.

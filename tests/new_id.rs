@@ -5,7 +5,9 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use edge_session::{Error, ErrorKind, Incoming, Record, Session, Store, Updated};
 use pollster::block_on;
@@ -402,7 +404,7 @@ fn a_session_whose_creation_has_no_answer_is_created_under_another_id() {
         rig.store.calls();
         rig.store.fail_once("create", 0, is_done);
         assert_eq!(visitor.log_in(&rig).0, Reply::Ok(()));
-        assert_eq!(rig.store.calls(), "load create delete create update");
+        assert_eq!(rig.store.calls(), "load create load delete create update");
         let successor = stored(&rig, &before).unwrap().successor.unwrap();
         assert_eq!((rig.store.inside.len(), successor.key), (2, key_of(&visitor)));
         assert_eq!(before.twin().reset(&rig).0, Reply::Ok(()), "a logout finds it");
@@ -431,10 +433,16 @@ fn nothing_is_created_again_that_failed_otherwise_and_nothing_more_than_twice() 
     assert_eq!(rig.store.calls(), "create delete", "nor where nothing can be deleted");
     let rig = Rig::new();
     rig.store.lose_connections();
-    rig.store.slow_down(&rig.platform, 5);
-    rig.store.fail("create");
-    assert_eq!(Visitor::default().count(&rig), Reply::Error(ErrorKind::Unavailable));
-    assert_eq!(rig.store.calls(), "create", "nor when its visitor has waited as long as for one that hangs");
+    rig.store.fail_once("create", 0, false);
+    rig.store.hang("delete");
+    let incoming = Incoming::new();
+    let count = pin!(rig.sessions.run(&incoming, support::count));
+    let Poll::Ready(counted) = count.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("nor does anybody wait for what hangs")
+    };
+    assert_eq!(counted.unwrap_err().kind(), ErrorKind::Unavailable);
+    let deadlines = rig.platform.slept().into_iter().filter(|pause| *pause == 5000).count();
+    assert!(deadlines <= 2, "or for longer than for one call");
 }
 
 /// The old id may be retired already, in favour of the first new one.

@@ -67,12 +67,17 @@ const FORMAT: &str = "edge-session-user/1";
 const NONE: &str = "-";
 
 impl UserList {
-    /// Notes a session that is about to be theirs by a sign-in. Whether it may be.
+    /// Notes a session that is about to be theirs by a sign-in, in place of what it was noted as by attempts without an answer. Whether
+    /// it may be.
     pub(crate) fn register(&mut self, claim: &Claim, key: &RecordKey, now: u64) -> bool {
         if self.revocation.as_ref().is_some_and(|revocation| revocation.refuses(claim)) {
             return false;
         }
-        self.note(key, &claim.handle, now, now)
+        let is_noted = self.note(key, &claim.handle, now, now);
+        if is_noted {
+            self.forget(&claim.lost, now);
+        }
+        is_noted
     }
 
     /// Notes the new key of a session that is theirs. Whether it may have one: not if it is to end.

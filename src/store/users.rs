@@ -90,13 +90,16 @@ pub struct Claim {
     pub handle: SessionHandle,
     /// When the request began, in milliseconds since 1970 UTC: it may have asked for a password that is another by now.
     pub began_at: u64,
+    /// The keys under which the session was to be stored before, by attempts that had no answer: nobody was told them. A store that keeps
+    /// a list of a user's sessions takes them off.
+    pub lost: Vec<RecordKey>,
 }
 
 impl Claim {
     /// For tests of stores of your own.
     #[must_use]
     pub fn new(user: UserKey, handle: SessionHandle, began_at: u64) -> Self {
-        Self { user, handle, began_at }
+        Self { user, handle, began_at, lost: Vec::new() }
     }
 }
 

@@ -316,8 +316,11 @@ impl Objects for Exact {
 impl Exact {
     /// With the flaw, no sign-in is too late.
     fn claimed(&self, claim: &Claim) -> Claim {
-        let began_at = if self.flaw == Flaw::ForgetsRevocations { u64::MAX } else { claim.began_at };
-        Claim::new(claim.user.clone(), claim.handle.clone(), began_at)
+        let mut claimed = claim.clone();
+        if self.flaw == Flaw::ForgetsRevocations {
+            claimed.began_at = u64::MAX;
+        }
+        claimed
     }
 }
 

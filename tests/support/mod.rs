@@ -38,9 +38,16 @@ pub struct SpyStore {
     /// A call of this name fails after so many others of it, before or after its work.
     failing_once: Rc<RefCell<Option<FailingOnce>>>,
     loses_connections: Rc<Cell<bool>>,
+    claims: Rc<RefCell<Vec<Claim>>>,
+    /// Whether the next change of id of a user's session is late, and what is late by now.
+    is_late: Rc<Cell<bool>>,
+    late: Rc<RefCell<Option<Late>>>,
     slow: Rc<RefCell<Option<(TestPlatform, u64)>>>,
     unhurried: Rc<Cell<bool>>,
 }
+
+/// What takes effect when it has been given up.
+type Late = Box<dyn FnOnce()>;
 
 /// The call, how many of it go well before, and whether its work is done.
 type FailingOnce = (&'static str, u32, bool);
@@ -95,9 +102,19 @@ impl SpyStore {
         *self.failing_once.borrow_mut() = Some((call, after, is_done));
     }
 
+    /// What signed users in, or was to.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.claims.take()
+    }
+
     /// From now on what fails has lost its connection, and may work at once.
     pub fn lose_connections(&self) {
         self.loses_connections.set(true);
+    }
+
+    /// The next `change_id_for` fails, and takes effect, if it can, after the one that follows it.
+    pub fn be_late(&self) {
+        self.is_late.set(true);
     }
 
     fn failure(&self, message: &str) -> Error {
@@ -306,6 +323,7 @@ impl Store for SpyStore {
 
 impl UserStore for SpyStore {
     async fn create_for(&self, claim: &Claim, key: &RecordKey, record: &Record) -> Result<Updated, Error> {
+        self.claims.borrow_mut().push(claim.clone());
         self.note("create_for").await?;
         let created = self.inside.create_for(claim, key, record).await?;
         self.answered("create_for", created)
@@ -319,9 +337,21 @@ impl UserStore for SpyStore {
         to: &RecordKey,
         moved: &mut Record,
     ) -> Result<Updated, Error> {
+        self.claims.borrow_mut().push(claim.clone());
         self.note("change_id_for").await?;
+        if self.is_late.take() {
+            let (inside, claim, from, retired) = (self.inside.clone(), claim.clone(), from.clone(), retired.clone());
+            let (to, mut moved) = (to.clone(), moved.clone());
+            self.late.replace(Some(Box::new(move || {
+                drop(pollster::block_on(inside.change_id_for(&claim, &from, &retired, &to, &mut moved)));
+            })));
+            return Err(self.failure("it is late"));
+        }
         self.let_another_in(from).await?;
         let changed = self.inside.change_id_for(claim, from, retired, to, moved).await?;
+        if let Some(late) = self.late.take() {
+            late();
+        }
         self.answered("change_id_for", self.as_said(changed))
     }
 

@@ -245,14 +245,20 @@ impl View {
         let may_be_late = world.weather.late_messages && matches!(call, Call::Ask(..) | Call::Create(..));
         if may_be_late && world.one_in(12) {
             // Its first message is under way for long.
-            let due = world.step.get() + world.draw(150);
-            world.late.borrow_mut().push((due, call.clone()));
-            if matches!(call, Call::Create(..)) {
+            let is_create = matches!(call, Call::Create(..));
+            if is_create && world.draw(2) == 0 {
+                drop(world.effect(&call));
+                self.pause().await;
+            } else {
+                let due = world.step.get() + world.draw(150);
+                world.late.borrow_mut().push((due, call.clone()));
+            }
+            if is_create {
                 world.say(format!("#{} gives up {}", self.number, short(&call)));
                 return Err(lost().passing());
             }
             repeated = true;
-        } else if world.weather.losses && world.one_in(15) {
+        } else if world.weather.losses && !matches!(call, Call::Create(..)) && world.one_in(15) {
             drop(world.effect(&call));
             self.pause().await;
             repeated = true;
@@ -362,19 +368,20 @@ impl View {
             Some((_, record)) if is_theirs => SessionHandle::of_record(record).unwrap(),
             _ => world.handle(),
         };
-        let key = world.key();
         let claim = Claim::new(UserKey::of(user), handle.clone(), began_at);
         let begun = Begun { step, told_step: None, began_at, handle: handle.clone(), user: UserKey::of(user) };
-        world.begun.borrow_mut().insert(key.clone(), begun);
-        let mut record = self.signed_in(user, handle);
-        let updated = match &before {
-            None => create_for(self, &claim, &key, &record).await?,
-            Some((old, there)) => {
-                record.version = 1;
-                let retired = self.retired(there, &key);
-                change_id_for(self, &claim, old, &retired, &key, &record).await?
+        let write = async |key: &RecordKey, lost: &[RecordKey]| {
+            let claim = Claim { lost: lost.to_vec(), ..claim.clone() };
+            let record = self.signed_in(user, handle.clone());
+            match &before {
+                None => create_for(self, &claim, key, &record).await,
+                Some((old, there)) => {
+                    let record = Record { version: 1, ..record };
+                    change_id_for(self, &claim, old, &self.retired(there, key), key, &record).await
+                }
             }
         };
+        let (updated, key) = self.under_a_new_key(&begun, write).await?;
         if updated == Updated::Done {
             if self.world.weather.most > 0 {
                 drop(end_oldest(self, &claim, self.world.weather.most, self.milliseconds()).await);
@@ -384,6 +391,26 @@ impl View {
         Ok(())
     }
 
+    /// As the session layer does: what has no answer is made again under another key, and what the first attempt may have left is
+    /// deleted before.
+    async fn under_a_new_key(
+        &self,
+        begun: &Begun,
+        write: impl AsyncFn(&RecordKey, &[RecordKey]) -> Result<Updated, Error>,
+    ) -> Result<(Updated, RecordKey), Error> {
+        let mut lost = Vec::new();
+        loop {
+            let key = self.world.key();
+            self.world.begun.borrow_mut().insert(key.clone(), begun.clone());
+            match write(&key, &lost).await {
+                Err(error) if error.passes() && lost.len() < 2 => self.pause().await,
+                made => return Ok((made?, key)),
+            }
+            self.delete(&key).await?;
+            lost.push(key);
+        }
+    }
+
     async fn cycle(&self, browser: usize, is_earlier: bool) -> Result<(), Error> {
         let world = &self.world;
         let Some(old) = world.browsers.borrow()[browser].clone() else { return Ok(()) };
@@ -391,16 +418,17 @@ impl View {
         if record.successor.is_some() {
             return Ok(());
         }
-        let key = world.key();
         let begun = world.begun.borrow().get(&old).cloned().unwrap();
-        world.begun.borrow_mut().insert(key.clone(), Begun { told_step: begun.told_step, ..begun });
-        let moved = Record { version: 1, nonce: world.name() as u32, ..record.clone() };
-        let retired = self.retired(&record, &key);
-        let updated = if is_earlier {
-            move_record(self, &old, &retired, &key, &moved).await?
-        } else {
-            change_id(self, &old, &retired, &key, &moved).await?
+        let write = async |key: &RecordKey, _: &[RecordKey]| {
+            let moved = Record { version: 1, nonce: world.name() as u32, ..record.clone() };
+            let retired = self.retired(&record, key);
+            if is_earlier {
+                move_record(self, &old, &retired, key, &moved).await
+            } else {
+                change_id(self, &old, &retired, key, &moved).await
+            }
         };
+        let (updated, key) = self.under_a_new_key(&begun, write).await?;
         if updated == Updated::Done {
             self.tell(browser, &key);
         }

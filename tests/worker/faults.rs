@@ -24,7 +24,7 @@ on_d1_and_object! {
     fn a_write_whose_answer_is_lost_is_recognised(store: Store) {
         let worker = Worker::over_faulty_stores(store);
         let mut visitor = Visitor::default();
-        let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["lost", "lost"]);
+        let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["lost", "none", "lost"]);
         assert_eq!((reply.brief(), calls), ((200, "1"), 5), "created under a third id, and the first two deleted");
         let (reply, calls) = with_faults(&worker, &mut visitor, "count", &["none", "lost", "lost"]);
         assert_eq!((reply.brief(), calls), ((200, "2"), 4), "counted once");

@@ -516,7 +516,8 @@ impl Sessions {
         let (parameters, connection) = (self.parameters(), arrival.connection());
         Opened::Expired {
             message: parameters.expired_message.clone(),
-            set_cookie: vec![cookie::expire(parameters, &connection), cookie::told(parameters, &connection)],
+            // What is taken away comes last, as in `Jar::given`.
+            set_cookie: vec![cookie::told(parameters, &connection), cookie::expire(parameters, &connection)],
         }
     }
 

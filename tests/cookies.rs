@@ -256,8 +256,8 @@ fn a_dead_cookie_that_cannot_be_taken_away_locks_nobody_out() {
     let Ok(Outcome::Expired { set_cookie, .. }) = block_on(rig.sessions.run(&incoming, support::count)) else {
         panic!()
     };
-    assert!(set_cookie[0].starts_with("webpy_session_id=; Max-Age=0;"));
-    let told = set_cookie[1].split(';').next().unwrap();
+    assert!(set_cookie[1].starts_with("webpy_session_id=; Max-Age=0;"), "what is taken away comes last");
+    let told = set_cookie[0].split(';').next().unwrap();
     let mut visitor = Visitor::with(format!("{dead}; {told}"));
     assert_eq!(visitor.count(&rig), Reply::Ok(1), "told once, and then let in");
     let live = visitor.cookie.unwrap();

@@ -154,10 +154,11 @@ fn request(visitor: &Visitor, method: &str, path: &str) -> axum::http::request::
     }
 }
 
-/// Asks, and keeps the cookie.
+/// Asks, and keeps the session's cookie.
 fn ask(router: &Router, visitor: &mut Visitor, method: &str, path: &str) -> Reply {
     let reply = send(router, request(visitor, method, path).body(Body::empty()).unwrap());
-    if let Some(set_cookie) = reply.header(header::SET_COOKIE) {
+    let mut lines = reply.headers.get_all(header::SET_COOKIE).into_iter().map(|line| line.to_str().unwrap());
+    if let Some(set_cookie) = lines.find(|line| !line.contains(".told=")) {
         let pair = set_cookie.split(';').next().unwrap().to_owned();
         visitor.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);
     }

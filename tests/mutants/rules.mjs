@@ -402,4 +402,5 @@ export const rules = [
   ["a key that was lost is taken off the list", "src/store/user_list.rs", "            self.forget(&claim.lost, now);\n", "", "lib", "is_taken_off_the_list_by_the_next_attempt"],
   ["in the step that notes the next one", "src/backing.rs", "                    claim.lost.push(key);\n", "                    drop(key);\n", "users", "knows_the_keys_that_were_lost"],
   ["a list that cannot be tidied is shown all the same", "src/store/user_objects.rs", "        drop(forget(objects, user, &ended).await);", "        forget(objects, user, &ended).await?;", "lib", "cannot_be_tidied_is_shown"],
+  ["and so by the 401", "src/sessions.rs", "vec![cookie::told(parameters, &connection), cookie::expire(parameters, &connection)]", "vec![cookie::expire(parameters, &connection), cookie::told(parameters, &connection)]", "cookies", "cannot_be_taken_away_locks_nobody_out"],
 ];

@@ -522,7 +522,8 @@ impl Visitor {
             Ok(_) => panic!("this release has no other outcome"),
             Err(error) => (Reply::Error(error.kind()), Vec::new()),
         };
-        let set_cookie = set_cookie.first().cloned();
+        let name = format!("{}=", rig.sessions.parameters().cookie_name);
+        let set_cookie = set_cookie.into_iter().find(|line| line.starts_with(&name));
         if let Some(set_cookie) = &set_cookie {
             let pair = set_cookie.split(';').next().unwrap().to_owned();
             self.cookie = (!set_cookie.contains("Max-Age=0")).then_some(pair);

@@ -29,9 +29,9 @@ impl Reply {
         self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The `Set-Cookie` line that is not about a carried write.
+    /// The `Set-Cookie` line of the session's own cookie.
     pub fn set_cookie(&self) -> Option<&str> {
-        self.set_cookies().find(|line| !is_carried(line))
+        self.set_cookies().find(|line| !is_carried(line) && !line.contains(".told="))
     }
 
     /// The `Set-Cookie` lines about carried writes.

@@ -224,7 +224,7 @@ impl Sessions {
                 ErrorKind::Ended => return Ok(self.ended()),
                 _ if session.may_run_again() => return Err(refusal),
                 _ => {
-                    let set_cookie = Self::set_cookie_of_saved(&mut session);
+                    let set_cookie = self.set_cookie_of_saved(&mut session);
                     return if set_cookie.is_empty() {
                         Err(refusal)
                     } else {
@@ -282,6 +282,8 @@ impl Sessions {
     ///   again, or answer 503. [`Session::update`] does that by itself.
     /// - `Unavailable`, `Unserializable` and `TooLarge`, as for [`run`](Self::run).
     ///
+    /// What was saved before is stored all the same, and to be [told](Self::set_cookie_of_saved).
+    ///
     /// `Ended` where a user was to be signed in, and is not.
     ///
     /// Otherwise a session that ended meanwhile is *not* an error: `commit` drops its changes, and logs that. ([`Session::save`]
@@ -292,6 +294,32 @@ impl Sessions {
     {
         session.commit_at_the_end().await?;
         Ok(Self::set_cookie(session))
+    }
+
+    /// Ends a request that fails, since its [`commit`](Self::commit) did or by a reply of its own: the values of the `Set-Cookie` headers for
+    /// what was [saved](Session::save) before, which is stored: a new id, for instance, by which alone the visitor has the
+    /// session now. Mostly there is none. What was wanted and not saved, a [`kill`](Session::kill) for instance, does not happen.
+    ///
+    /// [`run`](Self::run) asks for them by itself, for [`Outcome::Refused`].
+    ///
+    /// ```
+    /// use edge_session::{Incoming, MemoryStore, Opened, SessionParameters, Sessions, Signer, TestPlatform};
+    ///
+    /// # pollster::block_on(async {
+    /// let signer = Signer::from_secret("0123456789abcdef0123456789abcdef")?;
+    /// let sessions = Sessions::new(MemoryStore::default(), TestPlatform::at(0), signer, SessionParameters::default())?;
+    /// let Opened::Session(mut session) = sessions.open::<u64>(&Incoming::new()).await? else { return Ok(()) };
+    /// *session += 1;
+    /// session.save().await?;
+    /// // Here something else fails, and a page says so. Its visitor has a session all the same.
+    /// let set_cookie = sessions.set_cookie_of_saved(&mut session);
+    /// assert!(set_cookie[0].starts_with("webpy_session_id="));
+    /// # Ok::<(), edge_session::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn set_cookie_of_saved<T>(&self, session: &mut Session<T>) -> Vec<String> {
+        session.drop_intent();
+        Self::set_cookie(session)
     }
 
     /// Opens a session that lost a race again, as it is by then, without the changes that were not saved. First it waits for its
@@ -503,12 +531,6 @@ impl Sessions {
             lines.push(cookie::expire(parameters, &arrival.connection()));
         }
         lines
-    }
-
-    /// Ends a request that fails: the `Set-Cookie` lines for what its handler has saved itself.
-    pub(crate) fn set_cookie_of_saved<T>(session: &mut Session<T>) -> Vec<String> {
-        session.drop_intent();
-        Self::set_cookie(session)
     }
 
     /// The reply to one who came with a dead session's cookie. It takes the cookie away, and notes that it did.

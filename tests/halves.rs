@@ -333,6 +333,30 @@ fn a_commit_without_a_run_waits_for_nobody() {
     assert_eq!(rig.store.calls(), "update");
 }
 
+/// Its visitor would come with the old id, which is worth nothing by now. What was not saved is not told, nor done.
+#[test]
+fn what_was_saved_before_a_commit_that_failed_can_be_told() {
+    for saves in [true, false] {
+        let rig = Rig::new();
+        let visitor = known(&rig);
+        let mut session = open(&rig, &visitor);
+        session.cycle_id();
+        if saves {
+            block_on(session.save()).unwrap();
+        }
+        session.kill();
+        rig.store.fail("delete");
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Unavailable);
+        rig.store.fail("");
+        let told = rig.sessions.set_cookie_of_saved(&mut session);
+        assert_eq!(told.len(), usize::from(saves));
+        let cookie = told.first().map_or(visitor.cookie.unwrap(), |line| line.split(';').next().unwrap().to_owned());
+        assert_eq!(Visitor::with(cookie).read(&rig), Reply::Ok(1), "it lives");
+        drop(session);
+        assert_eq!(rig.platform.logged(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn who_has_stored_or_failed_is_in_nobodys_way() {
     for fails in [false, true] {

@@ -8,7 +8,7 @@ use super::headers::{Answered, Refused};
 use super::slot::{Expiry, Place, Slot};
 use super::stack::{Layered, NextRun};
 use crate::timing::Stopwatch;
-use crate::{Error, ErrorKind, Sessions};
+use crate::{Error, ErrorKind};
 
 /// What a handler's answer came to.
 pub(super) enum Settled {
@@ -77,7 +77,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             session.returned_refusal()
         } else if has_failed {
             let Some(returned) = session.returned_refusal() else {
-                let set_cookie = Sessions::set_cookie_of_saved(&mut session);
+                let set_cookie = self.sessions.set_cookie_of_saved(&mut session);
                 self.put(session);
                 return Settled::Failed(set_cookie);
             };
@@ -93,7 +93,7 @@ impl<T: Default + Serialize + DeserializeOwned + 'static> Slot<T> {
             }
         };
         let is_stored = !Self::may_run_again_on(&session);
-        let set_cookie = if is_stored { Sessions::set_cookie_of_saved(&mut session) } else { Vec::new() };
+        let set_cookie = if is_stored { self.sessions.set_cookie_of_saved(&mut session) } else { Vec::new() };
         self.put(session);
         match refusal {
             Some(refusal) if refusal.kind() == ErrorKind::Contended && self.may_run_again() => Settled::Lost(refusal),

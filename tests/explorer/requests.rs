@@ -330,7 +330,7 @@ async fn by_halves<T: Data>(
             }
             Err(error) if error.kind() == ErrorKind::Contended => session = sessions.reopen(session).await?,
             Err(error) if error.kind() == ErrorKind::Ended => return Ok((Answer::Expired, Vec::new())),
-            Err(error) => return Err(error),
+            Err(error) => return Ok((Answer::Failed(error.kind()), sessions.set_cookie_of_saved(&mut session))),
         }
     }
 }

@@ -175,7 +175,7 @@ export const rules = [
   // The layer for axum.
   ["a route that uses no session loads none", "src/tower/layer.rs", "let this: &dyn Layered = &*slot;", "let this: &dyn Layered = &*slot;\n    let senders = crate::cross_origin::Senders::AnySite;\n    if let Ok(super::slot::Taken::Session(session)) = slot.take(0, senders).await {\n        slot.put(session);\n    }", "axum", "costs_no_store_call"],
   ["a response of 5xx saves nothing", "src/tower/settle.rs", "|| response.status().is_server_error()", "", "axum", "a_response_of_5xx"],
-  ["but what its handler saved is told", "src/tower/settle.rs", "let set_cookie = Sessions::set_cookie_of_saved(&mut session);", "let set_cookie = Vec::new();", "axum", "what_a_handler_saved_before_it_failed"],
+  ["but what its handler saved is told", "src/tower/settle.rs", "let set_cookie = self.sessions.set_cookie_of_saved(&mut session);", "let set_cookie = Vec::new();", "axum", "what_a_handler_saved_before_it_failed"],
   ["and nothing else that it wanted", "src/session.rs", "if !matches!(self.state, State::Ended { key: None }) {", "if false {", "axum", "what_a_handler_saved_before_it_failed"],
   ["a session that ended meanwhile is said as the parameters say", "src/tower/layer.rs", "ErrorKind::Ended => Refusal::expired(&self.sessions.parameters().expired_message),\n", "", "axum", "a_save_of_a_session_that_has_ended"],
   ["and is no failure", "src/tower/layer.rs", "ErrorKind::Ended => error.answered(),\n", "", "axum", "a_save_of_a_session_that_has_ended"],
@@ -395,7 +395,7 @@ export const rules = [
   ["by its later version", "src/users.rs", "(*version, session.used_at)", "(0 * *version, session.used_at)", "users", "stored_twice_is_one_session"],
   ["and its later use", "src/users.rs", "(*version, session.used_at)", "(*version, 0 * session.used_at)", "users", "stored_twice_is_one_session"],
   ["what was ended is not made again under another key", "src/store/user_list.rs", "if self.entries.iter().any(|entry| entry.handle == *handle && entry.state != State::Listed) {", "if self.entry(key).is_some_and(|entry| entry.state != State::Listed) {", "lib", "not_made_again_under_another_key"],
-  ["what was saved before a failure is told", "src/sessions.rs", "let set_cookie = Self::set_cookie_of_saved(&mut session);", "let set_cookie: Vec<String> = Vec::new();", "new_id", "tells_the_id_or_is_logged"],
+  ["what was saved before a failure is told", "src/sessions.rs", "let set_cookie = self.set_cookie_of_saved(&mut session);", "let set_cookie: Vec<String> = Vec::new();", "new_id", "tells_the_id_or_is_logged"],
   ["but not what was only wanted", "src/sessions.rs", "        session.drop_intent();\n", "", "new_id", "tells_the_id_or_is_logged"],
   ["what became of a change of id is asked", "src/backing.rs", "                    && successor.key == key\n", "                    && successor.key == key\n                    && false\n", "users", "says_too_much_is_done_once"],
   ["and whether it was this one", "src/backing.rs", "                    && successor.key == key\n", "", "users", "is_not_taken_for_its_own"],

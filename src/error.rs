@@ -83,8 +83,8 @@ impl Error {
     /// The same error, of a call whose connection was lost, or whose other end was just started anew: it may work at once if it is
     /// made again.
     ///
-    /// For stores of your own: a [`Store::create`](crate::Store::create) that fails so is made again, under another id, and so is a
-    /// [change of id](crate::Store::change_id), where it has changed nothing: that is asked first.
+    /// For stores of your own: a [`Store::create`](crate::Store::create) that fails so is made again, under another id. So is a
+    /// [change of id](crate::Store::change_id), of which it says besides that nothing of it will take effect any more.
     ///
     /// ```
     /// use edge_session::{Error, ErrorKind};

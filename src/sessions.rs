@@ -68,7 +68,7 @@ pub enum Outcome<R, E> {
         /// The body: `expired_message`.
         message: String,
         /// The `Set-Cookie` headers to send with it: none if the session ended meanwhile, for another reply has
-        /// decided about its cookie. Otherwise the visitor's next request starts anew.
+        /// decided about its cookie, but for what the handler had saved before. Otherwise the visitor's next request starts anew.
         set_cookie: Vec<String>,
     },
     /// The handler failed. Nothing was stored, except what it [saved](Session::save) itself.
@@ -219,19 +219,18 @@ impl Sessions {
                     None => return Ok(Outcome::Failed(error)),
                 },
             };
-            match refusal.kind() {
-                ErrorKind::Contended if session.may_run_again() => session = self.reopen(session).await?,
-                ErrorKind::Ended => return Ok(self.ended()),
-                _ if session.may_run_again() => return Err(refusal),
-                _ => {
-                    let set_cookie = self.set_cookie_of_saved(&mut session);
-                    return if set_cookie.is_empty() {
-                        Err(refusal)
-                    } else {
-                        Ok(Outcome::Refused { error: refusal, set_cookie })
-                    };
-                }
+            if refusal.kind() == ErrorKind::Contended && session.may_run_again() {
+                session = self.reopen(session).await?;
+                continue;
             }
+            let set_cookie = if session.may_run_again() { Vec::new() } else { self.set_cookie_of_saved(&mut session) };
+            return match refusal.kind() {
+                ErrorKind::Ended => {
+                    Ok(Outcome::Expired { message: self.parameters().expired_message.clone(), set_cookie })
+                }
+                _ if set_cookie.is_empty() => Err(refusal),
+                _ => Ok(Outcome::Refused { error: refusal, set_cookie }),
+            };
         }
     }
 
@@ -541,11 +540,6 @@ impl Sessions {
             // What is taken away comes last, as in `Jar::given`.
             set_cookie: vec![cookie::told(parameters, &connection), cookie::expire(parameters, &connection)],
         }
-    }
-
-    /// The reply to one whose session ended while the handler ran: what ended it has decided about the cookie.
-    fn ended<R, E>(&self) -> Outcome<R, E> {
-        Outcome::Expired { message: self.parameters().expired_message.clone(), set_cookie: Vec::new() }
     }
 }
 

@@ -138,8 +138,9 @@ pub trait Store {
 
     /// Gives the session under `from` the key `to`: `moved` is its record there, and `retired`, the next version of
     /// the old one, is what is left under `from`. `Stale` and `Gone` as for an [`update`](Self::update) to `retired`; then
-    /// nothing has changed. What the store notes in `moved`'s extensions is written with each later version. After an error that
-    /// is [passing](Error::passing) it is done again, with another `to`, unless `from` leads to this one by then.
+    /// nothing has changed. What the store notes in `moved`'s extensions is written with each later version. An error that is
+    /// [passing](Error::passing) says that nothing has happened under `from`, and will not: it is done again, with another `to`. (Should
+    /// `from` lead to this one by then, it counts as done.)
     ///
     /// The default creates, then updates. A failure between the two leaves a record that nobody knows the id of; in
     /// the other order, it would have lost the session. A store that can do both in one step should.

@@ -197,6 +197,30 @@ fn what_another_did_is_not_taken_for_its_own() {
     assert_eq!(tab.borrow_mut().read(&rig), Reply::Ok(101));
 }
 
+/// By the end of somebody's sessions that it asks for, and not by that of its own.
+#[test]
+fn who_is_told_that_a_session_has_ended_is_told_what_was_saved_before() {
+    let rig = Rig::new();
+    let mut visitor = known(&rig);
+    let reply = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.cycle_id();
+        session.save().await?;
+        rig.platform.advance(1);
+        rig.sessions.of("ada").end_all().await?;
+        rig.sessions.of("ada").end_others(session).await
+    });
+    assert!(matches!(reply, (Reply::Expired(_), Some(_))), "{reply:?}");
+    assert_eq!((visitor.read(&rig), rig.platform.logged()), (Reply::Ok(1), Vec::new()));
+    // And that it has ended it itself.
+    let ended = visitor.ask(&rig, async |session: &mut Session<Visit>| {
+        session.kill();
+        session.save().await?;
+        session.update(|visit| visit.count += 1).await
+    });
+    assert!(matches!(ended.0, Reply::Expired(_)), "{ended:?}");
+    assert_eq!(visitor.cookie, None);
+}
+
 #[test]
 fn each_attempt_to_sign_in_knows_the_keys_that_were_lost() {
     for begin in [known, |_: &Rig| Visitor::default()] {

@@ -123,6 +123,15 @@ pub(crate) enum Loaded {
     Unreadable,
 }
 
+/// How a request comes to a session.
+#[derive(Clone, Copy)]
+enum Use {
+    /// It has not used it yet.
+    Begins,
+    /// It has, and looks at it again.
+    GoesOn,
+}
+
 /// A store call that takes longer than this many milliseconds, and at the latest twice as many, has
 /// failed: a visitor is told so, and not kept waiting by a store that hangs.
 pub(crate) const DEADLINE: u32 = 5000;
@@ -162,10 +171,14 @@ impl Backing {
     }
 
     /// What `key` leads to, by the time before the store was asked: a store that is slow makes nobody late.
-    pub(crate) async fn load(&self, key: &RecordKey) -> Result<Loaded, Error> {
+    pub(crate) fn load<'a>(&'a self, key: &'a RecordKey) -> impl Future<Output = Result<Loaded, Error>> {
+        self.load_for(key, Use::Begins)
+    }
+
+    async fn load_for(&self, key: &RecordKey, its_use: Use) -> Result<Loaded, Error> {
         let now = self.platform.now();
         match self.stored(key).await {
-            Ok(Some(record)) => self.loaded(record, now).await,
+            Ok(Some(record)) => self.loaded(record, now, its_use).await,
             Ok(None) => Ok(Loaded::Absent),
             Err(error) if error.kind() == ErrorKind::Unreadable => {
                 self.log_unreadable(key, &error);
@@ -181,9 +194,9 @@ impl Backing {
     }
 
     /// What a record is, and nothing kept in it of a session that has ended since: no old id brings that back.
-    async fn loaded(&self, record: Record, now: u64) -> Result<Loaded, Error> {
+    async fn loaded(&self, record: Record, now: u64, its_use: Use) -> Result<Loaded, Error> {
         let successor = record.successor.as_ref().filter(|_| record.data != NOTHING).map(|next| next.key.clone());
-        match (self.what_is(record, now), successor) {
+        match (self.what_is(record, now, its_use), successor) {
             (Loaded::Retired { ip, .. }, Some(successor)) if !self.is_there(&successor, now).await? => {
                 Ok(Loaded::Retired { ip, kept: NOTHING.to_owned() })
             }
@@ -194,7 +207,7 @@ impl Backing {
     /// Whether a session is alive, here or where it has moved.
     async fn is_there(&self, key: &RecordKey, now: u64) -> Result<bool, Error> {
         let there = self.followed(key).await?;
-        Ok(there.is_some_and(|record| matches!(self.what_is(record, now), Loaded::Live(_))))
+        Ok(there.is_some_and(|record| !self.parameters.has_expired(&record, now)))
     }
 
     /// The record of a session, here or where it has moved; none also where that cannot be read. It is not to be this request's: its
@@ -210,12 +223,21 @@ impl Backing {
         }
     }
 
-    fn what_is(&self, record: Record, now: u64) -> Loaded {
+    fn what_is(&self, record: Record, now: u64, its_use: Use) -> Loaded {
         match &record.successor {
             Some(successor) if now < successor.until => Loaded::Retired { ip: record.ip, kept: record.data },
             Some(_) => Loaded::Former,
-            None if self.parameters.has_expired(&record, now) => Loaded::Absent,
+            None if now >= self.ends_at(&record, its_use) => Loaded::Absent,
             None => Loaded::Live(record),
+        }
+    }
+
+    fn ends_at(&self, record: &Record, its_use: Use) -> u64 {
+        let ends_at = self.parameters.ends_at(record);
+        match its_use {
+            Use::Begins => ends_at,
+            // It was used as the request began, however long that has waited since.
+            Use::GoesOn => self.parameters.expires_at(record, self.arrival.began_at / 1000).max(ends_at),
         }
     }
 
@@ -224,8 +246,8 @@ impl Backing {
     pub(crate) async fn load_again(&self, key: &RecordKey, seen: u64) -> Result<Loaded, Error> {
         let newest = self.place.borrow().as_ref().and_then(|place| place.newest());
         match newest.filter(|newest| newest.version > seen) {
-            Some(newest) => self.loaded(newest, self.platform.now()).await,
-            None => self.load(key).await,
+            Some(newest) => self.loaded(newest, self.platform.now(), Use::GoesOn).await,
+            None => self.load_for(key, Use::GoesOn).await,
         }
     }
 
@@ -384,7 +406,7 @@ impl Backing {
     pub(crate) async fn kill(&self, key: &RecordKey) -> Result<Effect, Error> {
         if !self.parameters.ignore_change_ip
             && let Some(record) = self.followed(key).await?
-            && let Loaded::Live(record) = self.what_is(record, self.platform.now())
+            && !self.parameters.has_expired(&record, self.platform.now())
             && !self.admits(record.ip.as_ref())
         {
             return Ok(Effect::Dropped);

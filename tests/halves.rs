@@ -66,6 +66,39 @@ fn a_lost_race_is_contended_and_opened_again_it_is_won() {
     assert_eq!(visitor.read(&rig), Reply::Ok(3));
 }
 
+/// It was in use as the request began, however long that has waited for its turn.
+#[test]
+fn a_session_that_is_in_use_does_not_end_while_a_lost_race_is_run_again() {
+    for (runs, waits, is_alive) in [(0, 5, true), (5, 0, true), (0, 101, false)] {
+        let rig = Rig::with(r#"{"timeout": 100, "touch_after": 50}"#);
+        let mut visitor = known(&rig);
+        rig.platform.advance(98);
+        let mut session = open(&rig, &visitor);
+        session.count += 1;
+        rig.platform.advance(runs);
+        rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+        assert_eq!(block_on(rig.sessions.commit(&mut session)).unwrap_err().kind(), ErrorKind::Contended);
+        rig.platform.advance(waits);
+        let mut session = block_on(rig.sessions.reopen(session)).unwrap();
+        session.count += 1;
+        assert_eq!(
+            block_on(session.save()).map_err(|error| error.kind()),
+            is_alive.then_some(()).ok_or(ErrorKind::Ended)
+        );
+        assert_eq!(visitor.read(&rig), Reply::Ok(if is_alive { 11 } else { 0 }));
+    }
+    // And so for one step alone.
+    let rig = Rig::with(r#"{"timeout": 100, "touch_after": 50}"#);
+    let mut visitor = known(&rig);
+    rig.platform.advance(98);
+    let mut session = open(&rig, &visitor);
+    rig.store.slow_down(&rig.platform, 2);
+    rig.store.tell_no_winner();
+    rig.store.interfere(&[Interference::Update(r#"{"count":10}"#)]);
+    block_on(session.update(|visit| visit.count += 1)).unwrap();
+    assert_eq!(visitor.read(&rig), Reply::Ok(11));
+}
+
 #[test]
 fn a_cookie_that_is_to_be_renewed_still_is_when_the_session_is_opened_again() {
     let rig = Rig::with(r#"{"persistent": true, "timeout": 1000, "touch_after": 100}"#);

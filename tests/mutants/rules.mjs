@@ -359,7 +359,7 @@ export const rules = [
   ["what is bound keeps the time that it was given", "src/backing.rs", "                *next = next.touched_by(&there);\n", "", "address", "keeps_the_time"],
   ["a session is opened again by the id that it has", "src/session/commit.rs", "        self.signed = Some(SignedId { id: id.clone(), key: key.clone(), is_current: true });\n", "", "halves", "that_began_here"],
   ["of another's a logout is in the log", "src/session/commit.rs", "if done == Effect::Dropped { self.drop_changes() } else { done }", "done", "address", "where_it_was_bound_after"],
-  ["what has expired is nobody's", "src/backing.rs", "            && let Loaded::Live(record) = self.what_is(record, self.platform.now())\n            && !self.admits", "            && !self.admits", "address", "whosever_it_was"],
+  ["what has expired is nobody's", "src/backing.rs", "            && !self.parameters.has_expired(&record, self.platform.now())\n            && !self.admits", "            && !self.admits", "address", "whosever_it_was"],
   ["a sign-out after a refused sign-in ends what was there before", "src/session/commit.rs", "self.state = State::Ended { key: self.known_by().cloned() };", "self.state = State::Ended { key: None };", "sign_in", "what_the_visitors_cookie_leads_to"],
   ["what is saved is told where the layer answers", "src/tower/settle.rs", "let is_stored = !Self::may_run_again_on(&session);", "let is_stored = false;", "axum", "in_the_handlers_place"],
   ["an answer that was put off is not one", "src/tower/layer.rs", "                let reply = layer.reply(&lost, this);\n                // That one", "                let reply = if is_own { layer.reply(&lost, this) } else { return Ok(Response::default()) };\n                // That one", "axum", "was_left_to_a_layer_around"],
@@ -404,4 +404,7 @@ export const rules = [
   ["in the step that notes the next one", "src/backing.rs", "                    claim.lost.push(key);\n", "                    drop(key);\n", "users", "knows_the_keys_that_were_lost"],
   ["a list that cannot be tidied is shown all the same", "src/store/user_objects.rs", "        drop(forget(objects, user, &ended).await);", "        forget(objects, user, &ended).await?;", "lib", "cannot_be_tidied_is_shown"],
   ["and so by the 401", "src/sessions.rs", "vec![cookie::told(parameters, &connection), cookie::expire(parameters, &connection)]", "vec![cookie::expire(parameters, &connection), cookie::told(parameters, &connection)]", "cookies", "cannot_be_taken_away_locks_nobody_out"],
+  ["a session in use does not end while a lost race is run again", "src/backing.rs", "Use::GoesOn => self.parameters.expires_at(record, self.arrival.began_at / 1000).max(ends_at),", "Use::GoesOn => ends_at,", "halves", "does_not_end_while_a_lost_race"],
+  ["nor by the record that it was lost to", "src/backing.rs", "self.loaded(newest, self.platform.now(), Use::GoesOn)", "self.loaded(newest, self.platform.now(), Use::Begins)", "halves", "does_not_end_while_a_lost_race"],
+  ["nor by what it loads", "src/backing.rs", "self.load_for(key, Use::GoesOn)", "self.load_for(key, Use::Begins)", "halves", "does_not_end_while_a_lost_race"],
 ];

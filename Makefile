@@ -39,8 +39,8 @@ TOOLS := $(NPM_STAMP) $(WASM_BINDGEN) $(WORKER_BUILD) $(WASM_TARGET)
 SOURCES := $(shell find src counter/src) Cargo.toml Cargo.lock counter/Cargo.toml
 
 # The wasm may weigh this much, gzipped, in bytes: 186 KiB. Of it 9 KB read numbers exactly (serde_json's
-# float_roundtrip), 35 KB are what KV's sessions carry, 3 KB are the turns of requests that meet, and 1 KB is what is known for a
-# moment of sessions that have ended, 1 KB what is asked, deleted and made again where a creation had no answer.
+# float_roundtrip), 35 KB are what KV's sessions carry, 3 KB are the turns of requests that meet, 1 KB is what is known for a
+# moment of sessions that have ended, and 1 KB what is asked, deleted and made again where a creation had no answer.
 WASM_LIMIT := 190464
 
 .PHONY: help

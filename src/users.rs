@@ -101,7 +101,8 @@ impl UserSessions {
     ///
     /// As [`list`](Self::list), and `Ended` if this request's own session was ended since the request began: then the others stay.
     /// (On objects, not if it was signed out at the same moment by its own visitor.) After `Unavailable` some may have ended; do it
-    /// again. Where an answer was lost on the way and the store was asked again, those that the first call has ended are not counted, and a sign-in that was stored twice counts twice.
+    /// again. Where an answer was lost on the way and the store was asked again, those that the first call has ended are not counted, and a
+    /// sign-in that was stored twice counts twice.
     pub async fn end_others<T>(&self, session: &Session<T>) -> Result<u64, Error> {
         let spared = self.noted(session.spared_for(&self.user))?;
         self.noted(self.backing().end_all(&self.key, &spared).await)

@@ -234,6 +234,7 @@ impl<T: Serialize + DeserializeOwned> Session<T> {
     async fn create(&mut self, data: String, now: u64) -> Result<Effect, Error> {
         let mut record = Record {
             version: 1,
+            // As it is stored, it gets one.
             nonce: 0,
             created_at: now,
             touched_at: now,

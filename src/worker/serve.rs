@@ -140,8 +140,8 @@ impl Sessions {
     ///
     /// A failure of the session layer is no `Err`: `serve` logs it and replies 503 with
     /// `Retry-After`, or 500 if only the operator can repair it. The visitor's cookie stays as
-    /// it is, unless the handler had saved the session under a new id. If the session ended while the handler ran, and the handler returned the error of its `save`, the
-    /// reply is a 401. A request that another site made the visitor's browser send is answered 403 before the handler runs,
+    /// it is, unless the handler had saved the session under a new id. If the session ended while the handler ran, and the
+    /// handler returned the error of its `save`, the reply is a 401. A request that another site made the visitor's browser send is answered 403 before the handler runs,
     /// unless it is a `GET`, `HEAD` or `OPTIONS` that opens no WebSocket.
     ///
     /// # Errors

@@ -128,7 +128,8 @@ fn sessions(scenario: &Scenario, world: &World, kind: Kind, inside: &Inside, key
     match inside.clone() {
         Inside::Memory(inside) => {
             let flaw = scenario.flaw;
-            let store = Exact { inside, world: world.clone(), kind, flaw, keys, lists: Lists::default() };
+            let (unanswered, lists) = (Keys::default(), Lists::default());
+            let store = Exact { inside, world: world.clone(), kind, flaw, keys, unanswered, lists };
             Sessions::new(store, world, signer, parameters)
         }
         Inside::Kv(inside) => {

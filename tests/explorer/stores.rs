@@ -85,6 +85,8 @@ pub struct Exact {
     pub kind: Kind,
     pub flaw: Flaw,
     pub keys: Keys,
+    /// Of these the ones whose creation had no answer.
+    pub unanswered: Keys,
     /// What the users' objects keep.
     pub lists: Lists,
 }
@@ -136,9 +138,8 @@ impl Store for Exact {
             Flaw::CreatesAgain => self.call("create", create).await.map(|_| ()),
             _ => self.call_once("create", create).await,
         };
-        // What comes late with objects is on no list: it lasts until its time is over, under an id that nobody was told.
-        if created.is_err() && self.kind == Kind::Object {
-            self.keys.borrow_mut().retain(|other| other != key);
+        if created.is_err() {
+            self.unanswered.borrow_mut().push(key.clone());
         }
         created
     }
@@ -180,6 +181,10 @@ impl Store for Exact {
     }
 
     async fn delete(&self, key: &RecordKey) -> Result<Option<Successor>, Error> {
+        // What comes after that with objects is on no list: it lasts until its time is over, under an id that nobody was told.
+        if self.kind == Kind::Object && self.unanswered.borrow().contains(key) {
+            self.keys.borrow_mut().retain(|other| other != key);
+        }
         let key = key.clone();
         Ok(self.call("delete", move |inside| block_on(inside.delete(&key))).await?.answer)
     }
